@@ -1,0 +1,137 @@
+# Every file in the right place becomes a test with the file's name:
+#
+#   tests/unit/<dir>/<name>_test.c    unit.<dir>.<name>    cmocka, the component <dir> alone
+#   tests/simulation/<name>_test.c    simulation.<name>    cmocka, all components
+#   tests/system/<name>_test.c        system.<name>        cmocka, harness, real programs
+#   tests/fuzz/<name>_fuzz.c          fuzz.<name>          replays tests/fuzz/corpus/<name>
+#
+# The label of a test is its first word. Each test owns its servers and directories, so any number
+# of them may run at once.
+
+set(PGNEAR_ALL_COMPONENTS base json config cache pg server client cli)
+
+# Each applies where the binary has that sanitizer. A race ends the process at once, since a daemon
+# that a test kills would never come to report it at its exit.
+set(suppressions "${PROJECT_SOURCE_DIR}/tests/tsan.supp")
+set(PGNEAR_TEST_ENVIRONMENT
+    "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
+    "UBSAN_OPTIONS=print_stacktrace=1"
+    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${suppressions}")
+
+function(pgnear_add_test target name label timeout_s)
+    add_test(NAME ${name} COMMAND ${target} ${ARGN})
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${timeout_s}
+                         ENVIRONMENT "${PGNEAR_TEST_ENVIRONMENT}")
+endfunction()
+
+# The test finds files of the source tree under PGNEAR_SOURCE_DIR.
+function(pgnear_test_executable target source)
+    add_executable(${target} "${source}")
+    target_link_libraries(${target} PRIVATE ${ARGN})
+    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+    target_compile_definitions(${target} PRIVATE PGNEAR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    set_target_properties(${target} PROPERTIES
+                          RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+endfunction()
+
+# The file's name without its ending: "buffer" of .../buffer_test.c.
+function(pgnear_test_name result source ending)
+    cmake_path(GET source FILENAME name)
+    string(REGEX REPLACE "${ending}$" "" name "${name}")
+    set(${result} "${name}" PARENT_SCOPE)
+endfunction()
+
+# pgnear_unit_tests(TIMEOUT_S <seconds>)
+# A test is linked with its component and what that NEEDS, so that it can need no more.
+function(pgnear_unit_tests)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/unit/*/*_test.c")
+    foreach(source IN LISTS sources)
+        cmake_path(GET source PARENT_PATH directory)
+        cmake_path(GET directory FILENAME directory)
+        pgnear_test_name(name "${source}" "_test\\.c")
+        set(target unit_${directory}_${name}_test)
+        pgnear_test_executable(${target} "${source}" pgnear_${directory} PkgConfig::CMOCKA)
+        pgnear_add_test(${target} unit.${directory}.${name} unit ${arg_TIMEOUT_S})
+    endforeach()
+endfunction()
+
+# pgnear_simulation_tests(TIMEOUT_S <seconds>)
+function(pgnear_simulation_tests)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
+    pgnear_existing_components(components ${PGNEAR_ALL_COMPONENTS})
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/simulation/*_test.c")
+    foreach(source IN LISTS sources)
+        pgnear_test_name(name "${source}" "_test\\.c")
+        set(target simulation_${name}_test)
+        pgnear_test_executable(${target} "${source}" ${components} PkgConfig::CMOCKA)
+        pgnear_add_test(${target} simulation.${name} simulation ${arg_TIMEOUT_S})
+    endforeach()
+endfunction()
+
+# pgnear_system_tests(TIMEOUT_S <seconds>)
+# The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM.
+function(pgnear_system_tests)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
+    pgnear_existing_components(components base json client)
+    file(GLOB harness CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/system/harness/*.c")
+    if(harness)
+        add_library(pgnear_harness STATIC ${harness})
+        target_include_directories(pgnear_harness PUBLIC "${PROJECT_SOURCE_DIR}/tests")
+        target_compile_definitions(pgnear_harness PUBLIC
+            PGNEARD_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/pgneard"
+            PGNEAR_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/pgnear")
+        target_link_libraries(pgnear_harness PUBLIC ${components} PkgConfig::LIBPQ
+                              PkgConfig::CMOCKA)
+    endif()
+    pgnear_existing_components(harness_component harness)
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/system/*_test.c")
+    foreach(source IN LISTS sources)
+        pgnear_test_name(name "${source}" "_test\\.c")
+        set(target system_${name}_test)
+        pgnear_test_executable(${target} "${source}" ${harness_component})
+        foreach(program pgneard pgnear)
+            if(TARGET ${program})
+                add_dependencies(${target} ${program})
+            endif()
+        endforeach()
+        pgnear_add_test(${target} system.${name} system ${arg_TIMEOUT_S})
+    endforeach()
+endfunction()
+
+# pgnear_fuzz_tests(TIMEOUT_S <seconds>)
+# The same file is a libFuzzer target in the fuzz preset, and in all others a replay of its corpus.
+function(pgnear_fuzz_tests)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
+    pgnear_existing_components(components ${PGNEAR_ALL_COMPONENTS})
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*_fuzz.c")
+    foreach(source IN LISTS sources)
+        pgnear_test_name(name "${source}" "_fuzz\\.c")
+        set(target ${name}_fuzz)
+        set(corpus "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+        pgnear_test_executable(${target} "${source}" ${components})
+        if(PGNEAR_FUZZ)
+            # libFuzzer writes what it finds into the first directory and reads both.
+            set(found "${PROJECT_BINARY_DIR}/corpus/${name}")
+            file(MAKE_DIRECTORY "${found}")
+            target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+            pgnear_add_test(${target} fuzz.${name} fuzz ${arg_TIMEOUT_S}
+                            -max_total_time=${PGNEAR_FUZZ_SECONDS} -timeout=10
+                            -artifact_prefix=${found}- "${found}" "${corpus}")
+        else()
+            target_sources(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.c")
+            pgnear_add_test(${target} fuzz.${name} fuzz ${arg_TIMEOUT_S} "${corpus}")
+        endif()
+    endforeach()
+endfunction()
+
+# Installs to a directory of its own and builds a program against what lies there.
+function(pgnear_package_test)
+    if(NOT TARGET libpgnear OR NOT TARGET pgneard OR NOT TARGET pgnear
+       OR PGNEAR_SANITIZE OR PGNEAR_COVERAGE)
+        return()
+    endif()
+    add_test(NAME package.install COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-install"
+             "${CMAKE_COMMAND}" "${PROJECT_BINARY_DIR}" "${CMAKE_C_COMPILER}")
+    set_tests_properties(package.install PROPERTIES LABELS package TIMEOUT 120)
+endfunction()

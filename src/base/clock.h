@@ -1,0 +1,13 @@
+// The clocks. Deadlines and staleness use CLOCK_BOOTTIME, which goes on while the machine is
+// suspended and never jumps; times that people or PostgreSQL see use CLOCK_REALTIME.
+#pragma once
+
+#include <stdint.h>
+
+enum { CLOCK_US_PER_MS = 1000, CLOCK_US_PER_S = 1000000 };
+
+// Microseconds since boot, suspension included.
+int64_t clock_boot_us(void);
+
+// Microseconds since 1970.
+int64_t clock_real_us(void);

@@ -1,0 +1,28 @@
+#include "base/memory.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+void *memory_zeroed(size_t count, size_t size)
+{
+    void *memory = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+    CHECK_VALUES(memory != NULL, "out of memory: %zu x %zu bytes", count, size);
+    return memory;
+}
+
+void *memory_resize(void *memory, size_t size)
+{
+    void *moved = realloc(memory, size > 0 ? size : 1);
+    CHECK_VALUES(moved != NULL, "out of memory: %zu bytes", size);
+    return moved;
+}
+
+char *memory_string(struct slice slice)
+{
+    char *copy = memory_zeroed(slice.len + 1, 1);
+    if (slice.len > 0) {
+        memcpy(copy, slice.at, slice.len);
+    }
+    return copy;
+}

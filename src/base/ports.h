@@ -1,0 +1,78 @@
+// What one wing may call of another, on its own thread: small interfaces of function pointers that
+// main connects, so that the wings know each other only by what stands here and in messages.h, and
+// a test or a simulation can stand in for any of them.
+#pragma once
+
+#include "base/mailbox.h"
+#include "base/messages.h"
+
+// What the cache knows of a key. Slices live until the reader's next begin or end.
+struct cached {
+    bool present;         // false: known to be absent (or expired)
+    bool pending;         // this node's write is on its way: no version yet
+    uint64_t pending_seq; // of that write
+    int64_t version;
+    int64_t expires_at_us;   // by PostgreSQL's clock; 0: none
+    int64_t current_boot_us; // last time it was known to be current
+    struct slice value;
+};
+
+enum lookup {
+    LOOKUP_HIT,
+    LOOKUP_MISS,    // nothing held: ask PostgreSQL
+    LOOKUP_SUSPECT, // held, but may have missed a change: ask PostgreSQL
+};
+
+// One clean record as a sweep sees it.
+struct swept_record {
+    struct slice key;
+    int64_t version; // of an absent record: 0
+    bool absent;
+};
+
+struct cache_reader; // one thread's reading end of the cache
+
+// Reading the cache. A read sees one snapshot between begin and end; nothing blocks in between.
+struct cache_port {
+    void *cache;
+    // ERROR_FULL where no reader slot is left. Each thread has its own.
+    enum error (*reader_open)(void *cache, struct cache_reader **reader);
+    void (*reader_close)(struct cache_reader *reader);
+    void (*begin)(struct cache_reader *reader);
+    enum lookup (*lookup)(struct cache_reader *reader, struct slice key, struct cached *cached);
+    void (*end)(struct cache_reader *reader);
+    // Visits, in byte order from the first key greater than `after`, at most `count_max` clean
+    // records of epochs before the present one; between begin and end. False of `visit` ends it.
+    enum error (*visit_suspects)(struct cache_reader *reader, struct slice after, size_t count_max,
+                                 bool (*visit)(void *context, const struct swept_record *record),
+                                 void *context);
+    // PostgreSQL's clock now, as this node estimates it.
+    int64_t (*now_us)(void *cache);
+    // The items of `check` that are about directories, disk, file system and reader slots.
+    void (*check)(void *cache, struct reply *reply);
+};
+
+struct outbox_identity {
+    char node[37];        // UUIDs in text
+    char incarnation[37]; // of this start of the daemon, journaled before it is used
+    struct outbox_binding binding;
+    uint64_t applied_seq; // confirmed before; PostgreSQL may be further
+};
+
+// Reading the outbox: what is synced to disk, in order of seq.
+struct outbox_port {
+    void *outbox;
+    // Whether `incarnation` is of an earlier start on this very outbox.
+    bool (*knows_incarnation)(void *outbox, const char *incarnation);
+    // Visits the entries with a seq greater than `after_seq`, retained ones included, while
+    // `visit` answers true. Slices live during the visit. One thread at a time.
+    enum error (*visit)(void *outbox, uint64_t after_seq,
+                        bool (*visit)(void *context, const struct entry *entry), void *context);
+};
+
+// How the wings reach main when the node cannot go on (SPEC section 2's exit statuses): logged
+// already; main stops everything and exits. Any thread.
+struct stop_port {
+    void *context;
+    void (*stop)(void *context, int exit_status);
+};

@@ -1,0 +1,153 @@
+// What a client asks and what it is answered, in no wire format: the protocol decoders make a
+// `struct call`, the threads pass it on inside a `struct request`, the encoders print its
+// `struct reply`.
+#pragma once
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/mailbox.h"
+
+enum { KEY_BYTES_MAX = 511, REQUEST_ID_BYTES_MAX = 64, MSET_PAIRS_MAX = 10000 };
+enum { SCAN_ITEMS_MAX = 1000, SCAN_BYTES_MAX = 8 << 20, NESTING_MAX = 128 };
+
+// Who answers: the server loop itself, the cache first and PostgreSQL on a miss, the writer
+// (through the outbox), or PostgreSQL.
+enum method_class { METHOD_LOCAL, METHOD_READ, METHOD_WRITE, METHOD_CONTROL, METHOD_ASK };
+
+// X(name, wire name, class)
+#define METHOD_TABLE(X)                                                                            \
+    X(HELLO, "hello", METHOD_LOCAL)                                                                \
+    X(PING, "ping", METHOD_LOCAL)                                                                  \
+    X(GET, "get", METHOD_READ)                                                                     \
+    X(MGET, "mget", METHOD_READ)                                                                   \
+    X(TTL, "ttl", METHOD_READ)                                                                     \
+    X(SET, "set", METHOD_WRITE)                                                                    \
+    X(MSET, "mset", METHOD_WRITE)                                                                  \
+    X(DELETE, "delete", METHOD_WRITE)                                                              \
+    X(INCR, "incr", METHOD_WRITE)                                                                  \
+    X(MERGE, "merge", METHOD_WRITE)                                                                \
+    X(TOUCH, "touch", METHOD_WRITE)                                                                \
+    X(INVALIDATE, "invalidate", METHOD_CONTROL)                                                    \
+    X(FLUSH, "flush", METHOD_CONTROL)                                                              \
+    X(SYNC, "sync", METHOD_ASK)                                                                    \
+    X(SCAN, "scan", METHOD_ASK)                                                                    \
+    X(ALL, "all", METHOD_ASK)                                                                      \
+    X(CHECK, "check", METHOD_ASK)                                                                  \
+    X(WATCH, "watch", METHOD_LOCAL)                                                                \
+    X(UNWATCH, "unwatch", METHOD_LOCAL)                                                            \
+    X(STATS, "stats", METHOD_LOCAL)
+
+enum method {
+#define METHOD_ENUM(name, wire, class) METHOD_##name,
+    METHOD_TABLE(METHOD_ENUM)
+#undef METHOD_ENUM
+        METHOD_COUNT
+};
+
+const char *method_name(enum method method);
+enum method_class method_class(enum method method);
+// METHOD_COUNT where there is none of that name.
+enum method method_of_name(struct slice name);
+
+enum ack { ACK_MEMORY, ACK_JOURNAL, ACK_POSTGRES };
+enum condition { CONDITION_NONE, CONDITION_IF_VERSION, CONDITION_IF_ABSENT };
+
+struct pair {
+    struct slice key;
+    struct slice value; // canonical msgpack; empty where the method has no value
+};
+
+// A decoded request. Its slices belong to the input buffer, or to the request that owns the call.
+// Keys, values and limits have been checked.
+struct call {
+    enum method method;
+    enum ack ack;
+    enum condition condition;
+    bool fresh;
+    bool has_ttl;         // touch: false takes the expiry away
+    bool has_seq;         // flush
+    bool has_max_age;     // get
+    bool has_min_version; // get
+    bool has_key;         // invalidate: false is everything
+    bool all;             // scan without a limit
+    uint32_t limit;       // scan
+    int64_t ttl_ms;
+    int64_t timeout_ms;
+    int64_t max_age_ms;
+    int64_t min_version;
+    int64_t if_version;
+    uint64_t seq;
+    struct slice id;     // empty: none
+    struct slice prefix; // scan, all, watch
+    struct slice after;  // scan: keys greater than this; empty: from the start
+    size_t pairs_count;  // keys of get, mget, delete, ...; pairs of mset
+    struct pair *pairs;  // set: value; incr: a msgpack number; merge: the patch
+};
+
+// One value of an answer.
+struct item {
+    struct slice key;
+    struct slice value;
+    bool present;
+    bool has_version;
+    int64_t version;
+};
+
+struct check_item {
+    struct slice item;
+    struct slice message;
+    bool ok;
+};
+
+// The answer, filled by whoever decides it. Slices belong to `arena`.
+struct reply {
+    struct failure failure; // .error == ERROR_NONE: the fields below that the method speaks of
+    struct arena arena;
+    bool boolean;     // touch
+    bool has_integer; // ttl: false is nil
+    bool has_version; // set, delete with a condition or ack postgres
+    bool has_deleted; // delete
+    uint64_t seq;     // writes, flush
+    int64_t version;
+    int64_t integer;    // ttl in ms, deleted, invalidated
+    size_t items_count; // get, mget, incr, merge, scan, all
+    struct item *items;
+    struct slice next; // scan: "" where complete
+    size_t skipped_count;
+    struct slice *skipped; // scan: keys beyond our limits
+    size_t checks_count;
+    struct check_item *checks;
+};
+
+// A call on its way through the threads: made by a server loop, owned by one thread at a time,
+// sent home with request_finish exactly once.
+struct request {
+    struct message message; // first: a request is a message
+    struct mailbox *home;
+    // Of the server loop that made it; nobody else looks:
+    void *connection;
+    uint64_t connection_id;
+    uint32_t msgid;
+    struct request *sibling; // a list of the owner of the moment
+    // Of the whole way:
+    struct call call;
+    struct arena arena; // what the call points into
+    int64_t deadline_boot_us;
+    uint64_t after_seq; // answer only once this node's writes up to here are in PostgreSQL
+    uint64_t seq;       // of the outbox entry, set by the writer
+    struct reply reply;
+};
+
+// A heap copy of the call with everything it points to. `kind` of the message is MESSAGE_REQUEST.
+struct request *request_create(const struct call *call, struct mailbox *home);
+void request_destroy(struct request *request);
+
+// Sends it home with the reply it holds. The caller no longer owns it.
+void request_finish(struct request *request);
+// The same with an error.
+void request_fail(struct request *request, enum error error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Places for `count` items in the reply, all zeroes, owned by the reply.
+struct item *reply_items(struct reply *reply, size_t count);
+void reply_deinit(struct reply *reply);

@@ -1,0 +1,75 @@
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+
+static const struct {
+    const char *group;
+    const char *name;
+    const char *help;
+} ITEMS[STATUS_COUNT] = {
+#define STATUS_ROW(name, group, wire, writer, help) [STATUS_##name] = {group, wire, help},
+    STATUS_TABLE(STATUS_ROW)
+#undef STATUS_ROW
+};
+
+void status_init(struct status *status)
+{
+    memset(status, 0, sizeof *status);
+    status_set(status, STATUS_PG_TABLE_ROWS, -1);
+    status_set(status, STATUS_PG_TABLE_BYTES, -1);
+    CHECK(pthread_mutex_init(&status->mutex, NULL) == 0);
+}
+
+void status_deinit(struct status *status)
+{
+    pthread_mutex_destroy(&status->mutex);
+}
+
+const char *status_group(enum status_item item)
+{
+    return ITEMS[item].group;
+}
+
+const char *status_name(enum status_item item)
+{
+    return ITEMS[item].name;
+}
+
+const char *status_help(enum status_item item)
+{
+    return ITEMS[item].help;
+}
+
+const char *node_state_name(enum node_state state)
+{
+    static const char *const NAMES[] = {
+        [NODE_DISCONNECTED] = "disconnected",
+        [NODE_CATCHING_UP] = "catching_up",
+        [NODE_LIVE] = "live",
+    };
+    return NAMES[state];
+}
+
+void status_set_error(struct status *status, const char *sqlstate, const char *text)
+{
+    CHECK(pthread_mutex_lock(&status->mutex) == 0);
+    snprintf(status->last_error, sizeof status->last_error, "%s", text == NULL ? "" : text);
+    snprintf(status->last_sqlstate, sizeof status->last_sqlstate, "%s",
+             sqlstate == NULL ? "" : sqlstate);
+    CHECK(pthread_mutex_unlock(&status->mutex) == 0);
+}
+
+bool status_get_error(struct status *status, struct failure *failure)
+{
+    CHECK(pthread_mutex_lock(&status->mutex) == 0);
+    bool any = status->last_error[0] != '\0';
+    if (any) {
+        failure_set(failure, ERROR_UNAVAILABLE, "%s", status->last_error);
+        memcpy(failure->sqlstate, status->last_sqlstate, sizeof failure->sqlstate);
+    }
+    CHECK(pthread_mutex_unlock(&status->mutex) == 0);
+    return any;
+}

@@ -1,0 +1,99 @@
+// What the node knows about itself, shared by all threads: counters and gauges as atomics, each
+// written by the one wing named in its row, and the words of the last error. `stats`, `hello`,
+// `check` and the documents print them from this table.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/error.h"
+
+// X(name, group, wire name, written by, help)
+#define STATUS_TABLE(X)                                                                            \
+    X(CACHE_HITS, "cache", "hits", "server", "reads answered from the cache")                      \
+    X(CACHE_NEGATIVE_HITS, "cache", "negative_hits", "server", "hits on a known absence")          \
+    X(CACHE_MISSES, "cache", "misses", "server", "reads that asked PostgreSQL")                    \
+    X(CACHE_SUSPECT_READS, "cache", "suspect", "server", "misses on a record not yet swept")       \
+    X(CACHE_ENTRIES, "cache", "entries", "cache", "records held")                                  \
+    X(CACHE_BYTES, "cache", "bytes", "cache", "bytes of the pages in use")                         \
+    X(CACHE_PENDING, "cache", "pending", "cache", "records whose write is on its way")             \
+    X(CACHE_FILLS, "cache", "fills", "cache", "answers of PostgreSQL stored")                      \
+    X(CACHE_INVALIDATIONS, "cache", "invalidations", "cache", "records dropped by a notify")       \
+    X(CACHE_EVICTIONS, "cache", "evictions", "cache", "records evicted for room")                  \
+    X(CACHE_EPOCH, "cache", "epoch", "cache", "number of the feed's present life")                 \
+    X(OUTBOX_DEPTH, "outbox", "depth", "cache", "entries not yet in PostgreSQL")                   \
+    X(OUTBOX_BYTES, "outbox", "bytes", "cache", "bytes of the pages in use")                       \
+    X(OUTBOX_LAST_SEQ, "outbox", "last_seq", "cache", "number of the newest accepted write")       \
+    X(OUTBOX_JOURNALED_SEQ, "outbox", "journaled_seq", "cache", "newest write synced to disk")     \
+    X(OUTBOX_APPLIED_SEQ, "outbox", "applied_seq", "pg", "newest write known to be in PostgreSQL") \
+    X(OUTBOX_DEAD_LETTERS, "outbox", "dead_letters", "cache", "writes parked as refused")          \
+    X(OUTBOX_OLDEST_US, "outbox", "oldest_us", "pg", "when the oldest unflushed write came")       \
+    X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
+    X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
+    X(PG_STATE, "postgres", "state", "pg", "enum node_state")                                      \
+    X(PG_FLUSHABLE, "postgres", "flushing", "pg", "1 while the flush connection works")            \
+    X(PG_BATCHES, "postgres", "batches", "pg", "batches committed")                                \
+    X(PG_ROWS, "postgres", "rows", "pg", "writes flushed, after coalescing")                       \
+    X(PG_FETCHES, "postgres", "fetches", "pg", "SELECTs sent for misses")                          \
+    X(PG_FETCHED_KEYS, "postgres", "fetched_keys", "pg", "keys asked for by them")                 \
+    X(PG_NOTIFICATIONS, "postgres", "notifications", "pg", "notifications heard")                  \
+    X(PG_GAPS, "postgres", "gaps", "pg", "times the feed was lost")                                \
+    X(PG_SWEPT, "postgres", "swept", "pg", "records revalidated by sweeps")                        \
+    X(PG_SWEEP_DROPS, "postgres", "sweep_drops", "pg", "records that sweeps found changed")        \
+    X(PG_RECONNECTS, "postgres", "reconnects", "pg", "connections made anew")                      \
+    X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
+    X(PG_TABLE_ROWS, "table", "count", "pg", "rows of the table, -1 where unknown")                \
+    X(PG_TABLE_BYTES, "table", "size_bytes", "pg", "size of the table, -1 where unknown")          \
+    X(SERVER_CONNECTIONS, "server", "connections", "server", "clients connected")                  \
+    X(SERVER_REQUESTS, "server", "requests", "server", "requests decoded")                         \
+    X(SERVER_ERRORS, "server", "errors", "server", "requests answered with an error")              \
+    X(SERVER_REFUSED, "server", "refused", "server", "connections turned away")                    \
+    X(SERVER_WATCHERS, "server", "watchers", "server", "prefixes watched")
+
+enum status_item {
+#define STATUS_ENUM(name, group, wire, writer, help) STATUS_##name,
+    STATUS_TABLE(STATUS_ENUM)
+#undef STATUS_ENUM
+        STATUS_COUNT
+};
+
+enum node_state { NODE_DISCONNECTED, NODE_CATCHING_UP, NODE_LIVE };
+
+struct status {
+    _Atomic int64_t items[STATUS_COUNT];
+    pthread_mutex_t mutex;
+    // Shared, under mutex:
+    char last_error[FAILURE_MESSAGE_BYTES]; // "" where there is none
+    char last_sqlstate[SQLSTATE_BYTES];
+};
+
+void status_init(struct status *status);
+void status_deinit(struct status *status);
+
+static inline void status_add(struct status *status, enum status_item item, int64_t delta)
+{
+    atomic_fetch_add_explicit(&status->items[item], delta, memory_order_relaxed);
+}
+
+// Release and acquire: a thread that sees the value sees what was done before it was set.
+static inline void status_set(struct status *status, enum status_item item, int64_t value)
+{
+    atomic_store_explicit(&status->items[item], value, memory_order_release);
+}
+
+static inline int64_t status_get(struct status *status, enum status_item item)
+{
+    return atomic_load_explicit(&status->items[item], memory_order_acquire);
+}
+
+const char *status_group(enum status_item item);
+const char *status_name(enum status_item item);
+const char *status_help(enum status_item item);
+
+// "disconnected", "catching_up", "live".
+const char *node_state_name(enum node_state state);
+
+// The text of the last error that stops the node from doing its work; NULL clears it. Any thread.
+void status_set_error(struct status *status, const char *sqlstate, const char *text);
+// Copies it; false where there is none. Any thread.
+bool status_get_error(struct status *status, struct failure *failure);

@@ -1,0 +1,23 @@
+// The configuration of a node: SPEC section 2 as one table that parses, checks, documents and
+// makes config.example.toml and the manual page.
+#pragma once
+
+#include "base/buffer.h"
+#include "base/settings.h"
+
+// Says whether a text is the name of a table in SQL; the wing that owns SQL provides it.
+typedef enum error (*config_table_check)(const char *table, struct failure *failure);
+
+// Reads `path` (NULL: CONFIG_PATH_DEFAULT where it exists, else the defaults alone) and
+// $DATABASE_URL into `settings`, which the caller frees with config_deinit. On failure the message
+// is "FILE:LINE: key: what is wrong" and `settings` is untouched. Blocks; one thread at a time.
+enum error config_load(const char *path, config_table_check check_table,
+                       struct settings *settings, struct failure *failure);
+
+void config_deinit(struct settings *settings);
+
+#define CONFIG_PATH_DEFAULT "/etc/pgnear/pgneard.toml"
+
+// The documents made from the table; the tree holds their output and a test compares.
+void config_write_example(struct buffer *out);
+void config_write_manual(struct buffer *out);

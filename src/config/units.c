@@ -1,0 +1,58 @@
+#include "config/units.h"
+
+struct unit {
+    const char *name;
+    int64_t factor;
+};
+
+static const struct unit DURATION_UNITS[] = {
+    {"us", 1},          {"ms", 1000},        {"s", 1000000},
+    {"m", 60 * 1000000ll}, {"h", 3600 * 1000000ll}, {"d", 86400 * 1000000ll},
+};
+
+static const struct unit SIZE_UNITS[] = {
+    {"B", 1}, {"KiB", 1ll << 10}, {"MiB", 1ll << 20}, {"GiB", 1ll << 30}, {"TiB", 1ll << 40},
+};
+
+// Digits, overflow refused; the rest of the text is left in `rest`.
+static bool read_digits(struct slice text, int64_t *number, struct slice *rest)
+{
+    int64_t value = 0;
+    size_t i = 0;
+    for (; i < text.len && text.at[i] >= '0' && text.at[i] <= '9'; i++) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, text.at[i] - '0', &value)) {
+            return false;
+        }
+    }
+    *number = value;
+    *rest = slice_of(text.at + i, text.len - i);
+    return i > 0;
+}
+
+static bool read_quantity(struct slice text, const struct unit *units, size_t units_count,
+                          int64_t *quantity)
+{
+    int64_t number;
+    struct slice unit;
+    if (!read_digits(text, &number, &unit)) {
+        return false;
+    }
+    for (size_t i = 0; i < units_count; i++) {
+        if (slice_equal(unit, slice_of_string(units[i].name))) {
+            return !__builtin_mul_overflow(number, units[i].factor, quantity);
+        }
+    }
+    return false;
+}
+
+bool units_duration_us(struct slice text, int64_t *duration_us)
+{
+    return read_quantity(text, DURATION_UNITS, sizeof DURATION_UNITS / sizeof DURATION_UNITS[0],
+                         duration_us);
+}
+
+bool units_size_bytes(struct slice text, int64_t *size_bytes)
+{
+    return read_quantity(text, SIZE_UNITS, sizeof SIZE_UNITS / sizeof SIZE_UNITS[0], size_bytes);
+}

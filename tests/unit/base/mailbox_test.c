@@ -1,0 +1,133 @@
+// The mailbox between threads: order, bounds, and a wake-up that is never lost.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "base/mailbox.h"
+
+enum { WRITERS = 4, MESSAGES_EACH = 20000 };
+
+struct numbered {
+    struct message message;
+    int writer;
+    int number;
+};
+
+static struct message *make(int writer, int number)
+{
+    struct numbered *numbered = calloc(1, sizeof *numbered);
+    numbered->message.bytes = sizeof *numbered;
+    numbered->writer = writer;
+    numbered->number = number;
+    return &numbered->message;
+}
+
+static bool is_readable(const struct mailbox *mailbox)
+{
+    struct pollfd ready = {.fd = mailbox_fd(mailbox), .events = POLLIN};
+    return poll(&ready, 1, 0) == 1;
+}
+
+static void order_is_kept(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    assert_int_equal(mailbox_init(&mailbox, 10, 10000), ERROR_NONE);
+    assert_false(is_readable(&mailbox));
+    for (int i = 0; i < 3; i++) {
+        mailbox_push(&mailbox, make(0, i));
+    }
+    assert_true(is_readable(&mailbox));
+    struct message *message = mailbox_take(&mailbox);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(((struct numbered *)message)->number, i);
+        struct message *next = message->next;
+        free(message);
+        message = next;
+    }
+    assert_null(message);
+    assert_false(is_readable(&mailbox));
+    assert_null(mailbox_take(&mailbox));
+    mailbox_wake(&mailbox);
+    assert_true(is_readable(&mailbox));
+    assert_null(mailbox_take(&mailbox));
+    assert_false(is_readable(&mailbox));
+    mailbox_deinit(&mailbox);
+}
+
+static void full_is_refused(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    assert_int_equal(mailbox_init(&mailbox, 2, 10000), ERROR_NONE);
+    struct message *kept = make(0, 9);
+    assert_true(mailbox_offer(&mailbox, make(0, 1)));
+    assert_true(mailbox_offer(&mailbox, make(0, 2)));
+    assert_true(mailbox_is_full(&mailbox));
+    assert_false(mailbox_offer(&mailbox, kept));
+    mailbox_push(&mailbox, kept); // an answer is always taken
+    int count = 0;
+    for (struct message *message = mailbox_take(&mailbox); message != NULL; count++) {
+        struct message *next = message->next;
+        free(message);
+        message = next;
+    }
+    assert_int_equal(count, 3);
+    assert_false(mailbox_is_full(&mailbox));
+    mailbox_deinit(&mailbox);
+}
+
+static struct mailbox shared;
+
+static void *write_many(void *argument)
+{
+    int writer = (int)(intptr_t)argument;
+    for (int i = 0; i < MESSAGES_EACH; i++) {
+        mailbox_push(&shared, make(writer, i));
+    }
+    return NULL;
+}
+
+// A lost wake-up would leave the reader in poll() for ever: the test's deadline is poll's.
+static void no_wake_up_is_lost(void **state)
+{
+    (void)state;
+    assert_int_equal(mailbox_init(&shared, SIZE_MAX, SIZE_MAX), ERROR_NONE);
+    pthread_t threads[WRITERS];
+    for (int i = 0; i < WRITERS; i++) {
+        pthread_create(&threads[i], NULL, write_many, (void *)(intptr_t)i);
+    }
+    int next_number[WRITERS] = {0};
+    int count = 0;
+    while (count < WRITERS * MESSAGES_EACH) {
+        struct pollfd ready = {.fd = mailbox_fd(&shared), .events = POLLIN};
+        assert_int_equal(poll(&ready, 1, 60000), 1);
+        struct message *message = mailbox_take(&shared);
+        while (message != NULL) {
+            struct numbered *numbered = (struct numbered *)message;
+            assert_int_equal(numbered->number, next_number[numbered->writer]++);
+            message = message->next;
+            free(numbered);
+            count++;
+        }
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    mailbox_deinit(&shared);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_is_kept),
+        cmocka_unit_test(full_is_refused),
+        cmocka_unit_test(no_wake_up_is_lost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

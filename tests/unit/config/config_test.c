@@ -1,0 +1,186 @@
+// The configuration: what is accepted, what is refused and in which words.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+
+static char path[] = "/tmp/pgnear-config-XXXXXX";
+
+static enum error load(const char *text, struct settings *settings, struct failure *failure)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    return config_load(path, NULL, settings, failure);
+}
+
+static int make_file(void **state)
+{
+    (void)state;
+    unsetenv("DATABASE_URL");
+    int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static void defaults_are_those_of_the_contract(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[postgres]\nhost = \"db\"\n", &settings, &failure), ERROR_NONE);
+    assert_string_equal(settings.server.socket, "/run/pgnear/pgnear.sock");
+    assert_int_equal(settings.server.socket_mode, 0660);
+    assert_int_equal(settings.server.max_value_bytes, 1 << 20);
+    assert_int_equal(settings.server.drain_timeout_us, 5000000);
+    assert_int_equal(settings.cache.size_bytes, 1 << 30);
+    assert_int_equal(settings.cache.max_stale_us, 60000000);
+    assert_true(settings.cache.negative);
+    assert_int_equal(settings.writes.ack, ACK_JOURNAL);
+    assert_int_equal(settings.writes.linger_us, 1000);
+    assert_int_equal(settings.writes.batch_rows, 2000);
+    assert_string_equal(settings.postgres.table, "kv_store");
+    assert_string_equal(settings.postgres.conninfo, "host='db' port='5432'");
+    assert_null(settings.postgres.listen_conninfo);
+    assert_int_equal(settings.postgres.create_schema, SCHEMA_CREATE);
+    assert_int_equal(settings.log_level, LOG_LEVEL_INFO);
+    config_deinit(&settings);
+}
+
+static void values_are_taken(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[server]\nsocket = \"/s\"\nsocket_mode = \"0600\"\nallow_uids = [0, 7]\n"
+                          "[cache]\nsize = \"64MiB\"\nmax_stale = \"250ms\"\nnegative = false\n"
+                          "[writes]\nack = \"postgres\"\noutbox_size = \"1MiB\"\n"
+                          "[postgres]\nhost = \"/run\"\nport = 6432\ndatabase = \"a b\"\n"
+                          "user = \"o'brien\"\npassword = 'back\\slash'\nssl = true\n"
+                          "schema = \"require\"\nupdated_at_index = \"brin\"\n"
+                          "listen_url = \"postgres://direct/x?a=b\"\n"
+                          "[log]\nformat = \"json\"\n",
+                          &settings, &failure),
+                     ERROR_NONE);
+    assert_string_equal(settings.server.socket, "/s");
+    assert_int_equal(settings.server.socket_mode, 0600);
+    assert_int_equal(settings.server.allow_uids_count, 2);
+    assert_int_equal(settings.server.allow_uids[1], 7);
+    assert_int_equal(settings.cache.max_stale_us, 250000);
+    assert_false(settings.cache.negative);
+    assert_int_equal(settings.writes.ack, ACK_POSTGRES);
+    assert_string_equal(settings.postgres.conninfo,
+                        "host='/run' port='6432' dbname='a b' user='o\\'brien' "
+                        "password='back\\\\slash' sslmode='require'");
+    assert_string_equal(settings.postgres.listen_conninfo,
+                        "postgres://direct/x?a=b&sslmode=require");
+    assert_int_equal(settings.postgres.create_schema, SCHEMA_REQUIRE);
+    assert_int_equal(settings.postgres.updated_at_index, UPDATED_AT_BRIN);
+    assert_int_equal(settings.log_format, LOG_FORMAT_JSON);
+    config_deinit(&settings);
+}
+
+static void environment_names_the_server(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("", &settings, &failure), ERROR_CONFIG);
+    assert_non_null(strstr(failure.message, "DATABASE_URL"));
+    setenv("DATABASE_URL", "postgresql://h/d", 1);
+    assert_int_equal(load("[postgres]\nssl = true\n", &settings, &failure), ERROR_NONE);
+    assert_string_equal(settings.postgres.conninfo, "postgresql://h/d?sslmode=require");
+    config_deinit(&settings);
+    assert_int_equal(load("[postgres]\nhost = \"mine\"\n", &settings, &failure), ERROR_NONE);
+    assert_string_equal(settings.postgres.conninfo, "host='mine' port='5432'");
+    config_deinit(&settings);
+    unsetenv("DATABASE_URL");
+}
+
+static const struct {
+    const char *text;
+    const char *message; // after "FILE"
+} REFUSED[] = {
+    {"[server\n", ":1: "},
+    {"\n[server]\nsocket = 5\n", ":3: server.socket: must be an absolute path"},
+    {"[server]\nsocket = \"run/x\"\n", ":2: server.socket: must be an absolute path"},
+    {"[server]\nsocket_mode = \"0999\"\n", ":2: server.socket_mode: must be permissions"},
+    {"[server]\nsocket_mode = \"1777\"\n", ":2: server.socket_mode: must be from 00 to 0777"},
+    {"[server]\nthreads = 0\n", ":2: server.threads: must be from 1 to 64"},
+    {"[server]\nthreads = \"two\"\n", ":2: server.threads: must be an integer"},
+    {"[server]\nallow_uids = [\"root\"]\n", ":2: server.allow_uids: must be an array"},
+    {"[server]\nallow_uids = [-1]\n", ":2: server.allow_uids: -1 is not a user id"},
+    {"[server]\nmax_value = \"2GiB\"\n", ":2: server.max_value: must be from 1KiB to 65536KiB"},
+    {"[server]\nidle_timeout = 5\n", ":2: server.idle_timeout: must be a duration"},
+    {"[server]\nidle_timeout = \"5\"\n", ":2: server.idle_timeout: must be a duration"},
+    {"[server]\nidle_timeout = \"99999999999999999999s\"\n", ":2: server.idle_timeout: must be"},
+    {"[server]\ncolour = \"red\"\n", ":2: server.colour: unknown key"},
+    {"[colours]\n", ":1: colours: unknown key"},
+    {"server = 5\n", ":1: server: must be a section"},
+    {"[cache]\nnegative = \"yes\"\n", ":2: cache.negative: must be true or false"},
+    {"[cache]\npreload = true\n", ":2: cache.preload: not available yet"},
+    {"[cache]\naudit_rate = 10\n", ":2: cache.audit_rate: not available yet"},
+    {"[cache]\nsize = \"64MB\"\n", ":2: cache.size: must be a size"},
+    {"[cache]\nsize = \"128MiB\"\n", ":2: cache.size: must exceed writes.outbox_size"},
+    {"[writes]\nack = \"disk\"\n", ":2: writes.ack: must be one of memory|journal|postgres"},
+    {"[writes]\nlinger = \"1h\"\n", ":2: writes.linger: must be from 0s to 10s"},
+    {"[expiry]\nreap_every = \"1s\"\n", ":2: expiry.reap_every: not available yet"},
+    {"[backup]\nevery = \"24h\"\n", ":2: backup.every: not available yet"},
+    {"[postgres]\nversioning = true\n", ":2: postgres.versioning: not available yet"},
+    {"[postgres.document]\ntable = \"t\"\n", ":2: postgres.document.table: not available yet"},
+    {"[postgres]\nurl = \"postgres://a\"\nhost = \"b\"\n", ":2: postgres.url: give either"},
+    {"[postgres]\nhost = \"b\"\nport = 70000\n", ":3: postgres.port: must be from 1 to 65535"},
+    {"[http]\nlisten = 1\n", ":1: http: reserved"},
+    {"[redis]\n", ":1: redis: reserved"},
+    {"[postgres]\npassword = \"a\\u0000b\"\n", ":2: postgres.password: holds a NUL"},
+};
+
+static void wrong_values_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof REFUSED / sizeof REFUSED[0]; i++) {
+        struct settings settings;
+        struct failure failure = {0};
+        assert_int_equal(load(REFUSED[i].text, &settings, &failure), ERROR_CONFIG);
+        assert_memory_equal(failure.message, path, strlen(path));
+        const char *said = failure.message + strlen(path);
+        if (strncmp(said, REFUSED[i].message, strlen(REFUSED[i].message)) != 0) {
+            fail_msg("%s\nsaid   %s\nnot    %s", REFUSED[i].text, said, REFUSED[i].message);
+        }
+    }
+}
+
+static void missing_file_is_named(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(config_load("/nonexistent/x.toml", NULL, &settings, &failure), ERROR_CONFIG);
+    assert_non_null(strstr(failure.message, "/nonexistent/x.toml"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_contract),
+        cmocka_unit_test(values_are_taken),
+        cmocka_unit_test(environment_names_the_server),
+        cmocka_unit_test(wrong_values_are_named),
+        cmocka_unit_test(missing_file_is_named),
+    };
+    return cmocka_run_group_tests(tests, make_file, remove_file);
+}
