@@ -138,7 +138,7 @@ struct retire_message {
     char text[FAILURE_MESSAGE_BYTES];
 };
 
-enum { SYSTEM_IDENTIFIER_BYTES = 32, DATABASE_BYTES = 64, TABLE_BYTES = 136 };
+enum { SYSTEM_IDENTIFIER_BYTES = 32, DATABASE_BYTES = 64, TABLE_BYTES = 260 };
 
 // Whose writes an outbox holds (SPEC section 2). Empty strings: not bound yet.
 struct outbox_binding {

@@ -174,6 +174,9 @@ enum decode mpack_scan_more(struct mpack_scan *scan, struct slice bytes)
         scan->started = true;
         scan->missing = 1;
     }
+    if (bytes.len == 0) {
+        return DECODE_NEED_MORE; // bytes.at may be NULL, which no offset may be added to
+    }
     struct mpack_cursor cursor = {.at = bytes.at + scan->scanned, .end = bytes.at + bytes.len};
     while (scan->missing > 0) {
         struct mpack_token token;

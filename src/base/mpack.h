@@ -46,7 +46,9 @@ struct mpack_cursor {
 
 static inline struct mpack_cursor mpack_cursor_of(struct slice slice)
 {
-    return (struct mpack_cursor){.at = slice.at, .end = slice.at + slice.len};
+    // An empty slice may be at NULL, which no offset may be added to.
+    return (struct mpack_cursor){.at = slice.at,
+                                 .end = slice.len == 0 ? slice.at : slice.at + slice.len};
 }
 
 // The next token. The cursor moves on OK only.

@@ -82,7 +82,12 @@ void request_fail(struct request *request, enum error error, const char *format,
     va_start(values, format);
     vsnprintf(message, sizeof message, format, values);
     va_end(values);
-    failure_set(&request->reply.failure, error, "%s", message);
+    struct failure *failure = &request->reply.failure;
+    bool has_seq = failure->has_seq;
+    uint64_t seq = failure->seq;
+    failure_set(failure, error, "%s", message);
+    failure->has_seq = has_seq;
+    failure->seq = seq;
     request_finish(request);
 }
 

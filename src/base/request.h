@@ -124,10 +124,7 @@ struct reply {
 struct request {
     struct message message; // first: a request is a message
     struct mailbox *home;
-    // Of the server loop that made it; nobody else looks:
-    void *connection;
-    uint64_t connection_id;
-    uint32_t msgid;
+    void *flight;            // the server loop's note of who waits for it; nobody else looks
     struct request *sibling; // a list of the owner of the moment
     // Of the whole way:
     struct call call;
@@ -144,7 +141,7 @@ void request_destroy(struct request *request);
 
 // Sends it home with the reply it holds. The caller no longer owns it.
 void request_finish(struct request *request);
-// The same with an error.
+// The same with an error. The seq that OUTCOME_UNKNOWN carries may have been set before and stays.
 void request_fail(struct request *request, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -15,8 +15,8 @@
 #include "base/memory.h"
 #include "config/conninfo.h"
 #include "config/keys.h"
-#include "config/units.h"
 #include "config/toml.h"
+#include "config/units.h"
 
 enum { KEY_TEXT_BYTES = 64 };
 
@@ -396,8 +396,8 @@ static enum error read_file(struct reading *reading, const char *path)
     return toml_visit(reading->path, on_value, reading, reading->failure);
 }
 
-enum error config_load(const char *path, config_table_check check_table,
-                       struct settings *settings, struct failure *failure)
+enum error config_load(const char *path, config_table_check check_table, struct settings *settings,
+                       struct failure *failure)
 {
     struct reading reading = {
         .path = path != NULL ? path : CONFIG_PATH_DEFAULT,

@@ -11,8 +11,8 @@ typedef enum error (*config_table_check)(const char *table, struct failure *fail
 // Reads `path` (NULL: CONFIG_PATH_DEFAULT where it exists, else the defaults alone) and
 // $DATABASE_URL into `settings`, which the caller frees with config_deinit. On failure the message
 // is "FILE:LINE: key: what is wrong" and `settings` is untouched. Blocks; one thread at a time.
-enum error config_load(const char *path, config_table_check check_table,
-                       struct settings *settings, struct failure *failure);
+enum error config_load(const char *path, config_table_check check_table, struct settings *settings,
+                       struct failure *failure);
 
 void config_deinit(struct settings *settings);
 

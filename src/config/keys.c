@@ -4,13 +4,13 @@
 
 #include <string.h>
 
-#define AT(field)       offsetof(struct config, settings.field)
-#define AT_PART(field)  offsetof(struct config, parts.field)
-#define SECONDS(count)  ((int64_t)(count) * 1000000)
-#define DAYS(count)     SECONDS((int64_t)(count) * 86400)
-#define KIB(count)      ((int64_t)(count) << 10)
-#define MIB(count)      ((int64_t)(count) << 20)
-#define TIB(count)      ((int64_t)(count) << 40)
+#define AT(field)      offsetof(struct config, settings.field)
+#define AT_PART(field) offsetof(struct config, parts.field)
+#define SECONDS(count) ((int64_t)(count)*1000000)
+#define DAYS(count)    SECONDS((int64_t)(count)*86400)
+#define KIB(count)     ((int64_t)(count) << 10)
+#define MIB(count)     ((int64_t)(count) << 20)
+#define TIB(count)     ((int64_t)(count) << 40)
 
 const struct key_row KEY_ROWS[] = {
     {"server", "socket", KEY_PATH, "\"/run/pgnear/pgnear.sock\"", .offset = AT(server.socket),
@@ -37,8 +37,9 @@ const struct key_row KEY_ROWS[] = {
     {"cache", "dir", KEY_PATH, "\"/var/lib/pgnear/cache\"", .offset = AT(cache.dir),
      .help = "Where the cache lives. Disposable: deleting it costs misses only."},
     {"cache", "size", KEY_SIZE, "\"1GiB\"", .offset = AT(cache.size_bytes), .min = MIB(8),
-     .max = TIB(64), .help = "Disk and address space of the cache, allocated at the start. Must "
-                             "exceed writes.outbox_size."},
+     .max = TIB(64),
+     .help = "Disk and address space of the cache, allocated at the start. Must "
+             "exceed writes.outbox_size."},
     {"cache", "max_stale", KEY_DURATION, "\"60s\"", .offset = AT(cache.max_stale_us),
      .max = DAYS(365), .reread = true,
      .help = "How long after the last heartbeat of a dead feed what is held is still served."},
@@ -59,13 +60,14 @@ const struct key_row KEY_ROWS[] = {
     {"writes", "linger", KEY_DURATION, "\"1ms\"", .offset = AT(writes.linger_us),
      .max = SECONDS(10), .help = "How long a write waits for company before its batch is sent."},
     {"writes", "batch_rows", KEY_INTEGER, "2000", .offset = AT(writes.batch_rows), .min = 1,
-     .max = 100000, .help = "Rows in one transaction to PostgreSQL, at most; an mset is never "
-                            "split."},
+     .max = 100000,
+     .help = "Rows in one transaction to PostgreSQL, at most; an mset is never "
+             "split."},
     {"writes", "retain", KEY_DURATION, "\"60s\"", .offset = AT(writes.retain_us), .max = DAYS(30),
      .help = "How long applied writes are kept, to be applied again after a failover that lost "
              "them."},
-    {"writes", "timeout", KEY_DURATION, "\"5s\"", .offset = AT(writes.timeout_us),
-     .min = 1000, .max = SECONDS(3600), .help = "timeout_ms of requests that do not say."},
+    {"writes", "timeout", KEY_DURATION, "\"5s\"", .offset = AT(writes.timeout_us), .min = 1000,
+     .max = SECONDS(3600), .help = "timeout_ms of requests that do not say."},
     {"expiry", "jitter", KEY_LATER, "\"0%\"", .off = "0%",
      .help = "Spread of expiry times, so that keys set together do not expire together."},
     {"expiry", "reap_every", KEY_LATER, "\"1s\"", .help = "How often expired rows are removed."},

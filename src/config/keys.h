@@ -5,7 +5,7 @@
 
 enum key_type {
     KEY_TEXT,
-    KEY_PATH,      // absolute, not empty
+    KEY_PATH,        // absolute, not empty
     KEY_PATH_OR_NOT, // absolute, or empty
     KEY_INTEGER,
     KEY_BOOLEAN,
@@ -38,15 +38,15 @@ struct key_row {
     const char *section; // "server", "postgres.document"
     const char *name;
     enum key_type type;
-    const char *value;    // the default as TOML; NULL: unset
-    size_t offset;        // of the field in struct config
+    const char *value; // the default as TOML; NULL: unset
+    size_t offset;     // of the field in struct config
     int64_t min;
-    int64_t max;          // of integers, microseconds, bytes
-    const char *choices;  // "memory|journal|postgres"
-    const char *off;      // KEY_LATER: the TOML value that asks for nothing; NULL: none
-    bool reread;          // SIGHUP takes a new value
-    bool secret;          // never printed
-    const char *help;     // one or two sentences
+    int64_t max;         // of integers, microseconds, bytes
+    const char *choices; // "memory|journal|postgres"
+    const char *off;     // KEY_LATER: the TOML value that asks for nothing; NULL: none
+    bool reread;         // SIGHUP takes a new value
+    bool secret;         // never printed
+    const char *help;    // one or two sentences
 };
 
 extern const struct key_row KEY_ROWS[];

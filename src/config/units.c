@@ -6,8 +6,12 @@ struct unit {
 };
 
 static const struct unit DURATION_UNITS[] = {
-    {"us", 1},          {"ms", 1000},        {"s", 1000000},
-    {"m", 60 * 1000000ll}, {"h", 3600 * 1000000ll}, {"d", 86400 * 1000000ll},
+    {"us", 1},
+    {"ms", 1000},
+    {"s", 1000000},
+    {"m", 60 * 1000000ll},
+    {"h", 3600 * 1000000ll},
+    {"d", 86400 * 1000000ll},
 };
 
 static const struct unit SIZE_UNITS[] = {

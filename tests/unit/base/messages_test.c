@@ -13,8 +13,11 @@ static void make_entry(struct buffer *pairs, struct entry *entry)
 {
     struct pair both[] = {{slice_of_string("a"), slice_of("\x01", 1)},
                           {slice_of_string("bb"), slice_of("\xa1x", 2)}};
-    struct call call = {.method = METHOD_MSET, .ack = ACK_POSTGRES, .pairs = both,
-                        .pairs_count = 2, .id = slice_of_string("once")};
+    struct call call = {.method = METHOD_MSET,
+                        .ack = ACK_POSTGRES,
+                        .pairs = both,
+                        .pairs_count = 2,
+                        .id = slice_of_string("once")};
     entry_of_call(&call, entry, pairs);
     entry->accepted_us = 123;
     entry->expires_at_us = 456;
@@ -67,8 +70,8 @@ static void replies_come_back(void **state)
     (void)state;
     struct reply reply = {.seq = 11, .has_version = true, .version = 12, .boolean = true};
     struct item *item = reply_items(&reply, 1);
-    *item = (struct item){.present = true, .has_version = true, .version = 13,
-                          .value = slice_of_string("\x05")};
+    *item = (struct item){
+        .present = true, .has_version = true, .version = 13, .value = slice_of_string("\x05")};
     failure_set(&reply.failure, ERROR_CONFLICT, "no: %s", "really");
     reply.failure.has_version = true;
     reply.failure.version = 14;
@@ -101,8 +104,11 @@ static void calls_are_copied_whole(void **state)
     (void)state;
     char key[] = "key", id[] = "id";
     struct pair pair = {slice_of_string(key), slice_of_string("\xc0")};
-    struct call call = {.method = METHOD_SET, .pairs = &pair, .pairs_count = 1,
-                        .id = slice_of_string(id), .ttl_ms = 5};
+    struct call call = {.method = METHOD_SET,
+                        .pairs = &pair,
+                        .pairs_count = 1,
+                        .id = slice_of_string(id),
+                        .ttl_ms = 5};
     struct request *request = request_create(&call, NULL);
     memset(key, 'x', 3);
     memset(id, 'x', 2);

@@ -33,7 +33,7 @@ static void pack_everything(struct buffer *out)
 }
 
 static const enum mpack_type EVERYTHING[] = {
-    MPACK_ARRAY, MPACK_NIL, MPACK_BOOL, MPACK_BOOL, MPACK_UINT, MPACK_INT, MPACK_INT,  MPACK_FLOAT,
+    MPACK_ARRAY, MPACK_NIL, MPACK_BOOL, MPACK_BOOL, MPACK_UINT, MPACK_INT,   MPACK_INT, MPACK_FLOAT,
     MPACK_FLOAT, MPACK_STR, MPACK_EXT,  MPACK_MAP,  MPACK_STR,  MPACK_ARRAY, MPACK_BIN,
 };
 
@@ -66,9 +66,9 @@ static void every_type_is_read(void **state)
 static void integers_are_read_in_every_width(void **state)
 {
     (void)state;
-    static const int64_t VALUES[] = {0,      127,     128,         255,        256,  65535, 65536,
-                                     -1,     -32,     -33,         -128,       -129, -32768, -32769,
-                                     1 << 30, -(1 << 30), INT64_MAX, INT64_MIN};
+    static const int64_t VALUES[] = {0,      127,    128,     255,        256,       65535,
+                                     65536,  -1,     -32,     -33,        -128,      -129,
+                                     -32768, -32769, 1 << 30, -(1 << 30), INT64_MAX, INT64_MIN};
     for (size_t i = 0; i < sizeof VALUES / sizeof VALUES[0]; i++) {
         struct buffer packed = {0};
         msgpack_packer packer;

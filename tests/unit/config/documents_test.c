@@ -63,8 +63,9 @@ static void example_loads(void **state)
     struct settings settings;
     struct failure failure;
     setenv("DATABASE_URL", "postgres://localhost/app", 1);
-    assert_int_equal(config_load(PGNEAR_SOURCE_DIR "/config.example.toml", NULL, &settings, &failure),
-                     ERROR_NONE);
+    assert_int_equal(
+        config_load(PGNEAR_SOURCE_DIR "/config.example.toml", NULL, &settings, &failure),
+        ERROR_NONE);
     assert_string_equal(settings.postgres.conninfo, "postgres://localhost/app");
     config_deinit(&settings);
 }

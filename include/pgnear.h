@@ -1,0 +1,389 @@
+// libpgnear: a client of pgneard, the near cache for PostgreSQL that runs beside the application.
+//
+//      pgnear *node;
+//      pgnear_error error;
+//      if (pgnear_open(NULL, NULL, &node, &error) != PGNEAR_OK) {
+//          fprintf(stderr, "%s\n", error.message);
+//          return 1;
+//      }
+//      pgnear_item item;
+//      if (pgnear_get(node, pgnear_text("greeting"), NULL, &item, &error) == PGNEAR_OK &&
+//          item.present) {
+//          ... item.value holds MessagePack ...
+//      }
+//      pgnear_close(node);
+//
+// Threads: a handle is for one thread at a time; threads that work at once open one each. Two
+// handles share nothing. After fork() the child opens its own: with an inherited handle every call
+// but pgnear_close answers PGNEAR_FORKED, and the parent's goes on undisturbed.
+//
+// Memory: what goes in is read before the call returns and stays the caller's. What comes out
+// through pgnear_item, pgnear_page and pgnear_bytes belongs to the handle and is valid until the
+// next call with that handle; copy what is to be kept. The results of the JSON helpers alone are
+// the caller's, to be freed with pgnear_free. Where memory runs out the process is ended.
+//
+// Values are MessagePack: nil, bool, int, float, str, array, map with str keys, and ext type 1, a
+// decimal number in text for what neither an int nor a float holds exactly. pgnear_from_json and
+// pgnear_to_json convert without a loss. Keys are 1 to 511 bytes of UTF-8 without NUL.
+//
+// Every call blocks until it is answered or its deadline passes, and returns PGNEAR_OK or the code
+// that it also writes, with the particulars, to `error`, which may be NULL. Results are written
+// with PGNEAR_OK only, and may be NULL where the caller does not want them. `options` may be NULL;
+// else start from the initializer of its type, which makes programs and libraries of different
+// ages understand each other.
+//
+// Broken connections are made anew by the next call. A call that only reads is repeated by itself;
+// so is a write that the node cannot have received whole, or that has an `id`. Any other write
+// whose answer was lost ends as PGNEAR_OUTCOME_UNKNOWN: it may have been done or not.
+//
+// What the methods mean is said in docs/protocol.md; here is what they take and give.
+#ifndef PGNEAR_H
+#define PGNEAR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define PGNEAR_API __attribute__((visibility("default")))
+
+// A connection to one node. Opaque.
+typedef struct pgnear pgnear;
+
+typedef enum pgnear_code {
+    PGNEAR_OK = 0,
+    // Of the node, as on the wire:
+    PGNEAR_BAD_REQUEST = 1,
+    PGNEAR_UNKNOWN_METHOD = 2,
+    PGNEAR_INVALID_KEY = 3,
+    PGNEAR_INVALID_VALUE = 4,
+    PGNEAR_TOO_LARGE = 5,
+    PGNEAR_CONFLICT = 6,        // a condition failed; error.version is the current one
+    PGNEAR_UNAVAILABLE = 7,     // needs PostgreSQL, which the node does not reach; nothing was done
+    PGNEAR_TIMEOUT = 8,         // nothing was done
+    PGNEAR_OUTCOME_UNKNOWN = 9, // error.seq, where there is one, can be waited for by pgnear_flush
+    PGNEAR_OVERLOADED = 10,     // the outbox or the disk is full
+    PGNEAR_REJECTED = 11,       // PostgreSQL refused the write, and it is withdrawn
+    PGNEAR_DENIED = 12,
+    PGNEAR_INTERNAL = 13,
+    // Of this library:
+    PGNEAR_UNREACHABLE = 100, // no connection to the node; nothing was done
+    PGNEAR_PROTOCOL = 101,    // the peer's answer is not one of pgneard's
+    PGNEAR_FORKED = 102,      // the handle was opened by another process
+    PGNEAR_OTHER = 103        // a code that this library does not know; error.name has it
+} pgnear_code;
+
+// Why a call failed. In the caller's memory, filled by the call.
+typedef struct pgnear_error {
+    pgnear_code code;
+    bool retryable; // the same call may succeed later
+    bool has_version;
+    bool has_seq;
+    int64_t version;   // PGNEAR_CONFLICT: the current version, where has_version
+    uint64_t seq;      // PGNEAR_OUTCOME_UNKNOWN: the write to wait for, where has_seq
+    char name[32];     // the code as text, "CONFLICT"
+    char sqlstate[8];  // PostgreSQL's, or ""
+    char message[512]; // for people
+    uint64_t reserved[4];
+} pgnear_error;
+
+// Borrowed bytes.
+typedef struct pgnear_bytes {
+    const void *at;
+    size_t len;
+} pgnear_bytes;
+
+// The bytes of a C string, without its NUL.
+static inline pgnear_bytes pgnear_text(const char *text)
+{
+    pgnear_bytes bytes = {text, strlen(text)};
+    return bytes;
+}
+
+// A key and what the node answered about it.
+typedef struct pgnear_item {
+    pgnear_bytes key;   // pgnear_scan and pgnear_all
+    pgnear_bytes value; // MessagePack; empty where absent
+    bool present;
+    bool has_version; // false while this node's write is still on its way to PostgreSQL
+    int64_t version;
+} pgnear_item;
+
+typedef struct pgnear_pair {
+    pgnear_bytes key;
+    pgnear_bytes value; // MessagePack
+} pgnear_pair;
+
+// What a write came to. `version` and `deleted` are known with PGNEAR_ACK_POSTGRES or a condition.
+typedef struct pgnear_written {
+    uint64_t seq; // for pgnear_flush
+    bool has_version;
+    bool has_deleted;
+    int64_t version;
+    uint64_t deleted; // pgnear_delete: keys that existed
+} pgnear_written;
+
+typedef struct pgnear_page {
+    const pgnear_item *items; // in byte order of keys, all present
+    size_t items_count;
+    const pgnear_bytes *skipped; // keys whose rows are beyond the node's limits
+    size_t skipped_count;
+    bool has_next;
+    pgnear_bytes next; // where has_next: `after` of the next page
+} pgnear_page;
+
+typedef struct pgnear_check_item {
+    pgnear_bytes item; // text
+    pgnear_bytes message;
+    bool ok;
+} pgnear_check_item;
+
+typedef enum pgnear_event_kind {
+    PGNEAR_EVENT_SET = 1,
+    PGNEAR_EVENT_DELETE = 2,
+    PGNEAR_EVENT_RESYNC = 3 // events were missed, or too much changed to name: read again
+} pgnear_event_kind;
+
+typedef struct pgnear_event {
+    pgnear_event_kind kind;
+    pgnear_bytes key; // empty for PGNEAR_EVENT_RESYNC
+    bool has_version;
+    int64_t version;
+} pgnear_event;
+
+// ---- Options. Zero is the default of every member.
+
+typedef struct pgnear_options {
+    size_t size;
+    const char *client_name; // told to the node; "libpgnear"
+    int64_t timeout_ms; // of a call that sets none; 0: the node's writes.timeout, and 30 s here
+    int64_t connect_timeout_ms; // 3000
+} pgnear_options;
+#define PGNEAR_OPTIONS_INIT                                                                        \
+    {                                                                                              \
+        sizeof(pgnear_options), NULL, 0, 0                                                         \
+    }
+
+// Of calls that take nothing else. A deadline counts from the call; the node answers at it, and
+// half a second later the library does where the node has not.
+typedef struct pgnear_call_options {
+    size_t size;
+    int64_t timeout_ms; // 0: that of the handle
+} pgnear_call_options;
+#define PGNEAR_CALL_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        sizeof(pgnear_call_options), 0                                                             \
+    }
+
+typedef struct pgnear_get_options {
+    size_t size;
+    int64_t timeout_ms;
+    bool fresh;           // read PostgreSQL
+    bool has_max_age;     // take what was known current at most max_age_ms ago
+    bool has_min_version; // where the cache holds a lower version, read PostgreSQL once
+    int64_t max_age_ms;
+    int64_t min_version;
+} pgnear_get_options;
+#define PGNEAR_GET_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        sizeof(pgnear_get_options), 0, false, false, false, 0, 0                                   \
+    }
+
+typedef enum pgnear_ack {
+    PGNEAR_ACK_DEFAULT = 0, // the node's writes.ack
+    PGNEAR_ACK_MEMORY = 1,
+    PGNEAR_ACK_JOURNAL = 2,
+    PGNEAR_ACK_POSTGRES = 3
+} pgnear_ack;
+
+// Each write says which of these it takes; another one set is PGNEAR_BAD_REQUEST.
+typedef struct pgnear_write_options {
+    size_t size;
+    int64_t timeout_ms;
+    pgnear_bytes id; // makes a repeat of the write get the first answer; at most 64 bytes
+    pgnear_ack ack;
+    bool has_ttl;
+    bool has_if_version; // only where the key has version if_version
+    bool if_absent;      // only where the key does not exist
+    int64_t ttl_ms;
+    int64_t if_version;
+} pgnear_write_options;
+#define PGNEAR_WRITE_OPTIONS_INIT                                                                  \
+    {                                                                                              \
+        sizeof(pgnear_write_options), 0, {NULL, 0}, PGNEAR_ACK_DEFAULT, false, false, false, 0, 0  \
+    }
+
+typedef struct pgnear_scan_options {
+    size_t size;
+    int64_t timeout_ms;
+    pgnear_bytes prefix;
+    pgnear_bytes after; // only keys greater than this
+    uint32_t limit;     // at most 1000; 0: the node's default
+} pgnear_scan_options;
+#define PGNEAR_SCAN_OPTIONS_INIT                                                                   \
+    {                                                                                              \
+        sizeof(pgnear_scan_options), 0, {NULL, 0}, {NULL, 0}, 0                                    \
+    }
+
+// ---- The handle
+
+// Connects to the node at `socket_path`; NULL is $PGNEAR_SOCKET, or /run/pgnear/pgnear.sock where
+// that is not set (no other thread may change the environment meanwhile). *handle is the caller's,
+// to be closed. PGNEAR_UNREACHABLE where nobody answers, PGNEAR_PROTOCOL where the peer is not a
+// pgneard that this library understands.
+PGNEAR_API pgnear_code pgnear_open(const char *socket_path, const pgnear_options *options,
+                                   pgnear **handle, pgnear_error *error);
+
+// Closes the connection and frees everything of the handle; NULL is nothing to do. Acknowledged
+// writes do not depend on it. Any thread, also in a child after fork().
+PGNEAR_API void pgnear_close(pgnear *handle);
+
+// ---- Reads
+
+// The value of a key; item->present is false where it does not exist.
+PGNEAR_API pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key,
+                                  const pgnear_get_options *options, pgnear_item *item,
+                                  pgnear_error *error);
+
+// The values of `count` keys: (*items)[i] answers keys[i].
+PGNEAR_API pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
+                                   const pgnear_get_options *options, const pgnear_item **items,
+                                   pgnear_error *error);
+
+// Milliseconds until the key expires; -1 where it does not expire or does not exist.
+PGNEAR_API pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key,
+                                  const pgnear_call_options *options, int64_t *ttl_ms,
+                                  pgnear_error *error);
+
+// One page of the table, from PostgreSQL, with this node's pending writes laid over.
+PGNEAR_API pgnear_code pgnear_scan(pgnear *handle, const pgnear_scan_options *options,
+                                   pgnear_page *page, pgnear_error *error);
+
+// Everything whose key begins with `prefix`, at once; PGNEAR_TOO_LARGE beyond 8 MiB.
+PGNEAR_API pgnear_code pgnear_all(pgnear *handle, pgnear_bytes prefix,
+                                  const pgnear_call_options *options, pgnear_page *page,
+                                  pgnear_error *error);
+
+// ---- Writes
+
+// Sets a key. Takes ack, ttl, if_version, if_absent. Without a ttl the expiry is cleared.
+PGNEAR_API pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
+                                  const pgnear_write_options *options, pgnear_written *written,
+                                  pgnear_error *error);
+
+// Sets up to 10,000 keys, all or none of them. Takes ack, ttl.
+PGNEAR_API pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
+                                   const pgnear_write_options *options, pgnear_written *written,
+                                   pgnear_error *error);
+
+// Deletes keys; one that does not exist is no error. Takes ack, and if_version with one key.
+PGNEAR_API pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count,
+                                     const pgnear_write_options *options, pgnear_written *written,
+                                     pgnear_error *error);
+
+// Adds `by`, a number in MessagePack (empty: 1), to the number that the key holds; an absent key
+// counts as 0. item->value is the sum. Takes nothing but id and timeout.
+PGNEAR_API pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
+                                   const pgnear_write_options *options, pgnear_item *item,
+                                   pgnear_error *error);
+
+// Applies a JSON merge patch (RFC 7396). item->value is the result. Takes nothing but id and
+// timeout.
+PGNEAR_API pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_bytes patch,
+                                    const pgnear_write_options *options, pgnear_item *item,
+                                    pgnear_error *error);
+
+// Makes the key expire `ttl_ms` from now; -1 takes its expiry away. *existed is false where there
+// is no such key. Takes nothing but id and timeout.
+PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
+                                    const pgnear_write_options *options, bool *existed,
+                                    pgnear_error *error);
+
+// ---- Control
+
+PGNEAR_API pgnear_code pgnear_ping(pgnear *handle, const pgnear_call_options *options,
+                                   pgnear_error *error);
+
+// Who the node is and how it is: a MessagePack map.
+PGNEAR_API pgnear_code pgnear_hello(pgnear *handle, const pgnear_call_options *options,
+                                    pgnear_bytes *hello, pgnear_error *error);
+
+// Waits until the writes up to `up_to_seq` (0: all acknowledged ones) are in PostgreSQL or dead
+// letters. *seq is the last of them.
+PGNEAR_API pgnear_code pgnear_flush(pgnear *handle, uint64_t up_to_seq,
+                                    const pgnear_call_options *options, uint64_t *seq,
+                                    pgnear_error *error);
+
+// Waits until every change committed in PostgreSQL before the call is in the node's cache.
+PGNEAR_API pgnear_code pgnear_sync(pgnear *handle, const pgnear_call_options *options,
+                                   pgnear_error *error);
+
+// Drops a key, or everything where `key` is empty, from the node's cache.
+PGNEAR_API pgnear_code pgnear_invalidate(pgnear *handle, pgnear_bytes key,
+                                         const pgnear_call_options *options, uint64_t *dropped,
+                                         pgnear_error *error);
+
+// Examines the node and its PostgreSQL.
+PGNEAR_API pgnear_code pgnear_check(pgnear *handle, const pgnear_call_options *options,
+                                    const pgnear_check_item **items, size_t *count,
+                                    pgnear_error *error);
+
+// The counters: a MessagePack map.
+PGNEAR_API pgnear_code pgnear_stats(pgnear *handle, const pgnear_call_options *options,
+                                    pgnear_bytes *stats, pgnear_error *error);
+
+// Any method by its name on the wire; `params` is a MessagePack array. `writes` says whether a
+// repeat could do something twice. A timeout of `options` is only the library's own here; one for
+// the node belongs in `params`.
+PGNEAR_API pgnear_code pgnear_call(pgnear *handle, const char *method, pgnear_bytes params,
+                                   bool writes, const pgnear_call_options *options,
+                                   pgnear_bytes *result, pgnear_error *error);
+
+// ---- Events
+
+// Asks for the changes of keys that begin with `prefix` (empty: all), and for no more of them.
+// Watched prefixes outlive a broken connection.
+PGNEAR_API pgnear_code pgnear_watch(pgnear *handle, pgnear_bytes prefix,
+                                    const pgnear_call_options *options, pgnear_error *error);
+PGNEAR_API pgnear_code pgnear_unwatch(pgnear *handle, pgnear_bytes prefix,
+                                      const pgnear_call_options *options, pgnear_error *error);
+
+// The next event in the order of arrival. Waits `timeout_ms` for it: 0 takes what is there, -1
+// waits without an end; PGNEAR_TIMEOUT where none came. Making a broken connection anew may take
+// connect_timeout_ms besides; PGNEAR_EVENT_RESYNC then says that events may have been missed.
+// PGNEAR_UNREACHABLE where the node is not there; a later call tries again.
+PGNEAR_API pgnear_code pgnear_next_event(pgnear *handle, int64_t timeout_ms, pgnear_event *event,
+                                         pgnear_error *error);
+
+// The socket, to be polled for input together with others before pgnear_next_event; -1 where the
+// connection is broken. It changes with a reconnection, and events may also be waiting in the
+// handle: take events until PGNEAR_TIMEOUT before polling.
+PGNEAR_API int pgnear_fd(const pgnear *handle);
+
+// ---- JSON. Without a handle; any thread.
+
+// The MessagePack of one JSON text, in new memory at *msgpack. PGNEAR_INVALID_VALUE where the text
+// is not JSON that PostgreSQL's jsonb stores, with the reason and the place.
+PGNEAR_API pgnear_code pgnear_from_json(pgnear_bytes json, void **msgpack, size_t *msgpack_len,
+                                        pgnear_error *error);
+
+// The JSON text of one MessagePack value, in new memory at *json with a NUL behind it that
+// *json_len does not count.
+PGNEAR_API pgnear_code pgnear_to_json(pgnear_bytes msgpack, bool pretty, char **json,
+                                      size_t *json_len, pgnear_error *error);
+
+// Frees what pgnear_from_json and pgnear_to_json made; NULL is nothing to do.
+PGNEAR_API void pgnear_free(void *memory);
+
+// The version of the library, "1.2.3". Static.
+PGNEAR_API const char *pgnear_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,216 @@
+// Where the messages of a turn go when both commits are done: requests home or to the pg worker,
+// reports back to the pg worker, changes to the servers that have watchers.
+#include "cache/answer.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+// ---- requests and reports
+
+static void pass_to_pg(struct writer *writer, struct message *message)
+{
+    CHECK(writer->pg != NULL);
+    mailbox_push(writer->pg, message);
+}
+
+static void send_home(struct request *requests)
+{
+    while (requests != NULL) {
+        struct request *next = requests->sibling;
+        requests->sibling = NULL;
+        request_finish(requests);
+        requests = next;
+    }
+}
+
+static void answer_write(struct turn *turn, struct turn_item *item)
+{
+    struct request *request = (struct request *)item->message;
+    request->seq = item->entry.seq;
+    request->reply.seq = item->entry.seq;
+    if (request->call.ack == ACK_POSTGRES || entry_returns_result(&item->entry)) {
+        pass_to_pg(turn->writer, item->message);
+    } else {
+        request_finish(request);
+    }
+}
+
+static void answer_flush(struct turn *turn, struct request *request)
+{
+    uint64_t last_seq = turn->writer->last_seq;
+    bool names_seq = request->call.has_seq && request->call.seq < last_seq;
+    request->after_seq = names_seq ? request->call.seq : last_seq;
+    request->reply.seq = request->after_seq;
+    pass_to_pg(turn->writer, &request->message);
+}
+
+static void answer_attached(struct turn *turn, struct turn_item *item)
+{
+    struct request *request = (struct request *)item->message;
+    if (request->seq <= turn->writer->applied_seq) {
+        // Its answer came in this very turn: the next one finds it.
+        item->message->next = turn->writer->backlog;
+        turn->writer->backlog = item->message;
+    } else {
+        pass_to_pg(turn->writer, item->message);
+    }
+}
+
+static void answer_request(struct turn *turn, struct turn_item *item)
+{
+    struct request *request = (struct request *)item->message;
+    if (item->fate == FATE_ANSWER) {
+        request_finish(request);
+    } else if (item->fate == FATE_ATTACH) {
+        answer_attached(turn, item);
+    } else if (method_class(request->call.method) == METHOD_WRITE) {
+        answer_write(turn, item);
+    } else if (request->call.method == METHOD_FLUSH) {
+        answer_flush(turn, request);
+    } else {
+        request->reply.boolean = true; // sync: what came before is in the cache
+        request_finish(request);
+    }
+}
+
+// Entries that PostgreSQL decided against must not be decided anew after a failover.
+static void note_voids(struct writer *writer, const struct request *requests)
+{
+    for (; requests != NULL; requests = requests->sibling) {
+        if (requests->reply.failure.error != ERROR_CONFLICT || requests->seq == 0) {
+            continue;
+        }
+        if (writer->void_count == WRITER_VOIDS_MAX) {
+            LOG_WARNING("decided entry not noted", LOG_INT("seq", requests->seq));
+            continue;
+        }
+        writer->void_seqs[writer->void_count++] = requests->seq;
+    }
+}
+
+static void answer_flushed(struct turn *turn, struct flushed_message *flushed)
+{
+    note_voids(turn->writer, flushed->requests);
+    send_home(flushed->requests);
+    flushed->requests = NULL;
+    pass_to_pg(turn->writer, &flushed->message);
+}
+
+static void answer_retire(struct turn *turn, struct retire_message *retire)
+{
+    send_home(retire->requests);
+    retire->requests = NULL;
+    pass_to_pg(turn->writer, &retire->message);
+}
+
+static void answer_bind(struct turn *turn, struct bind_message *bind)
+{
+    turn->writer->outbox.identity.binding = bind->binding;
+    pass_to_pg(turn->writer, &bind->message);
+}
+
+// ---- changes for watchers
+
+static struct changes_message *copy_changes(const struct changes_message *changes)
+{
+    struct changes_message *copy = message_create(MESSAGE_CHANGES, sizeof *copy);
+    copy->own = changes->own;
+    copy->truncated = changes->truncated;
+    copy->resync = changes->resync;
+    copy->changes_count = changes->changes_count;
+    copy->changes = arena_alloc(&copy->arena, changes->changes_count * sizeof changes->changes[0]);
+    for (size_t i = 0; i < changes->changes_count; i++) {
+        copy->changes[i] = changes->changes[i];
+        copy->changes[i].key = arena_copy(&copy->arena, changes->changes[i].key);
+    }
+    copy->message.bytes = sizeof *copy + copy->arena.bytes;
+    return copy;
+}
+
+static const struct changes_message RESYNC = {.resync = true};
+
+// A server that cannot keep up is told to resync instead, once there is room for that.
+static void tell_server(struct writer *writer, size_t server, const struct changes_message *changes)
+{
+    bool owes = writer->resync_owed[server];
+    struct changes_message *copy = copy_changes(owes ? &RESYNC : changes);
+    if (mailbox_offer(writer->servers[server], &copy->message)) {
+        writer->resync_owed[server] = false;
+    } else {
+        message_destroy(&copy->message);
+        writer->resync_owed[server] = true;
+    }
+}
+
+static void tell_watchers(struct writer *writer, const struct changes_message *changes)
+{
+    if (status_get(writer->status, STATUS_SERVER_WATCHERS) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < writer->servers_count; i++) {
+        tell_server(writer, i, changes);
+    }
+}
+
+void answer_owed_resyncs(struct writer *writer)
+{
+    for (size_t i = 0; i < writer->servers_count; i++) {
+        if (writer->resync_owed[i]) {
+            tell_server(writer, i, &RESYNC);
+        }
+    }
+}
+
+// ---- items
+
+void answer_item(struct turn *turn, struct turn_item *item)
+{
+    switch ((enum message_kind)item->message->kind) {
+    case MESSAGE_REQUEST:
+        answer_request(turn, item);
+        return;
+    case MESSAGE_FLUSHED:
+        answer_flushed(turn, (struct flushed_message *)item->message);
+        return;
+    case MESSAGE_RETIRE:
+        answer_retire(turn, (struct retire_message *)item->message);
+        return;
+    case MESSAGE_BIND:
+        answer_bind(turn, (struct bind_message *)item->message);
+        return;
+    case MESSAGE_REWIND:
+        pass_to_pg(turn->writer, item->message);
+        return;
+    case MESSAGE_CHANGES:
+        tell_watchers(turn->writer, (struct changes_message *)item->message);
+        break;
+    case MESSAGE_FEED:
+    case MESSAGE_FILLS:
+    case MESSAGE_SWEPT:
+        break;
+    }
+    message_destroy(item->message);
+}
+
+// The cache is lost, the outbox is not: what is journaled will be done.
+void answer_turn_failed(struct turn *turn)
+{
+    for (size_t i = 0; i < turn->count; i++) {
+        struct turn_item *item = &turn->items[i];
+        buffer_deinit(&item->bytes);
+        if (item->message->kind != MESSAGE_REQUEST) {
+            message_destroy(item->message);
+            continue;
+        }
+        struct request *request = (struct request *)item->message;
+        if (item->fate == FATE_ANSWER) {
+            request_finish(request);
+        } else if (turn->is_journaled && item->entry.seq != 0) {
+            request->reply.failure.has_seq = true;
+            request->reply.failure.seq = item->entry.seq;
+            request_fail(request, ERROR_OUTCOME_UNKNOWN, "the cache failed; the write is queued");
+        } else {
+            request_fail(request, ERROR_INTERNAL, "the cache or the outbox failed");
+        }
+    }
+}

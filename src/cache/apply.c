@@ -1,0 +1,216 @@
+// The cache phase of a turn: everything that changes a record, in mailbox order, in one commit.
+// Where the map is full it is undone, records are evicted and it is done again, so nothing here
+// may leave a trace outside the transaction and `turn` before the commit; what it tells `awaited`
+// may be told twice.
+//
+// Invariants: the outbox's commit came before; a new epoch is on the control page before records
+// of it are in the cache.
+#include "cache/apply.h"
+
+#include "base/check.h"
+#include "base/fault.h"
+#include "base/log.h"
+
+enum { TRIES_MAX = 24, TRIES_WITH_FILLS = 8 };
+
+static const size_t EVICT_PART = 32; // of the map, at each try
+
+// ---- the items
+
+static enum error apply_invalidate(struct turn *turn, struct request *request)
+{
+    int64_t dropped = 0;
+    enum error error = ERROR_NONE;
+    if (!request->call.has_key) {
+        error = apply_drop_all(turn, false, &dropped);
+    } else {
+        struct record record;
+        const struct record *held;
+        error = apply_get(turn, request->call.pairs[0].key, &record, &held);
+        struct decision decision = coherence_invalidate(held);
+        if (error == ERROR_NONE) {
+            dropped = decision.verdict == VERDICT_DROP;
+            error = apply_decision(turn, request->call.pairs[0].key, held, &decision);
+        }
+    }
+    request->reply.has_integer = true;
+    request->reply.integer = dropped;
+    return error;
+}
+
+static enum error apply_request(struct turn *turn, struct turn_item *item)
+{
+    struct request *request = (struct request *)item->message;
+    if (item->fate != FATE_APPLY) {
+        return ERROR_NONE;
+    }
+    if (method_class(request->call.method) == METHOD_WRITE) {
+        return apply_entry(turn, &item->entry);
+    }
+    if (request->call.method == METHOD_INVALIDATE) {
+        return apply_invalidate(turn, request);
+    }
+    return ERROR_NONE;
+}
+
+static enum error apply_item(struct turn *turn, struct turn_item *item)
+{
+    switch ((enum message_kind)item->message->kind) {
+    case MESSAGE_REQUEST:
+        return apply_request(turn, item);
+    case MESSAGE_FEED:
+        return apply_feed(turn, (struct feed_message *)item->message);
+    case MESSAGE_FILLS:
+        return apply_fills(turn, (struct fills_message *)item->message);
+    case MESSAGE_CHANGES:
+        return apply_changes(turn, (struct changes_message *)item->message);
+    case MESSAGE_SWEPT:
+        return apply_swept(turn, (struct swept_message *)item->message);
+    case MESSAGE_FLUSHED:
+        return apply_flushed(turn, (struct flushed_message *)item->message);
+    case MESSAGE_RETIRE:
+        return apply_retire(turn, &item->entry);
+    case MESSAGE_REWIND:
+        return apply_rewind(turn, (struct rewind_message *)item->message);
+    case MESSAGE_BIND:
+        return ERROR_NONE;
+    }
+    return ERROR_NONE;
+}
+
+// ---- records
+
+// What is held of the key; `held` is NULL where nothing is.
+enum error apply_get(struct turn *turn, struct slice key, struct record *record,
+                     const struct record **held)
+{
+    enum error error = store_get(&turn->writer->store, turn->txn, key, record);
+    *held = error == ERROR_NONE ? record : NULL;
+    return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
+}
+
+enum error apply_decision(struct turn *turn, struct slice key, const struct record *held,
+                          const struct decision *decision)
+{
+    struct store *store = &turn->writer->store;
+    bool was_pending = held != NULL && held->pending;
+    bool is_pending = was_pending;
+    enum error error = ERROR_NONE;
+    switch (decision->verdict) {
+    case VERDICT_KEEP:
+        return ERROR_NONE;
+    case VERDICT_STORE:
+        is_pending = decision->record.pending;
+        error = store_put(store, turn->txn, key, &decision->record);
+        break;
+    case VERDICT_DROP:
+        is_pending = false;
+        error = store_delete(store, turn->txn, key);
+        break;
+    }
+    turn->pending_count += is_pending - was_pending;
+    return error;
+}
+
+// ---- the phase
+
+// The rows of memory writes that the outbox has taken over.
+static enum error drop_moved_rows(struct turn *turn)
+{
+    const struct writer *writer = turn->writer;
+    if (writer->memory.moved_seq == 0) {
+        return ERROR_NONE;
+    }
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int code = mdb_cursor_open(turn->txn, writer->store.memory, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    while (code == MDB_SUCCESS &&
+           (code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)) == MDB_SUCCESS &&
+           environment_number_of(key) <= writer->memory.moved_seq) {
+        code = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+}
+
+static void begin_try(struct turn *turn)
+{
+    const struct writer *writer = turn->writer;
+    turn->page = writer->page;
+    turn->page_changed = false;
+    turn->pending_count = writer->pending_count;
+    turn->applied_seq = writer->applied_seq;
+    turn->fills = 0;
+    turn->invalidations = 0;
+}
+
+// A new epoch is known before its records are: until the commit, everything is suspect.
+static void publish_epoch(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (turn->page.epoch == writer->page.epoch) {
+        return;
+    }
+    struct page_view begun = turn->page;
+    begun.hand_bytes = 0;
+    begun.beats[begun.epoch % EPOCH_BEATS].swept = false;
+    control_publish(writer->store.control.page, &begun);
+}
+
+static enum error try_apply(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    begin_try(turn);
+    int code = mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    enum error error = FAULT_POINT("cache_full") ? ERROR_FULL : drop_moved_rows(turn);
+    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
+        if (!turn->items[i].is_settled) {
+            error = apply_item(turn, &turn->items[i]);
+        }
+    }
+    if (error != ERROR_NONE) {
+        mdb_txn_abort(turn->txn);
+        return error;
+    }
+    turn->used_bytes = store_used_bytes(&writer->store, turn->txn);
+    turn->entries = store_entries(&writer->store, turn->txn);
+    publish_epoch(turn);
+    return environment_error(mdb_txn_commit(turn->txn));
+}
+
+// Room for the next try, more of it each time.
+static void make_room(struct turn *turn, int tries)
+{
+    struct writer *writer = turn->writer;
+    size_t part = writer->store.map_bytes / EVICT_PART;
+    size_t wanted = part * (size_t)tries + 4 * turn->bytes;
+    size_t freed_bytes = 0;
+    enum error error =
+        eviction_run(&writer->eviction, &writer->store, wanted, SIZE_MAX, &freed_bytes);
+    turn->skips_fills = tries >= TRIES_WITH_FILLS;
+    int dead = 0;
+    mdb_reader_check(writer->store.env, &dead);
+    LOG_DEBUG("cache full", LOG_INT("try", tries), LOG_INT("freed_bytes", freed_bytes),
+              LOG_TEXT("eviction", error_text(error)));
+}
+
+enum error apply_turn(struct turn *turn)
+{
+    if (turn->count == 0 && turn->writer->memory.moved_seq == 0) {
+        begin_try(turn);
+        return ERROR_NONE;
+    }
+    turn->is_applied = true;
+    enum error error = try_apply(turn);
+    for (int tries = 1; error == ERROR_FULL && tries < TRIES_MAX; tries++) {
+        make_room(turn, tries);
+        error = try_apply(turn);
+    }
+    return error;
+}

@@ -1,0 +1,104 @@
+// Dropping everything clean at once: TRUNCATE, another server, a client's invalidate. The records
+// are dropped as a whole and the pending ones put back, so that the cost is that of the pages.
+// Part of the cache phase of a turn.
+#include "cache/apply.h"
+
+struct keep_visit {
+    struct turn *turn;
+    struct arena arena;
+    struct kept *kept;
+    enum error error;
+};
+
+struct kept {
+    struct kept *next;
+    struct slice key;
+    struct record record;
+};
+
+// Keeps the records that are pending with this very entry.
+static bool keep_pending(void *context, const struct entry *entry)
+{
+    struct keep_visit *visit = context;
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    while (entry_next_pair(&cursor, &pair)) {
+        struct record record;
+        const struct record *held;
+        visit->error = apply_get(visit->turn, pair.key, &record, &held);
+        if (visit->error != ERROR_NONE) {
+            return false;
+        }
+        if (held != NULL && held->pending_seq == entry->seq) {
+            struct kept *kept = arena_alloc(&visit->arena, sizeof *kept);
+            kept->next = visit->kept;
+            kept->key = arena_copy(&visit->arena, pair.key);
+            kept->record = record;
+            kept->record.value = arena_copy(&visit->arena, record.value);
+            visit->kept = kept;
+        }
+    }
+    return true;
+}
+
+static enum error visit_memory_rows(struct turn *turn, struct keep_visit *visit)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int code = mdb_cursor_open(turn->txn, turn->writer->store.memory, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    enum error error = ERROR_NONE;
+    while (error == ERROR_NONE &&
+           (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+        struct entry entry;
+        error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
+        if (error == ERROR_NONE && !keep_pending(visit, &entry)) {
+            error = visit->error;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return error;
+}
+
+// Every pending record has an entry that is not applied: in the outbox or in `memory`.
+static enum error collect_pending(struct turn *turn, struct keep_visit *visit)
+{
+    if (turn->pending_count == 0) {
+        return ERROR_NONE;
+    }
+    uint64_t after_seq = turn->applied_seq < turn->writer->applied_seq ? turn->applied_seq
+                                                                       : turn->writer->applied_seq;
+    enum error error =
+        outbox_visit(&turn->writer->outbox, after_seq, UINT64_MAX, keep_pending, visit);
+    if (error == ERROR_NONE) {
+        error = visit->error;
+    }
+    return error == ERROR_NONE ? visit_memory_rows(turn, visit) : error;
+}
+
+enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)
+{
+    struct writer *writer = turn->writer;
+    struct keep_visit visit = {.turn = turn};
+    size_t entries = store_entries(&writer->store, turn->txn);
+    enum error error = collect_pending(turn, &visit);
+    if (error == ERROR_NONE) {
+        error = environment_error(mdb_drop(turn->txn, writer->store.records, 0));
+    }
+    for (struct kept *kept = visit.kept; error == ERROR_NONE && kept != NULL; kept = kept->next) {
+        struct decision decision = coherence_drop_all(&kept->record);
+        const struct record *record =
+            taints && decision.verdict == VERDICT_STORE ? &decision.record : &kept->record;
+        error = store_put(&writer->store, turn->txn, kept->key, record);
+    }
+    arena_deinit(&visit.arena);
+    if (error == ERROR_NONE) {
+        *dropped = (int64_t)(entries - store_entries(&writer->store, turn->txn));
+        if (taints) {
+            awaited_taint_all(&writer->awaited, writer->last_seq);
+        }
+    }
+    return error;
+}

@@ -1,0 +1,170 @@
+// This node's own writes in the cache: as they are accepted, laid over it again after a start or a
+// failover, and taken back when PostgreSQL will never have them. Part of the cache phase of a turn.
+#include "cache/apply.h"
+
+// ---- this node's writes
+
+static enum error apply_pair(struct turn *turn, const struct entry *entry, const struct pair *pair)
+{
+    struct record record;
+    const struct record *held;
+    enum error error = apply_get(turn, pair->key, &record, &held);
+    if (error != ERROR_NONE || (held != NULL && held->pending_seq > entry->seq)) {
+        return error;
+    }
+    bool deletes = entry->op == ENTRY_DELETE;
+    const struct local_write write = {
+        .seq = entry->seq,
+        .absent = deletes,
+        .expires_at_us = deletes ? 0 : entry->expires_at_us,
+        .value = deletes ? slice_of(NULL, 0) : pair->value,
+    };
+    struct decision decision = coherence_write(held, &write);
+    sketch_warm(&turn->writer->store.sketch, pair->key, SKETCH_STORED);
+    return apply_decision(turn, pair->key, held, &decision);
+}
+
+static enum error apply_write(struct turn *turn, const struct entry *entry)
+{
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    enum error error = ERROR_NONE;
+    while (error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
+        error = apply_pair(turn, entry, &pair);
+    }
+    return error;
+}
+
+static void await_result(struct turn *turn, const struct entry *entry)
+{
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    while (entry_next_pair(&cursor, &pair)) {
+        awaited_add(&turn->writer->awaited, pair.key, entry->seq);
+    }
+}
+
+static enum error put_memory_row(struct turn *turn, const struct entry *entry)
+{
+    struct buffer bytes = {0};
+    entry_encode(entry, &bytes);
+    MDB_val key = environment_number(&entry->seq);
+    MDB_val value = environment_value(buffer_slice(&bytes));
+    int code = mdb_put(turn->txn, turn->writer->store.memory, &key, &value, MDB_APPEND);
+    buffer_deinit(&bytes);
+    return environment_error(code);
+}
+
+enum error apply_entry(struct turn *turn, const struct entry *entry)
+{
+    if (!turn->is_journaled) {
+        enum error error = put_memory_row(turn, entry);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+    }
+    if (entry_returns_result(entry)) {
+        await_result(turn, entry);
+        return ERROR_NONE;
+    }
+    return apply_write(turn, entry);
+}
+
+// ---- entries that PostgreSQL does not have, laid over the cache (again)
+
+struct lay_visit {
+    struct turn *turn;
+    struct slice key;    // of uncover: the only key
+    uint64_t before_seq; // of uncover
+    enum error error;
+};
+
+// A clean record of a key whose result is still to come: not believed, and asked for again.
+static enum error drop_clean(struct turn *turn, struct slice key)
+{
+    struct record record;
+    const struct record *held;
+    enum error error = apply_get(turn, key, &record, &held);
+    struct decision decision = coherence_invalidate(held);
+    return error == ERROR_NONE ? apply_decision(turn, key, held, &decision) : error;
+}
+
+static bool lay_over(void *context, const struct entry *entry)
+{
+    struct lay_visit *visit = context;
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    while (!entry->retired && visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
+        visit->error = entry_returns_result(entry) ? drop_clean(visit->turn, pair.key)
+                                                   : apply_pair(visit->turn, entry, &pair);
+    }
+    return visit->error == ERROR_NONE;
+}
+
+enum error apply_unapplied(struct turn *turn, uint64_t after_seq, uint64_t up_to_seq)
+{
+    struct lay_visit visit = {.turn = turn};
+    enum error error = outbox_visit(&turn->writer->outbox, after_seq, up_to_seq, lay_over, &visit);
+    return error == ERROR_NONE ? visit.error : error;
+}
+
+static bool lay_key_over(void *context, const struct entry *entry)
+{
+    struct lay_visit *visit = context;
+    if (entry->seq >= visit->before_seq) {
+        return false;
+    }
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    bool plain = !entry->retired && !entry_returns_result(entry);
+    while (plain && visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
+        if (slice_equal(pair.key, visit->key)) {
+            visit->error = apply_pair(visit->turn, entry, &pair);
+        }
+    }
+    return visit->error == ERROR_NONE;
+}
+
+// ---- writes that PostgreSQL will not have
+
+// An earlier write to the key may have been pending under the one that is retired.
+static enum error uncover(struct turn *turn, struct slice key, uint64_t retired_seq)
+{
+    struct lay_visit visit = {.turn = turn, .key = key, .before_seq = retired_seq};
+    enum error error =
+        outbox_visit(&turn->writer->outbox, turn->applied_seq, retired_seq, lay_key_over, &visit);
+    return error == ERROR_NONE ? visit.error : error;
+}
+
+enum error apply_retire(struct turn *turn, const struct entry *entry)
+{
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    while (entry_next_pair(&cursor, &pair)) {
+        struct record record;
+        const struct record *held;
+        enum error error = apply_get(turn, pair.key, &record, &held);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+        awaited_settle(&turn->writer->awaited, pair.key, entry->seq);
+        struct decision decision = coherence_retired(held, entry->seq);
+        bool covered = held != NULL && held->stacked && decision.verdict == VERDICT_DROP;
+        error = apply_decision(turn, pair.key, held, &decision);
+        if (error == ERROR_NONE && covered) {
+            error = uncover(turn, pair.key, entry->seq);
+        }
+        if (error != ERROR_NONE) {
+            return error;
+        }
+    }
+    return ERROR_NONE;
+}
+
+enum error apply_rewind(struct turn *turn, const struct rewind_message *rewind)
+{
+    if (rewind->applied_seq < turn->applied_seq) {
+        turn->applied_seq = rewind->applied_seq;
+    }
+    return apply_unapplied(turn, rewind->applied_seq, UINT64_MAX);
+}

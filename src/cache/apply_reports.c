@@ -1,0 +1,170 @@
+// What PostgreSQL's side reports, in the cache: fills, changes, the feed, the sweep, flush results.
+// Part of the cache phase of a turn.
+#include "cache/apply.h"
+
+static struct feed_state feed_of(const struct turn *turn)
+{
+    return (struct feed_state){.epoch = turn->page.epoch, .live = turn->page.feed_live};
+}
+
+enum error apply_fills(struct turn *turn, const struct fills_message *fills)
+{
+    const struct writer *writer = turn->writer;
+    if (turn->skips_fills) {
+        return ERROR_NONE;
+    }
+    for (size_t i = 0; i < fills->fills_count; i++) {
+        const struct fill *fill = &fills->fills[i];
+        const struct fetched fetched = {
+            .epoch = fills->epoch,
+            .present = fill->present,
+            .version = fill->version,
+            .expires_at_us = fill->expires_at_us,
+            .value = fill->value,
+        };
+        struct record record;
+        const struct record *held;
+        enum error error = apply_get(turn, fill->key, &record, &held);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+        struct decision decision =
+            coherence_fill(held, &fetched, feed_of(turn), writer->settings->cache.negative);
+        if (decision.verdict == VERDICT_STORE) {
+            if (fill->value.len > writer->store.fill_bytes_max) {
+                decision = coherence_invalidate(held);
+            } else {
+                sketch_warm(&writer->store.sketch, fill->key, SKETCH_STORED);
+                turn->fills++;
+            }
+        }
+        error = apply_decision(turn, fill->key, held, &decision);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+    }
+    return ERROR_NONE;
+}
+
+static enum error apply_change(struct turn *turn, const struct change *change, bool own)
+{
+    struct record record;
+    const struct record *held;
+    enum error error = apply_get(turn, change->key, &record, &held);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    struct decision decision =
+        own ? coherence_own_notify(held) : coherence_foreign_notify(held, change->version);
+    if (!own) {
+        awaited_taint(&turn->writer->awaited, change->key);
+        turn->invalidations += decision.verdict == VERDICT_DROP;
+    }
+    return apply_decision(turn, change->key, held, &decision);
+}
+
+enum error apply_changes(struct turn *turn, const struct changes_message *changes)
+{
+    if (changes->truncated) {
+        int64_t dropped;
+        enum error error = apply_drop_all(turn, true, &dropped);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+        turn->invalidations += dropped;
+    }
+    if (changes->own) {
+        return ERROR_NONE;
+    }
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < changes->changes_count; i++) {
+        error = apply_change(turn, &changes->changes[i], changes->own);
+    }
+    return error;
+}
+
+enum error apply_feed(struct turn *turn, const struct feed_message *feed)
+{
+    turn->page_changed = true;
+    if (feed->has_clock_offset) {
+        turn->page.clock_offset_us = feed->clock_offset_us;
+    }
+    switch (feed->event) {
+    case FEED_HEARTBEAT:
+        page_view_heartbeat(&turn->page, feed->heartbeat_boot_us);
+        return ERROR_NONE;
+    case FEED_LOST:
+        turn->page.feed_live = false;
+        return ERROR_NONE;
+    case FEED_STARTED:
+        page_view_begin_epoch(&turn->page, turn->page.epoch + 1, feed->heartbeat_boot_us);
+        return ERROR_NONE;
+    case FEED_REPLACED: {
+        page_view_begin_epoch(&turn->page, turn->page.epoch + 1, feed->heartbeat_boot_us);
+        page_view_sweep(&turn->page, slice_of(NULL, 0), true);
+        int64_t dropped;
+        return apply_drop_all(turn, true, &dropped);
+    }
+    }
+    return ERROR_NONE;
+}
+
+enum error apply_swept(struct turn *turn, const struct swept_message *swept)
+{
+    if (swept->epoch != turn->page.epoch) {
+        return ERROR_NONE;
+    }
+    for (size_t i = 0; i < swept->drops_count; i++) {
+        struct record record;
+        const struct record *held;
+        enum error error = apply_get(turn, swept->drops[i], &record, &held);
+        struct decision decision = coherence_sweep_drop(held, swept->epoch);
+        if (error == ERROR_NONE) {
+            error = apply_decision(turn, swept->drops[i], held, &decision);
+        }
+        if (error != ERROR_NONE) {
+            return error;
+        }
+    }
+    page_view_sweep(&turn->page, swept->hand, swept->done);
+    turn->page_changed = true;
+    return ERROR_NONE;
+}
+
+static enum error apply_flushed_key(struct turn *turn, const struct flushed_message *flushed,
+                                    const struct flushed_key *key)
+{
+    const struct flush_result result = {
+        .seq = key->seq,
+        .drop = key->drop,
+        .present = key->present,
+        .has_value = key->has_value,
+        .version = key->version,
+        .expires_at_us = key->expires_at_us,
+        .value = key->value,
+        .epoch = flushed->epoch,
+        .feed_was_live = flushed->feed_was_live,
+    };
+    struct record record;
+    const struct record *held;
+    enum error error = apply_get(turn, key->key, &record, &held);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    bool believed = awaited_settle(&turn->writer->awaited, key->key, key->seq);
+    struct decision decision = coherence_flushed(held, &result, feed_of(turn), believed,
+                                                 turn->writer->settings->cache.negative);
+    return apply_decision(turn, key->key, held, &decision);
+}
+
+enum error apply_flushed(struct turn *turn, const struct flushed_message *flushed)
+{
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < flushed->keys_count; i++) {
+        error = apply_flushed_key(turn, flushed, &flushed->keys[i]);
+    }
+    if (flushed->applied_seq > turn->applied_seq) {
+        turn->applied_seq = flushed->applied_seq;
+    }
+    return error;
+}

@@ -1,0 +1,72 @@
+// A hash table of keys. A key that is not in it is not believed, so forgetting is always right.
+#include "cache/awaited.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "base/memory.h"
+
+struct awaited_key {
+    UT_hash_handle hh;
+    uint64_t last_seq;
+    bool tainted;
+    size_t key_bytes;
+    uint8_t key[];
+};
+
+static struct awaited_key *find(struct awaited *awaited, struct slice key)
+{
+    struct awaited_key *found;
+    HASH_FIND(hh, awaited->keys, key.at, (unsigned)key.len, found);
+    return found;
+}
+
+void awaited_deinit(struct awaited *awaited)
+{
+    struct awaited_key *each, *next;
+    HASH_ITER(hh, awaited->keys, each, next)
+    {
+        HASH_DEL(awaited->keys, each);
+        free(each);
+    }
+    *awaited = (struct awaited){0};
+}
+
+void awaited_add(struct awaited *awaited, struct slice key, uint64_t seq)
+{
+    struct awaited_key *held = find(awaited, key);
+    if (held == NULL) {
+        held = memory_zeroed(1, sizeof *held + key.len);
+        held->key_bytes = key.len;
+        memcpy(held->key, key.at, key.len);
+        HASH_ADD_KEYPTR(hh, awaited->keys, held->key, (unsigned)key.len, held);
+    }
+    held->last_seq = seq > held->last_seq ? seq : held->last_seq;
+}
+
+void awaited_taint(struct awaited *awaited, struct slice key)
+{
+    struct awaited_key *held = find(awaited, key);
+    if (held != NULL) {
+        held->tainted = true;
+    }
+}
+
+void awaited_taint_all(struct awaited *awaited, uint64_t last_seq)
+{
+    awaited->distrusted_seq = last_seq;
+}
+
+bool awaited_settle(struct awaited *awaited, struct slice key, uint64_t seq)
+{
+    struct awaited_key *held = find(awaited, key);
+    if (held == NULL) {
+        return false;
+    }
+    bool believed = !held->tainted && seq > awaited->distrusted_seq;
+    if (held->last_seq <= seq) {
+        HASH_DEL(awaited->keys, held);
+        free(held);
+    }
+    return believed;
+}

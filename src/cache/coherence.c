@@ -1,0 +1,246 @@
+// The rules of coherence. Where a rule would be hard to keep, the record is dropped: a dropped
+// record costs a miss, a wrong one is believed for ever. Pure, any thread, owns nothing.
+//
+// Invariants: a pending record is replaced only by a later write, by its own flush result, or by
+// a recovery that finds no entry for it; a record becomes clean only in the epoch in which the
+// feed was live from the query or batch that made it until now.
+#include "cache/coherence.h"
+
+#include "base/check.h"
+
+static const struct decision KEEP = {.verdict = VERDICT_KEEP};
+static const struct decision DROP = {.verdict = VERDICT_DROP};
+
+static struct decision store(struct record record)
+{
+    return (struct decision){.verdict = VERDICT_STORE, .record = record};
+}
+
+static struct decision drop_if_held(const struct record *held)
+{
+    return held != NULL ? DROP : KEEP;
+}
+
+static struct decision drop_if_clean(const struct record *held)
+{
+    return held != NULL && !held->pending ? DROP : KEEP;
+}
+
+struct decision coherence_write(const struct record *held, const struct local_write *write)
+{
+    CHECK(write->seq != 0);
+    CHECK_VALUES(held == NULL || held->pending_seq <= write->seq, "seq %llu over %llu",
+                 (unsigned long long)write->seq, (unsigned long long)held->pending_seq);
+    // A taint is not inherited: the foreign change was committed before this write was journaled,
+    // so before it commits.
+    return store((struct record){
+        .pending = true,
+        .absent = write->absent,
+        .stacked =
+            held != NULL && held->pending && (held->stacked || held->pending_seq != write->seq),
+        .expires_at_us = write->expires_at_us,
+        .pending_seq = write->seq,
+        .value = write->value,
+    });
+}
+
+// A record stored as clean now, absent where there is no value.
+static struct decision store_clean(bool present, bool negative, const struct record *held,
+                                   struct record clean)
+{
+    if (!present && !negative) {
+        return drop_if_held(held);
+    }
+    clean.absent = !present;
+    if (!present) {
+        clean.value = slice_of(NULL, 0);
+        clean.expires_at_us = 0;
+    }
+    return store(clean);
+}
+
+struct decision coherence_fill(const struct record *held, const struct fetched *fetched,
+                               struct feed_state feed, bool negative)
+{
+    if (held != NULL && held->pending) {
+        return KEEP;
+    }
+    if (!feed.live || fetched->epoch != feed.epoch) {
+        return KEEP;
+    }
+    return store_clean(fetched->present, negative, held,
+                       (struct record){
+                           .version = fetched->version,
+                           .epoch = feed.epoch,
+                           .expires_at_us = fetched->expires_at_us,
+                           .value = fetched->value,
+                       });
+}
+
+struct decision coherence_foreign_notify(const struct record *held, int64_t version)
+{
+    if (held == NULL) {
+        return KEEP;
+    }
+    if (held->pending) {
+        struct record tainted = *held;
+        tainted.tainted = true;
+        return held->tainted ? KEEP : store(tainted);
+    }
+    return held->version == version ? KEEP : DROP;
+}
+
+struct decision coherence_own_notify(const struct record *held)
+{
+    (void)held;
+    return KEEP;
+}
+
+// The write that is pending is the very one that the result speaks of.
+static struct decision settle_pending(const struct record *held, const struct flush_result *result,
+                                      struct feed_state feed, bool negative)
+{
+    bool takes_result = result->has_value || !result->present;
+    if (held->tainted || (!takes_result && held->absent)) {
+        return DROP;
+    }
+    return store_clean(
+        result->present, negative, held,
+        (struct record){
+            .version = result->version,
+            .epoch = feed.epoch,
+            .expires_at_us = takes_result ? result->expires_at_us : held->expires_at_us,
+            .value = takes_result ? result->value : held->value,
+        });
+}
+
+struct decision coherence_flushed(const struct record *held, const struct flush_result *result,
+                                  struct feed_state feed, bool untainted_result, bool negative)
+{
+    if (held != NULL && held->pending && held->pending_seq > result->seq) {
+        return KEEP;
+    }
+    bool known = !result->drop && result->feed_was_live && feed.live && result->epoch == feed.epoch;
+    if (!known) {
+        return drop_if_held(held);
+    }
+    if (held != NULL && held->pending && held->pending_seq == result->seq) {
+        return settle_pending(held, result, feed, negative);
+    }
+    if (held != NULL && !held->pending && held->version == result->version) {
+        return KEEP;
+    }
+    // A result that no pending record foretold: it is the newest state only if nobody else's
+    // change was heard of since the write was journaled.
+    bool tainted = held != NULL && held->tainted;
+    if (!untainted_result || tainted || (result->present && !result->has_value)) {
+        return drop_if_held(held);
+    }
+    return store_clean(result->present, negative, held,
+                       (struct record){
+                           .version = result->version,
+                           .epoch = feed.epoch,
+                           .expires_at_us = result->expires_at_us,
+                           .value = result->value,
+                       });
+}
+
+struct decision coherence_retired(const struct record *held, uint64_t seq)
+{
+    if (held != NULL && held->pending && held->pending_seq != seq) {
+        return KEEP;
+    }
+    return drop_if_held(held);
+}
+
+struct decision coherence_sweep_drop(const struct record *held, uint64_t epoch)
+{
+    bool stored_since = held != NULL && held->epoch >= epoch;
+    return stored_since ? KEEP : drop_if_clean(held);
+}
+
+struct decision coherence_drop_all(const struct record *held)
+{
+    if (held != NULL && held->pending && !held->tainted) {
+        struct record tainted = *held;
+        tainted.tainted = true;
+        return store(tainted);
+    }
+    return drop_if_clean(held);
+}
+
+struct decision coherence_invalidate(const struct record *held)
+{
+    return drop_if_clean(held);
+}
+
+struct decision coherence_recover(const struct record *held, bool unapplied)
+{
+    return held != NULL && held->pending && !unapplied ? DROP : KEEP;
+}
+
+static const struct epoch_beat *beat_of(const struct page_view *page, uint64_t epoch)
+{
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        if (page->beats[i].epoch == epoch) {
+            return &page->beats[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_swept(struct slice key, const struct page_view *page, const struct epoch_beat *beat)
+{
+    if (beat != NULL && beat->swept) {
+        return true;
+    }
+    return page->hand_bytes > 0 && slice_compare(key, slice_of(page->hand, page->hand_bytes)) <= 0;
+}
+
+// The last heartbeat of the last epoch in which the record was good: its own, or a later one whose
+// sweep passed over it.
+static int64_t last_good_beat_us(const struct record *record, const struct page_view *page)
+{
+    int64_t last_us = 0;
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        const struct epoch_beat *beat = &page->beats[i];
+        bool good = beat->epoch == record->epoch || (beat->epoch > record->epoch && beat->swept);
+        if (beat->epoch != 0 && beat->epoch < page->epoch && good && beat->beat_us > last_us) {
+            last_us = beat->beat_us;
+        }
+    }
+    return last_us;
+}
+
+static bool is_within(int64_t beat_us, int64_t now_boot_us, int64_t limit_us)
+{
+    return beat_us != 0 && now_boot_us - beat_us <= limit_us;
+}
+
+enum trust coherence_trust(const struct record *record, struct slice key,
+                           const struct page_view *page, int64_t now_boot_us,
+                           int64_t *current_boot_us)
+{
+    if (record->pending) {
+        *current_boot_us = now_boot_us;
+        return TRUST_GOOD;
+    }
+    const struct epoch_beat *beat = beat_of(page, page->epoch);
+    int64_t beat_us = beat != NULL ? beat->beat_us : 0;
+    // A record of a later epoch than the page's was committed just before the page follows.
+    bool current = record->epoch >= page->epoch || is_swept(key, page, beat);
+    if (current) {
+        if (beat_us == 0) {
+            beat_us = last_good_beat_us(record, page); // swept before the first heartbeat
+        }
+        bool live = page->feed_live && is_within(beat_us, now_boot_us, FEED_LIVE_US);
+        *current_boot_us = beat_us;
+        if (live || is_within(beat_us, now_boot_us, page->max_stale_us)) {
+            return TRUST_GOOD;
+        }
+        return TRUST_STALE;
+    }
+    *current_boot_us = last_good_beat_us(record, page);
+    return is_within(*current_boot_us, now_boot_us, page->max_stale_us) ? TRUST_SUSPECT
+                                                                        : TRUST_STALE;
+}

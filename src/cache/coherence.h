@@ -1,0 +1,124 @@
+// The rules of coherence as pure functions: what is held of a key, and what happened to it, give
+// what is to be held; a record and the control page give how far a reader may trust it. No I/O,
+// no clock, no threads: the writer and the direct readers run it, and so can a simulation.
+//
+// The numbers in the comments are those of docs/architecture.md, "Rules of coherence".
+#pragma once
+
+#include "cache/record.h"
+
+enum verdict {
+    VERDICT_KEEP,  // what is held stays as it is
+    VERDICT_STORE, // `record` of the decision replaces what is held
+    VERDICT_DROP,  // nothing is held any more
+};
+
+struct decision {
+    enum verdict verdict;
+    struct record record; // STORE; slices are the event's or those of what was held
+};
+
+// The feed as the writer sees it when it handles an event.
+struct feed_state {
+    uint64_t epoch;
+    bool live; // a FEED_STARTED or FEED_REPLACED came, and no FEED_LOST since
+};
+
+// `held` is NULL in all of these where nothing is held.
+
+// This node's write, journaled as `seq`, whose outcome does not depend on PostgreSQL.
+struct local_write {
+    uint64_t seq;
+    bool absent; // a delete
+    int64_t expires_at_us;
+    struct slice value;
+};
+struct decision coherence_write(const struct record *held, const struct local_write *write);
+
+// An answer of PostgreSQL to a query that was sent in `epoch` while the feed was live (7).
+struct fetched {
+    uint64_t epoch;
+    bool present;
+    int64_t version;
+    int64_t expires_at_us;
+    struct slice value;
+};
+// `negative`: absences may be held.
+struct decision coherence_fill(const struct record *held, const struct fetched *fetched,
+                               struct feed_state feed, bool negative);
+
+// A notification that the key now has `version`, made by another (2, 3).
+struct decision coherence_foreign_notify(const struct record *held, int64_t version);
+// The same, made by this node's own flush: the flush result settles the record (2).
+struct decision coherence_own_notify(const struct record *held);
+
+// What a committed batch made of one key.
+struct flush_result {
+    uint64_t seq; // of the last write to the key in the batch
+    bool drop;
+    bool present;
+    bool has_value;
+    int64_t version;
+    int64_t expires_at_us;
+    struct slice value;
+    uint64_t epoch;     // at the sending of the batch
+    bool feed_was_live; // at the sending of the batch
+};
+// `untainted_result`: no foreign notify of the key came since the write that asked PostgreSQL for
+// its result was journaled; true only where such a write is known to be under way (3).
+struct decision coherence_flushed(const struct record *held, const struct flush_result *result,
+                                  struct feed_state feed, bool untainted_result, bool negative);
+
+// The write `seq` to the key will never be in PostgreSQL.
+struct decision coherence_retired(const struct record *held, uint64_t seq);
+
+// The sweep of `epoch` found another version than the one held (9).
+struct decision coherence_sweep_drop(const struct record *held, uint64_t epoch);
+
+// TRUNCATE, or another server (8, 10).
+struct decision coherence_drop_all(const struct record *held);
+
+// A client's invalidate.
+struct decision coherence_invalidate(const struct record *held);
+
+// At start: `unapplied` says whether the outbox holds an entry that PostgreSQL may not have with
+// the record's pending_seq.
+struct decision coherence_recover(const struct record *held, bool unapplied);
+
+// ---- what readers may trust
+
+enum { EPOCH_BEATS = 8, FEED_LIVE_US = 2000000 };
+
+struct epoch_beat {
+    uint64_t epoch;  // 0: none
+    int64_t beat_us; // CLOCK_BOOTTIME when its last heartbeat that came back was sent; 0: none
+    bool swept;      // the sweep of that epoch reached its end
+};
+
+// What a reader knows of the feed: a copy of the control page.
+struct page_view {
+    uint64_t epoch;
+    bool feed_live; // no FEED_LOST since the epoch began
+    int64_t max_stale_us;
+    int64_t clock_offset_us;              // PostgreSQL's clock minus ours
+    struct epoch_beat beats[EPOCH_BEATS]; // of the present epoch and those before it, any order
+    size_t hand_bytes;                    // 0: the sweep has not begun
+    uint8_t hand[511];                    // records up to this key are swept in this epoch
+};
+
+enum trust {
+    TRUST_GOOD,
+    TRUST_SUSPECT, // to be asked of PostgreSQL; may be served where that cannot be asked
+    TRUST_STALE,   // to be asked of PostgreSQL and not served otherwise
+};
+
+// `current_boot_us` is set to the last time the record was known to be current, 0 where that is
+// not known; of a pending record it is `now_boot_us`.
+enum trust coherence_trust(const struct record *record, struct slice key,
+                           const struct page_view *page, int64_t now_boot_us,
+                           int64_t *current_boot_us);
+
+static inline bool record_is_expired(const struct record *record, int64_t now_us)
+{
+    return record->expires_at_us != 0 && record->expires_at_us <= now_us;
+}

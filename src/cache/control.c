@@ -1,0 +1,211 @@
+// The control page: a sequence lock with one writer over atomic words, so that a reader in another
+// process needs no lock and a writer that dies in the middle is noticed (the sequence stays odd).
+#include "cache/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+
+_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 1");
+_Static_assert(offsetof(struct control_page, source) == 96, "layout 1");
+_Static_assert(offsetof(struct control_page, pid) == 104, "layout 1");
+_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 1");
+_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 1");
+_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 1");
+_Static_assert(sizeof(struct control_page) <= CONTROL_BYTES, "one page");
+
+static bool is_usable(struct control_page *page)
+{
+    return atomic_load_explicit(&page->magic, memory_order_acquire) == CONTROL_MAGIC &&
+           page->layout == CONTROL_LAYOUT && page->bytes == CONTROL_BYTES;
+}
+
+static void make_anew(struct control_page *page)
+{
+    atomic_store(&page->magic, 0);
+    uint64_t generation = atomic_load(&page->generation);
+    memset((uint8_t *)page + sizeof page->magic, 0, CONTROL_BYTES - sizeof page->magic);
+    page->layout = CONTROL_LAYOUT;
+    page->bytes = CONTROL_BYTES;
+    atomic_store(&page->generation, generation + 1);
+    atomic_store_explicit(&page->magic, CONTROL_MAGIC, memory_order_release);
+}
+
+// After a writer that died while it changed the page, what raises trust is forgotten.
+static void mend(struct control_page *page)
+{
+    if (atomic_load(&page->sequence) % 2 == 0) {
+        return;
+    }
+    LOG_WARNING("control page mended");
+    struct page_view view = {.epoch = atomic_load(&page->epoch)};
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        uint64_t epoch = atomic_load(&page->beats[i].epoch);
+        view.epoch = epoch > view.epoch ? epoch : view.epoch;
+    }
+    atomic_fetch_add(&page->sequence, 1);
+    control_publish(page, &view);
+}
+
+static enum error map(struct control *control, int fd, const char *path, struct failure *failure)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0 || posix_fallocate(fd, 0, CONTROL_BYTES) != 0) {
+        return failure_set(failure, ERROR_SYSTEM, "no room for %s/control", path);
+    }
+    void *page = mmap(NULL, CONTROL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot map %s/control: %s", path,
+                           strerrordesc_np(errno));
+    }
+    control->page = page;
+    control->made = status.st_size != CONTROL_BYTES || !is_usable(control->page);
+    if (control->made) {
+        make_anew(control->page);
+    }
+    mend(control->page);
+    return ERROR_NONE;
+}
+
+enum error control_open(struct control *control, const struct directory *directory,
+                        struct failure *failure)
+{
+    *control = (struct control){0};
+    int fd = openat(directory->fd, "control", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open %s/control: %s", directory->path,
+                           strerrordesc_np(errno));
+    }
+    enum error error = map(control, fd, directory->path, failure);
+    close(fd);
+    return error;
+}
+
+void control_close(struct control *control)
+{
+    if (control->page != NULL) {
+        munmap(control->page, CONTROL_BYTES);
+    }
+    *control = (struct control){0};
+}
+
+// Acquire and release on every word, instead of fences: a reader that sees one new word sees the
+// odd sequence that came before it, and the sequence it looks at afterwards is not an older one.
+static uint64_t load(_Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static void store(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+static int64_t load_time(_Atomic int64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static void store_time(_Atomic int64_t *word, int64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+static void copy_hand_out(struct control_page *page, struct page_view *view)
+{
+    uint64_t bytes = load(&page->hand_bytes);
+    view->hand_bytes = bytes <= sizeof view->hand ? (size_t)bytes : 0;
+    for (size_t at = 0; at < view->hand_bytes; at += sizeof(uint64_t)) {
+        uint64_t word = load(&page->hand[at / sizeof(uint64_t)]);
+        size_t rest = view->hand_bytes - at;
+        memcpy(view->hand + at, &word, rest < sizeof word ? rest : sizeof word);
+    }
+}
+
+void control_view(struct control_page *page, struct page_view *view)
+{
+    uint64_t before, after;
+    do {
+        before = atomic_load_explicit(&page->sequence, memory_order_acquire);
+        view->epoch = load(&page->epoch);
+        view->feed_live = load(&page->feed_live) != 0;
+        view->clock_offset_us = load_time(&page->clock_offset_us);
+        for (size_t i = 0; i < EPOCH_BEATS; i++) {
+            view->beats[i].epoch = load(&page->beats[i].epoch);
+            view->beats[i].beat_us = load_time(&page->beats[i].beat_us);
+            view->beats[i].swept = load(&page->beats[i].swept) != 0;
+        }
+        copy_hand_out(page, view);
+        after = load(&page->sequence);
+        if (before % 2 != 0) {
+            sched_yield();
+        }
+    } while (before != after || before % 2 != 0);
+    view->max_stale_us = load_time(&page->max_stale_us);
+}
+
+void control_publish(struct control_page *page, const struct page_view *view)
+{
+    uint64_t sequence = load(&page->sequence);
+    CHECK_VALUES(sequence % 2 == 0, "sequence %llu", (unsigned long long)sequence);
+    store(&page->sequence, sequence + 1);
+    store(&page->epoch, view->epoch);
+    store(&page->feed_live, view->feed_live);
+    store_time(&page->clock_offset_us, view->clock_offset_us);
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        store(&page->beats[i].epoch, view->beats[i].epoch);
+        store_time(&page->beats[i].beat_us, view->beats[i].beat_us);
+        store(&page->beats[i].swept, view->beats[i].swept);
+    }
+    store(&page->hand_bytes, view->hand_bytes);
+    for (size_t at = 0; at < view->hand_bytes; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        size_t rest = view->hand_bytes - at;
+        memcpy(&word, view->hand + at, rest < sizeof word ? rest : sizeof word);
+        store(&page->hand[at / sizeof word], word);
+    }
+    atomic_store_explicit(&page->sequence, sequence + 2, memory_order_release);
+}
+
+static struct epoch_beat *present_beat(struct page_view *view)
+{
+    return &view->beats[view->epoch % EPOCH_BEATS];
+}
+
+void page_view_begin_epoch(struct page_view *view, uint64_t epoch, int64_t beat_us)
+{
+    CHECK_VALUES(epoch > view->epoch, "epoch %llu", (unsigned long long)epoch);
+    view->epoch = epoch;
+    view->feed_live = true;
+    view->hand_bytes = 0;
+    *present_beat(view) = (struct epoch_beat){.epoch = epoch, .beat_us = beat_us};
+}
+
+void page_view_heartbeat(struct page_view *view, int64_t beat_us)
+{
+    struct epoch_beat *beat = present_beat(view);
+    if (beat->epoch == view->epoch && beat_us > beat->beat_us) {
+        beat->beat_us = beat_us;
+    }
+}
+
+void page_view_sweep(struct page_view *view, struct slice hand, bool done)
+{
+    CHECK_VALUES(hand.len <= sizeof view->hand, "%zu bytes", hand.len);
+    struct epoch_beat *beat = present_beat(view);
+    if (beat->epoch != view->epoch) {
+        return;
+    }
+    beat->swept = beat->swept || done;
+    view->hand_bytes = done ? 0 : hand.len;
+    if (view->hand_bytes > 0) {
+        memcpy(view->hand, hand.at, hand.len);
+    }
+}

@@ -1,0 +1,81 @@
+// The control page: the file `control` beside the cache, one page of shared memory that says how
+// far the cache may be trusted. The writer thread alone writes it; socket readers and the direct
+// readers of other processes (which map it read-only) copy it out before they look.
+//
+// What lowers trust (a new epoch) is on the page before the cache's commit, what raises it (a
+// heartbeat, the sweep's hand) after: so whoever reads the page first and the cache after it is
+// never too trusting.
+//
+// Layout 1, in the machine's byte order; offsets are fixed by the asserts in control.c:
+//
+//      0  magic, layout, page bytes             constant once `magic` is set
+//     16  boot id, node uuid                    constant while serving
+//     96  source: hash of server and table      constant while serving
+//    104  pid, clean, generation                pid: 0 while not serving
+//    120  memory-acknowledged writes            of use to the next start only
+//    256  sequence, then what it guards         odd while it is being changed
+#pragma once
+
+#include <stdatomic.h>
+
+#include "cache/coherence.h"
+#include "cache/directory.h"
+
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 1, CONTROL_HAND_WORDS = 64 };
+
+#define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
+
+struct control_beat {
+    _Atomic uint64_t epoch;
+    _Atomic int64_t beat_us;
+    _Atomic uint64_t swept;
+};
+
+struct control_page {
+    _Atomic uint64_t magic;
+    uint32_t layout;
+    uint32_t bytes;
+    char boot_id[BOOT_ID_BYTES];
+    char node[BOOT_ID_BYTES];
+    uint64_t source;
+    _Atomic uint32_t pid;   // of the daemon that serves; 0: none
+    _Atomic uint32_t clean; // 1: stopped in order, the files are whole whatever the machine did
+    _Atomic uint64_t generation;       // changes where the cache files were made anew
+    _Atomic uint64_t memory_first_seq; // oldest memory-acknowledged write not yet in the outbox
+    _Atomic uint64_t memory_last_seq;  // newest
+    _Atomic uint64_t memory_count;
+    _Atomic int64_t max_stale_us; // any thread of the daemon may set it
+    uint8_t reserved[104];
+    _Atomic uint64_t sequence;
+    _Atomic uint64_t epoch;
+    _Atomic uint64_t feed_live;
+    _Atomic int64_t clock_offset_us;
+    struct control_beat beats[EPOCH_BEATS];
+    _Atomic uint64_t hand_bytes;
+    _Atomic uint64_t hand[CONTROL_HAND_WORDS];
+};
+
+struct control {
+    struct control_page *page; // mapped; NULL: not open
+    bool made;                 // there was no usable page before
+};
+
+// Maps the page in the directory, making it anew where it is missing or not of this layout.
+// A page that was left in the middle of a change loses its hand and heartbeats, never gains.
+enum error control_open(struct control *control, const struct directory *directory,
+                        struct failure *failure);
+void control_close(struct control *control);
+
+// Copies the guarded part out, whole. Any thread or process that maps the page; never blocks for
+// longer than a change of the page takes.
+void control_view(struct control_page *page, struct page_view *view);
+
+// The writer: puts `view` on the page (all but max_stale_us).
+void control_publish(struct control_page *page, const struct page_view *view);
+
+// ---- changes of a view, before it is published
+
+// A new epoch: nothing of the one before is current any more. `beat_us` 0: no heartbeat yet.
+void page_view_begin_epoch(struct page_view *view, uint64_t epoch, int64_t beat_us);
+void page_view_heartbeat(struct page_view *view, int64_t beat_us);
+void page_view_sweep(struct page_view *view, struct slice hand, bool done);

@@ -1,0 +1,187 @@
+// The directories of the two environments. LMDB lives on shared memory maps and on the order in
+// which a file system writes: network file systems give neither, and memory file systems forget.
+#include "cache/directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+enum { MODE_DIRECTORY = 0750, MODE_FILE = 0640 };
+
+static const struct {
+    unsigned long magic;
+    const char *name;
+    bool memory; // refused only for what must be durable
+} REFUSED[] = {
+    {NFS_SUPER_MAGIC, "NFS", false},     {SMB_SUPER_MAGIC, "SMB", false},
+    {0xff534d42ul, "CIFS", false},       {0xfe534d42ul, "SMB2", false},
+    {V9FS_MAGIC, "9p", false},           {AFS_SUPER_MAGIC, "AFS", false},
+    {0x6b414653ul, "kAFS", false},       {CODA_SUPER_MAGIC, "Coda", false},
+    {0x00c36400ul, "Ceph", false},       {0x0bd00bd0ul, "Lustre", false},
+    {0x47504653ul, "GPFS", false},       {0x01161970ul, "GFS2", false},
+    {OCFS2_SUPER_MAGIC, "OCFS2", false}, {TMPFS_MAGIC, "tmpfs", true},
+    {RAMFS_MAGIC, "ramfs", true},
+};
+
+const char *directory_refused_file_system(const char *path, enum directory_use use)
+{
+    struct statfs status;
+    if (statfs(path, &status) != 0) {
+        return NULL;
+    }
+    // The kernel's 32 bits, whatever the width and sign of f_type.
+    unsigned long magic = (unsigned long)status.f_type & 0xfffffffful;
+    for (size_t i = 0; i < sizeof REFUSED / sizeof REFUSED[0]; i++) {
+        if (magic == REFUSED[i].magic && (use == DIRECTORY_DURABLE || !REFUSED[i].memory)) {
+            return REFUSED[i].name;
+        }
+    }
+    return NULL;
+}
+
+int64_t directory_free_bytes(const char *path)
+{
+    struct statfs status;
+    if (statfs(path, &status) != 0) {
+        return -1;
+    }
+    return (int64_t)status.f_bavail * (int64_t)status.f_bsize;
+}
+
+// mkdir -p.
+static enum error make(const char *path)
+{
+    char *partial = memory_string(slice_of_string(path));
+    enum error error = ERROR_NONE;
+    for (char *slash = partial; error == ERROR_NONE && slash != NULL;) {
+        slash = strchr(slash + 1, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+        if (mkdir(partial, MODE_DIRECTORY) != 0 && errno != EEXIST) {
+            error = ERROR_SYSTEM;
+        }
+        if (slash != NULL) {
+            *slash = '/';
+        }
+    }
+    free(partial);
+    return error;
+}
+
+static enum error take_lock(struct directory *directory, struct failure *failure)
+{
+    directory->lock_fd = openat(directory->fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, MODE_FILE);
+    if (directory->lock_fd < 0) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot create a file in %s: %s", directory->path,
+                           strerrordesc_np(errno));
+    }
+    if (flock(directory->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+        return ERROR_NONE;
+    }
+    if (errno == EWOULDBLOCK) {
+        return failure_set(failure, ERROR_IN_USE, "%s is in use by another pgneard",
+                           directory->path);
+    }
+    return failure_set(failure, ERROR_SYSTEM, "cannot lock %s: %s", directory->path,
+                       strerrordesc_np(errno));
+}
+
+static enum error open_and_lock(struct directory *directory, enum directory_use use,
+                                struct failure *failure)
+{
+    if (make(directory->path) != ERROR_NONE) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot make the directory %s: %s",
+                           directory->path, strerrordesc_np(errno));
+    }
+    directory->fd = open(directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory->fd < 0) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open the directory %s: %s",
+                           directory->path, strerrordesc_np(errno));
+    }
+    const char *refused = directory_refused_file_system(directory->path, use);
+    if (refused != NULL) {
+        return failure_set(
+            failure, ERROR_CONFIG, "%s is on %s, which %s; name a directory on a local disk",
+            directory->path, refused,
+            use == DIRECTORY_DURABLE ? "cannot keep writes safe" : "cannot share a memory map");
+    }
+    return take_lock(directory, failure);
+}
+
+enum error directory_open(struct directory *directory, const char *path, enum directory_use use,
+                          struct failure *failure)
+{
+    *directory = (struct directory){
+        .path = memory_string(slice_of_string(path)),
+        .fd = -1,
+        .lock_fd = -1,
+    };
+    enum error error = open_and_lock(directory, use, failure);
+    if (error != ERROR_NONE) {
+        directory_close(directory);
+    }
+    return error;
+}
+
+void directory_close(struct directory *directory)
+{
+    if (directory->path == NULL) {
+        return;
+    }
+    if (directory->lock_fd >= 0) {
+        close(directory->lock_fd);
+    }
+    if (directory->fd >= 0) {
+        close(directory->fd);
+    }
+    free(directory->path);
+    *directory = (struct directory){.fd = -1, .lock_fd = -1};
+}
+
+char *directory_path(const struct directory *directory, const char *name)
+{
+    size_t bytes = strlen(directory->path) + strlen(name) + 2;
+    char *path = memory_zeroed(bytes, 1);
+    stpcpy(stpcpy(stpcpy(path, directory->path), "/"), name);
+    return path;
+}
+
+enum error directory_sync(const struct directory *directory)
+{
+    return fsync(directory->fd) == 0 ? ERROR_NONE : ERROR_SYSTEM;
+}
+
+static enum error read_id(const char *path, char id[BOOT_ID_BYTES])
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return ERROR_SYSTEM;
+    }
+    ssize_t len = read(fd, id, 36);
+    close(fd);
+    if (len != 36) {
+        return ERROR_SYSTEM;
+    }
+    memset(id + 36, 0, BOOT_ID_BYTES - 36);
+    return ERROR_NONE;
+}
+
+enum error directory_boot_id(char boot_id[BOOT_ID_BYTES])
+{
+    return read_id("/proc/sys/kernel/random/boot_id", boot_id);
+}
+
+enum error directory_random_uuid(char uuid[BOOT_ID_BYTES])
+{
+    return read_id("/proc/sys/kernel/random/uuid", uuid);
+}

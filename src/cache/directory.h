@@ -1,0 +1,44 @@
+// A directory of the daemon's: made where it is missing, locked against a second daemon, and
+// refused where its file system cannot do what LMDB needs. Used at start and by `check`.
+#pragma once
+
+#include "base/error.h"
+
+struct directory {
+    char *path;
+    int fd;      // of the directory itself; -1: not open
+    int lock_fd; // holds the lock; -1: not locked
+};
+
+enum directory_use {
+    DIRECTORY_DISPOSABLE, // memory file systems are fine
+    DIRECTORY_DURABLE,    // memory file systems are refused
+};
+
+// Makes the directory (its parents too), refuses file systems that are shared over a network or,
+// for a durable use, forget everything with the machine, and takes the lock. ERROR_IN_USE where
+// another process holds it; ERROR_CONFIG for the file system; ERROR_SYSTEM otherwise.
+enum error directory_open(struct directory *directory, const char *path, enum directory_use use,
+                          struct failure *failure);
+
+// Accepts a directory of which directory_open failed. Unlocks.
+void directory_close(struct directory *directory);
+
+// The path of a file in it, for the caller to free().
+char *directory_path(const struct directory *directory, const char *name);
+
+// Makes what was created or removed in it durable.
+enum error directory_sync(const struct directory *directory);
+
+// Bytes free for this process on its file system; -1 where that cannot be known.
+int64_t directory_free_bytes(const char *path);
+
+// The name of a file system that `use` refuses, NULL where it is fine.
+const char *directory_refused_file_system(const char *path, enum directory_use use);
+
+enum { BOOT_ID_BYTES = 40 };
+
+// The kernel's id of this boot, NUL-terminated.
+enum error directory_boot_id(char boot_id[BOOT_ID_BYTES]);
+// A new random UUID in text from the kernel, NUL-terminated.
+enum error directory_random_uuid(char uuid[BOOT_ID_BYTES]);

@@ -1,0 +1,181 @@
+// LMDB's side of both environments. Owns nothing; the writer and the start use it.
+#include "cache/environment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "seqs are MDB_INTEGERKEY keys");
+
+enum { MODE_FILE = 0640 };
+
+enum error environment_error(int code)
+{
+    switch (code) {
+    case MDB_SUCCESS:
+        return ERROR_NONE;
+    case MDB_NOTFOUND:
+    case ENOENT:
+        return ERROR_NOT_FOUND;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+    case MDB_READERS_FULL:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ERROR_FULL;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+    case MDB_CURSOR_FULL:
+    case MDB_PAGE_FULL:
+        return ERROR_CORRUPT;
+    default:
+        return ERROR_SYSTEM;
+    }
+}
+
+enum error environment_open(MDB_env **env, const char *path, unsigned flags, size_t map_bytes,
+                            struct failure *failure)
+{
+    MDB_env *opened = NULL;
+    int code = mdb_env_create(&opened);
+    if (code == MDB_SUCCESS) {
+        code = mdb_env_set_mapsize(opened, map_bytes);
+    }
+    if (code == MDB_SUCCESS) {
+        code = mdb_env_set_maxreaders(opened, ENVIRONMENT_READERS_MAX);
+    }
+    if (code == MDB_SUCCESS) {
+        code = mdb_env_set_maxdbs(opened, ENVIRONMENT_DBIS_MAX);
+    }
+    if (code == MDB_SUCCESS) {
+        code = mdb_env_open(opened, path, flags | MDB_NOSUBDIR | MDB_NOTLS, MODE_FILE);
+    }
+    if (code != MDB_SUCCESS) {
+        if (opened != NULL) {
+            mdb_env_close(opened);
+        }
+        return failure_set(failure, environment_error(code), "cannot open %s: %s", path,
+                           mdb_strerror(code));
+    }
+    *env = opened;
+    return ERROR_NONE;
+}
+
+// Reads every byte of one database. False where there are not as many records as it says.
+static bool walk(MDB_txn *txn, MDB_dbi dbi, bool names, unsigned *checksum)
+{
+    MDB_stat stat;
+    MDB_cursor *cursor;
+    if (mdb_stat(txn, dbi, &stat) != MDB_SUCCESS ||
+        mdb_cursor_open(txn, dbi, &cursor) != MDB_SUCCESS) {
+        return false;
+    }
+    MDB_val key, value;
+    size_t count = 0;
+    int code;
+    while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS &&
+           count <= stat.ms_entries) {
+        count++;
+        const uint8_t *bytes = value.mv_data;
+        for (size_t i = 0; i < value.mv_size; i += 512) {
+            *checksum += bytes[i];
+        }
+        *checksum += value.mv_size > 0 ? bytes[value.mv_size - 1] : 0u;
+        char name[64];
+        MDB_dbi named;
+        if (names && key.mv_size < sizeof name) {
+            memcpy(name, key.mv_data, key.mv_size);
+            name[key.mv_size] = '\0';
+            if (mdb_dbi_open(txn, name, 0, &named) != MDB_SUCCESS ||
+                !walk(txn, named, false, checksum)) {
+                return false;
+            }
+        }
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND && count == stat.ms_entries;
+}
+
+// The file reaches as far as the pages that are in use.
+static bool is_whole(MDB_env *env)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    struct stat status;
+    int fd;
+    return mdb_env_info(env, &info) == MDB_SUCCESS && mdb_env_stat(env, &stat) == MDB_SUCCESS &&
+           mdb_env_get_fd(env, &fd) == MDB_SUCCESS && fstat(fd, &status) == 0 &&
+           (size_t)status.st_size >= (info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+static bool can_be_read(const char *path)
+{
+    MDB_env *env;
+    // A map of 0 bytes: the size that the file itself names.
+    if (environment_open(&env, path, MDB_RDONLY, 0, NULL) != ERROR_NONE) {
+        return false;
+    }
+    MDB_txn *txn;
+    MDB_dbi names;
+    unsigned checksum = 0;
+    return is_whole(env) && mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == MDB_SUCCESS &&
+           mdb_dbi_open(txn, NULL, 0, &names) == MDB_SUCCESS && walk(txn, names, true, &checksum);
+}
+
+// The child leaves without a word and without a core, whatever a damaged page does to it.
+static _Noreturn void read_in_child(const char *path)
+{
+    static const int FATAL[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof FATAL / sizeof FATAL[0]; i++) {
+        signal(FATAL[i], SIG_DFL);
+    }
+    struct rlimit no_core = {0};
+    setrlimit(RLIMIT_CORE, &no_core);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDERR_FILENO);
+    }
+    _exit(can_be_read(path) ? 0 : 1);
+}
+
+bool environment_is_sound(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status) != 0 || status.st_size == 0) {
+        return true;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        read_in_child(path);
+    }
+    if (child < 0) {
+        return true; // not known; the open says what is wrong with it, if it notices
+    }
+    int result = 0;
+    while (waitpid(child, &result, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(result) && WEXITSTATUS(result) == 0;
+}
+
+size_t environment_pages(MDB_txn *txn, const MDB_dbi *dbis, size_t count)
+{
+    size_t pages = 0;
+    for (size_t i = 0; i < count; i++) {
+        MDB_stat stat;
+        int code = mdb_stat(txn, dbis[i], &stat);
+        CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+        pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    }
+    return pages;
+}

@@ -1,0 +1,88 @@
+// The items of `check` that can be seen from the cache's side.
+#include "cache/inspection.h"
+
+#include <stdio.h>
+
+#include "cache/writer_state.h"
+
+enum { ITEMS = 6, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
+
+static void add(struct reply *reply, const char *item, bool ok, const char *text)
+{
+    reply->checks[reply->checks_count++] = (struct check_item){
+        .item = arena_copy(&reply->arena, slice_of_string(item)),
+        .message = arena_copy(&reply->arena, slice_of_string(text)),
+        .ok = ok,
+    };
+}
+
+// Room for what is there and our own.
+static void grow(struct reply *reply)
+{
+    struct check_item *checks =
+        arena_alloc(&reply->arena, (reply->checks_count + ITEMS) * sizeof *checks);
+    for (size_t i = 0; i < reply->checks_count; i++) {
+        checks[i] = reply->checks[i];
+    }
+    reply->checks = checks;
+}
+
+static void inspect_directory(struct reply *reply, const char *item, const char *path,
+                              enum directory_use use)
+{
+    char text[TEXT_BYTES];
+    const char *refused = directory_refused_file_system(path, use);
+    int64_t free_bytes = directory_free_bytes(path);
+    if (refused != NULL) {
+        snprintf(text, sizeof text, "%s is on %s", path, refused);
+    } else if (free_bytes < 0) {
+        snprintf(text, sizeof text, "%s cannot be reached: was it deleted?", path);
+    } else {
+        snprintf(text, sizeof text, "%s, %lld MiB free", path, (long long)(free_bytes >> 20));
+    }
+    add(reply, item, refused == NULL && free_bytes >= 0, text);
+}
+
+static void inspect_room(struct writer *writer, struct reply *reply)
+{
+    char text[TEXT_BYTES];
+    int64_t used = status_get(writer->status, STATUS_OUTBOX_BYTES);
+    int64_t capacity = (int64_t)writer->settings->writes.outbox_bytes;
+    int64_t free_bytes = directory_free_bytes(writer->settings->writes.dir);
+    bool tight = free_bytes >= 0 && free_bytes < capacity - used;
+    snprintf(text, sizeof text, "%lld of %lld KiB in use%s", (long long)(used >> 10),
+             (long long)(capacity >> 10),
+             tight ? "; the disk has less room than writes.outbox_size still allows" : "");
+    bool full = used > capacity / 100 * (100 - DISK_LOW_PERCENT);
+    add(reply, "outbox room", !tight && !full, text);
+}
+
+static void inspect_letters(struct writer *writer, struct reply *reply)
+{
+    char text[TEXT_BYTES];
+    int64_t letters = status_get(writer->status, STATUS_OUTBOX_DEAD_LETTERS);
+    snprintf(text, sizeof text, "%lld dead letters", (long long)letters);
+    add(reply, "dead letters", letters == 0, text);
+}
+
+static void inspect_readers(struct writer *writer, struct reply *reply)
+{
+    char text[TEXT_BYTES];
+    MDB_envinfo info;
+    if (mdb_env_info(writer->store.env, &info) != MDB_SUCCESS) {
+        return;
+    }
+    snprintf(text, sizeof text, "%u of %u reader slots taken", info.me_numreaders,
+             info.me_maxreaders);
+    add(reply, "reader slots", info.me_numreaders < info.me_maxreaders / 10 * 9, text);
+}
+
+void inspect(struct writer *writer, struct reply *reply)
+{
+    grow(reply);
+    inspect_directory(reply, "cache directory", writer->settings->cache.dir, DIRECTORY_DISPOSABLE);
+    inspect_directory(reply, "outbox directory", writer->settings->writes.dir, DIRECTORY_DURABLE);
+    inspect_room(writer, reply);
+    inspect_letters(writer, reply);
+    inspect_readers(writer, reply);
+}

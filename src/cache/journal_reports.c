@@ -1,0 +1,76 @@
+// What PostgreSQL's side asks to have written down: answers to ids, entries that it will never
+// have, how far it is behind after a failover. Part of the journal phase of a turn.
+#include "cache/journal.h"
+
+#include "base/log.h"
+
+enum error journal_answers(struct turn *turn, const struct flushed_message *flushed)
+{
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < flushed->answers_count; i++) {
+        error = outbox_answer_id(&turn->writer->outbox, &flushed->answers[i]);
+    }
+    return error;
+}
+
+// What a repeat of the retired write is told: that it was refused; nothing where it was cancelled,
+// since it may be done then; the first answer where nobody waited for another.
+static enum error journal_retired_id(struct turn *turn, const struct turn_item *item)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    const struct retire_message *retire = (struct retire_message *)item->message;
+    if (item->entry.id.len == 0) {
+        return ERROR_NONE;
+    }
+    if (retire->reason == RETIRE_CANCELLED) {
+        return outbox_forget_id(outbox, item->entry.id, retire->seq);
+    }
+    if (retire->reason == RETIRE_DEAD_LETTER && !entry_returns_result(&item->entry)) {
+        return ERROR_NONE;
+    }
+    struct reply reply = {0};
+    if (retire->requests != NULL) {
+        reply.failure = retire->requests->reply.failure;
+    } else {
+        failure_set(&reply.failure, ERROR_REJECTED, "%s", retire->text);
+        memcpy(reply.failure.sqlstate, retire->sqlstate, SQLSTATE_BYTES);
+    }
+    struct buffer bytes = {0};
+    reply_encode(&reply, &bytes);
+    const struct id_answer answer = {
+        .id = item->entry.id,
+        .seq = retire->seq,
+        .reply = buffer_slice(&bytes),
+    };
+    enum error error = outbox_answer_id(outbox, &answer);
+    buffer_deinit(&bytes);
+    return error;
+}
+
+enum error journal_retire(struct turn *turn, struct turn_item *item)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    const struct retire_message *retire = (struct retire_message *)item->message;
+    enum error error = outbox_get(outbox, retire->seq, &item->bytes, &item->entry);
+    if (error == ERROR_NOT_FOUND) {
+        LOG_WARNING("nothing to retire", LOG_INT("seq", retire->seq));
+        item->entry = (struct entry){.seq = retire->seq};
+        return ERROR_NONE;
+    }
+    if (error == ERROR_NONE) {
+        error = outbox_retire(outbox, &item->entry,
+                              retire->reason == RETIRE_DEAD_LETTER ? retire : NULL, turn->now_us);
+    }
+    return error == ERROR_NONE ? journal_retired_id(turn, item) : error;
+}
+
+void journal_rewind(struct turn *turn, struct rewind_message *rewind)
+{
+    struct outbox_state *state = &turn->writer->outbox.state;
+    if (state->trimmed_seq > rewind->applied_seq) {
+        rewind->lost_from = rewind->applied_seq + 1;
+        rewind->lost_to = state->trimmed_seq;
+    }
+    state->applied_seq =
+        rewind->applied_seq > state->trimmed_seq ? rewind->applied_seq : state->trimmed_seq;
+}

@@ -1,0 +1,154 @@
+// Accepting writes: refused, recognized as a repeat, or given their seq and appended with their id.
+// Part of the journal phase of a turn.
+#include "cache/journal.h"
+
+enum { ENTRY_OVERHEAD_BYTES = 256 };
+
+static void refuse(struct turn_item *item, enum error error, const char *reason)
+{
+    const struct call *call = &item_request(item)->call;
+    struct failure *failure = &item_request(item)->reply.failure;
+    item->fate = FATE_ANSWER;
+    if (call->pairs_count == 1) {
+        failure_set(failure, error, "Failed to %s key \"%.*s\": %s", method_name(call->method),
+                    SLICE_FORMAT(call->pairs[0].key), reason);
+    } else {
+        failure_set(failure, error, "Failed to %s %zu keys: %s", method_name(call->method),
+                    call->pairs_count, reason);
+    }
+}
+
+// PostgreSQL's clock at the ack plus the time to live, without overflow.
+static int64_t expiry_of(const struct call *call, int64_t now_us)
+{
+    if (!call->has_ttl) {
+        return 0;
+    }
+    int64_t ttl_us, expires_at_us;
+    if (__builtin_mul_overflow(call->ttl_ms, (int64_t)1000, &ttl_us) ||
+        __builtin_add_overflow(now_us, ttl_us, &expires_at_us)) {
+        return INT64_MAX;
+    }
+    return expires_at_us;
+}
+
+static void make_entry(struct turn *turn, struct turn_item *item)
+{
+    const struct call *call = &item_request(item)->call;
+    buffer_clear(&item->bytes, SIZE_MAX);
+    entry_of_call(call, &item->entry, &item->bytes);
+    item->entry.seq = outbox_take_seq(&turn->writer->outbox);
+    item->entry.accepted_us = turn->now_us;
+    item->entry.expires_at_us = expiry_of(call, turn->now_us);
+}
+
+// Refuses what came too late.
+static bool is_in_time(const struct turn *turn, struct turn_item *item)
+{
+    const struct request *request = item_request(item);
+    if (request->deadline_boot_us != 0 && request->deadline_boot_us <= turn->now_boot_us) {
+        refuse(item, ERROR_TIMEOUT, "not accepted in time; nothing was done");
+        return false;
+    }
+    return true;
+}
+
+// Refuses a write whose result nobody could give now.
+static bool has_connection(const struct turn *turn, struct turn_item *item)
+{
+    bool needs = call_returns_result(&item_request(item)->call);
+    if (needs && status_get(turn->writer->status, STATUS_PG_FLUSHABLE) != 1) {
+        refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
+        return false;
+    }
+    return true;
+}
+
+// A repeat gets the first answer, waits for it, or learns that it is not known.
+static void repeat(struct turn *turn, struct turn_item *item, const struct outbox_id *first)
+{
+    struct request *request = item_request(item);
+    bool waits = first->returns_result || request->call.ack == ACK_POSTGRES;
+    request->seq = first->seq;
+    item->fate = FATE_ANSWER;
+    if (first->answered) {
+        if (reply_decode(first->reply, &request->reply) != ERROR_NONE) {
+            refuse(item, ERROR_INTERNAL, "the remembered answer is damaged");
+        }
+    } else if (waits && first->seq > turn->writer->applied_seq) {
+        item->fate = FATE_ATTACH;
+    } else if (first->returns_result) {
+        refuse(item, ERROR_OUTCOME_UNKNOWN, "done before; its result is not known any more");
+        request->reply.failure.has_seq = true;
+        request->reply.failure.seq = first->seq;
+    } else {
+        request->reply.seq = first->seq;
+    }
+}
+
+// Whether the write has been here before. ERROR_NONE where it is to be done.
+static enum error look_for_repeat(struct turn *turn, struct turn_item *item, bool *repeated)
+{
+    struct slice id = item_request(item)->call.id;
+    struct outbox_id first;
+    *repeated = false;
+    if (id.len == 0) {
+        return ERROR_NONE;
+    }
+    enum error error = outbox_find_id(&turn->writer->outbox, id, turn->now_us, &first);
+    if (error == ERROR_NONE) {
+        *repeated = true;
+        repeat(turn, item, &first);
+    }
+    return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
+}
+
+static enum error append(struct turn *turn, struct turn_item *item)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    make_entry(turn, item);
+    size_t bytes = item->entry.pairs.len + item->entry.id.len + ENTRY_OVERHEAD_BYTES;
+    enum error error = outbox_make_capacity(outbox, bytes, journal_given_up_to(turn->writer));
+    if (error == ERROR_NONE && item->entry.id.len > 0) {
+        error = outbox_bind_id(outbox, &item->entry, turn->now_us);
+    }
+    if (error == ERROR_NONE) {
+        error = outbox_append(outbox, &item->entry);
+    }
+    return error;
+}
+
+enum error journal_write(struct turn *turn, struct turn_item *item)
+{
+    if (!is_in_time(turn, item)) {
+        return ERROR_NONE;
+    }
+    bool repeated;
+    enum error error = look_for_repeat(turn, item, &repeated);
+    if (error != ERROR_NONE || repeated || !has_connection(turn, item)) {
+        return error;
+    }
+    error = append(turn, item);
+    if (error == ERROR_OVERLOADED) {
+        refuse(item, ERROR_OVERLOADED, "the outbox is full");
+        return ERROR_NONE;
+    }
+    if (error == ERROR_TOO_LARGE) {
+        refuse(item, ERROR_TOO_LARGE, "it is larger than writes.outbox_size allows");
+        return ERROR_NONE;
+    }
+    return error;
+}
+
+void journal_memory_write(struct turn *turn, struct turn_item *item)
+{
+    if (is_in_time(turn, item)) {
+        make_entry(turn, item);
+    }
+}
+
+void journal_refuse_full(struct turn_item *item)
+{
+    reply_deinit(&item_request(item)->reply);
+    refuse(item, ERROR_OVERLOADED, "the disk of the outbox is full");
+}

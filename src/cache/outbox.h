@@ -1,0 +1,133 @@
+// The outbox: `outbox.mdb` in a directory of its own, the durable queue of this node's writes on
+// their way to PostgreSQL. Default sync, never written through the map. Databases:
+//
+//   entries    seq -> entry (base/entry.h), appended; applied ones stay for writes.retain
+//   meta       the node, its starts, whose outbox it is, what PostgreSQL confirmed, ...
+//   ids        opts.id -> the write it named and its answer, for ten minutes
+//   id_order   seq -> opts.id, oldest first
+//   letters    seq -> dead letter
+//
+// The writer thread alone changes it, between outbox_begin and outbox_commit; every commit is on
+// the disk when it returns. Any other thread may outbox_visit.
+#pragma once
+
+#include "base/messages.h"
+#include "base/ports.h"
+#include "cache/directory.h"
+#include "cache/environment.h"
+
+enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37 };
+
+#define ID_LIFE_US (600 * (int64_t)1000000)
+
+// Changed by the writer within a transaction, restored where that comes to nothing.
+struct outbox_state {
+    uint64_t ceiling;     // numbers up to here may have been used
+    uint64_t last_seq;    // the newest entry there has been
+    uint64_t trimmed_seq; // the newest entry that is no longer retained
+    uint64_t applied_seq; // known to be in PostgreSQL
+};
+
+struct outbox {
+    struct directory directory;
+    MDB_env *env;
+    MDB_dbi entries;
+    MDB_dbi meta;
+    MDB_dbi ids;
+    MDB_dbi id_order;
+    MDB_dbi letters;
+    size_t page_bytes;
+    size_t capacity_pages;  // of entries and dead letters
+    size_t id_pages_max;    // of ids
+    size_t allocated_bytes; // of the file, on the disk
+    // Constant once open:
+    char incarnations[OUTBOX_INCARNATIONS_MAX][UUID_BYTES]; // of earlier starts
+    size_t incarnations_count;
+    struct outbox_identity identity;
+    // The writer's:
+    uint64_t next_seq;
+    struct outbox_state state;
+    struct outbox_state committed;
+    MDB_txn *txn; // NULL: none is open
+};
+
+// Makes it where there is none. ERROR_CORRUPT (with the remedy), ERROR_IN_USE, ERROR_CONFIG,
+// ERROR_SYSTEM. Journals a new incarnation and a range of seqs never used before. Before the
+// process has threads.
+enum error outbox_open(struct outbox *outbox, const char *dir, size_t capacity_bytes,
+                       struct failure *failure);
+// Accepts an outbox of which outbox_open failed.
+void outbox_close(struct outbox *outbox);
+
+// ---- a transaction of the writer's. ERROR_FULL from any of these spoils it: abort.
+
+// `bytes` is about what it will append, for which the file gets room now, so that a full disk is
+// met here (ERROR_FULL) and not in the commit; 0 asks for none, for what makes room itself.
+enum error outbox_begin(struct outbox *outbox, size_t bytes);
+// ERROR_FULL: the disk is full and nothing of the transaction happened. Others: the outbox cannot
+// be relied on; the node must stop.
+enum error outbox_commit(struct outbox *outbox);
+void outbox_abort(struct outbox *outbox);
+
+// The next number. Within a transaction always; outside only while outbox_has_seq.
+uint64_t outbox_take_seq(struct outbox *outbox);
+bool outbox_has_seq(const struct outbox *outbox);
+
+// Makes sure that an entry of `bytes` stays within writes.outbox_size, giving up entries up to
+// `trimmable_seq` for it where it must. ERROR_OVERLOADED; ERROR_TOO_LARGE where it never fits.
+enum error outbox_make_capacity(struct outbox *outbox, size_t bytes, uint64_t trimmable_seq);
+
+// Appends an entry with a seq greater than all before.
+enum error outbox_append(struct outbox *outbox, const struct entry *entry);
+
+// Gives up entries up to `seq`, oldest first, at most `count_max`.
+enum error outbox_trim(struct outbox *outbox, uint64_t seq, size_t count_max);
+
+// One entry, copied into `bytes`, which it points into. ERROR_NOT_FOUND.
+enum error outbox_get(struct outbox *outbox, uint64_t seq, struct buffer *bytes,
+                      struct entry *entry);
+
+// Makes an entry of outbox_get flush as nothing, and parks it as a dead letter first where
+// `letter` is not NULL. Nothing where it is retired already.
+enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
+                         const struct retire_message *letter, int64_t now_us);
+
+enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding);
+
+// Bytes of the pages of entries and dead letters, within the transaction.
+size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn);
+
+// ---- reading, any one thread
+
+// In order of seq from the first greater than `after_seq` up to `up_to_seq`, while `visit` answers
+// true. Slices live during the visit. ERROR_CORRUPT where an entry cannot be decoded.
+enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq,
+                        bool (*visit)(void *context, const struct entry *entry), void *context);
+
+// How many entries have a seq greater than `after_seq` and up to `up_to_seq`.
+size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq);
+
+size_t outbox_letters(struct outbox *outbox);
+
+bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnation);
+
+// ---- ids, within a transaction; outbox_ids.c
+
+struct outbox_id {
+    uint64_t seq;
+    int64_t accepted_us;
+    bool returns_result;
+    bool answered;
+    struct slice reply; // reply_encode; of the transaction
+};
+
+// ERROR_NOT_FOUND where there is none younger than ten minutes.
+enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us,
+                          struct outbox_id *found);
+// ERROR_OVERLOADED where too many are remembered.
+enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int64_t now_us);
+// Nothing where the id is unknown or names another write.
+enum error outbox_answer_id(struct outbox *outbox, const struct id_answer *answer);
+enum error outbox_forget_id(struct outbox *outbox, struct slice id, uint64_t seq);
+// At most `count_max`; `more` says whether there may be others.
+enum error outbox_expire_ids(struct outbox *outbox, int64_t now_us, size_t count_max, bool *more);

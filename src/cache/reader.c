@@ -1,0 +1,145 @@
+// A reader keeps one reset LMDB transaction and renews it for each begin: no allocation, no lock,
+// no system call between begin and end. The control page is copied before the snapshot is taken
+// (see control.h), and the clocks are read once for all lookups of a snapshot.
+#include "cache/reader.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "base/status.h"
+
+struct cache_reader {
+    struct store *store;
+    MDB_txn *txn;
+    bool reading; // between begin and end
+    struct page_view page;
+    int64_t now_boot_us;
+    int64_t now_us; // PostgreSQL's clock
+};
+
+enum error reader_open(struct store *store, struct cache_reader **reader)
+{
+    struct cache_reader *opened = memory_zeroed(1, sizeof *opened);
+    opened->store = store;
+    int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &opened->txn);
+    if (code != MDB_SUCCESS) {
+        free(opened);
+        return environment_error(code);
+    }
+    mdb_txn_reset(opened->txn);
+    *reader = opened;
+    return ERROR_NONE;
+}
+
+void reader_close(struct cache_reader *reader)
+{
+    CHECK(!reader->reading);
+    mdb_txn_abort(reader->txn);
+    free(reader);
+}
+
+void reader_begin(struct cache_reader *reader)
+{
+    CHECK(!reader->reading);
+    struct store *store = reader->store;
+    control_view(store->control.page, &reader->page);
+    reader->now_boot_us = store_boot_us(store);
+    reader->now_us = store->clock.real_us(store->clock.context) + reader->page.clock_offset_us;
+    int code = mdb_txn_renew(reader->txn);
+    CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+    reader->reading = true;
+}
+
+void reader_end(struct cache_reader *reader)
+{
+    CHECK(reader->reading);
+    mdb_txn_reset(reader->txn);
+    reader->reading = false;
+}
+
+static enum lookup lookup_of(const struct cache_reader *reader, enum trust trust)
+{
+    switch (trust) {
+    case TRUST_GOOD:
+        return LOOKUP_HIT;
+    case TRUST_SUSPECT: {
+        int64_t state = status_get(reader->store->status, STATUS_PG_STATE);
+        return state == NODE_DISCONNECTED ? LOOKUP_HIT : LOOKUP_SUSPECT;
+    }
+    case TRUST_STALE:
+        break;
+    }
+    return LOOKUP_SUSPECT;
+}
+
+enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached)
+{
+    CHECK(reader->reading);
+    struct record record;
+    // A record that cannot be read is as good as none.
+    if (store_get(reader->store, reader->txn, key, &record) != ERROR_NONE) {
+        return LOOKUP_MISS;
+    }
+    int64_t current_boot_us;
+    enum trust trust =
+        coherence_trust(&record, key, &reader->page, reader->now_boot_us, &current_boot_us);
+    bool present = !record.absent && !record_is_expired(&record, reader->now_us);
+    *cached = (struct cached){
+        .present = present,
+        .pending = record.pending,
+        .pending_seq = record.pending_seq,
+        .version = record.version,
+        .expires_at_us = record.expires_at_us,
+        .current_boot_us = current_boot_us,
+        .value = present ? record.value : slice_of(NULL, 0),
+    };
+    sketch_warm(&reader->store->sketch, key, SKETCH_WARM);
+    return lookup_of(reader, trust);
+}
+
+// The first record greater than `after`.
+static int seek(MDB_cursor *cursor, struct slice after, MDB_val *key, MDB_val *value)
+{
+    if (after.len == 0) {
+        return mdb_cursor_get(cursor, key, value, MDB_FIRST);
+    }
+    *key = environment_value(after);
+    int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+    if (code == MDB_SUCCESS && slice_equal(environment_slice(*key), after)) {
+        code = mdb_cursor_get(cursor, key, value, MDB_NEXT);
+    }
+    return code;
+}
+
+enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,
+                                 bool (*visit)(void *context, const struct swept_record *record),
+                                 void *context)
+{
+    CHECK(reader->reading);
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(reader->txn, reader->store->records, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    MDB_val key, value;
+    size_t count = 0;
+    bool goes_on = true;
+    code = seek(cursor, after, &key, &value);
+    while (code == MDB_SUCCESS && goes_on && count < count_max) {
+        struct record record;
+        if (record_decode(environment_slice(value), &record) == ERROR_NONE && !record.pending &&
+            record.epoch < reader->page.epoch) {
+            const struct swept_record swept = {
+                .key = environment_slice(key),
+                .version = record.absent ? 0 : record.version,
+                .absent = record.absent,
+            };
+            goes_on = visit(context, &swept);
+            count++;
+        }
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+}

@@ -1,0 +1,16 @@
+// Reading the cache: the lookups of base/ports.h over one LMDB snapshot, judged by the control
+// page. Each thread has its own reader; a reader belongs to one thread at a time.
+#pragma once
+
+#include "cache/store.h"
+
+enum error reader_open(struct store *store, struct cache_reader **reader);
+void reader_close(struct cache_reader *reader);
+
+void reader_begin(struct cache_reader *reader);
+enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached);
+void reader_end(struct cache_reader *reader);
+
+enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,
+                                 bool (*visit)(void *context, const struct swept_record *record),
+                                 void *context);

@@ -1,0 +1,67 @@
+// The codec of records. Decoding is on the path of every hit: a handful of loads and compares.
+#include "cache/record.h"
+
+#include "base/check.h"
+
+enum { FLAG_PENDING = 1, FLAG_ABSENT = 2, FLAG_TAINTED = 4, FLAG_STACKED = 8, FLAGS_ALL = 15 };
+
+enum {
+    AT_LAYOUT = 0,
+    AT_FLAGS = 1,
+    AT_VERSION = 8,
+    AT_EPOCH = 16,
+    AT_EXPIRES = 24,
+    AT_PENDING_SEQ = 32,
+};
+
+// What must hold of any record, whoever made it.
+static bool is_consistent(const struct record *record)
+{
+    return record->pending == (record->pending_seq != 0) &&
+           (record->pending || (!record->tainted && !record->stacked)) &&
+           record->absent == (record->value.len == 0);
+}
+
+void record_encode(const struct record *record, uint8_t *out)
+{
+    CHECK_VALUES(is_consistent(record), "pending %d seq %llu absent %d value %zu bytes",
+                 record->pending, (unsigned long long)record->pending_seq, record->absent,
+                 record->value.len);
+    memset(out, 0, AT_VERSION);
+    out[AT_LAYOUT] = RECORD_LAYOUT;
+    out[AT_FLAGS] =
+        (uint8_t)((record->pending ? FLAG_PENDING : 0) | (record->absent ? FLAG_ABSENT : 0) |
+                  (record->tainted ? FLAG_TAINTED : 0) | (record->stacked ? FLAG_STACKED : 0));
+    memcpy(out + AT_VERSION, &record->version, sizeof record->version);
+    memcpy(out + AT_EPOCH, &record->epoch, sizeof record->epoch);
+    memcpy(out + AT_EXPIRES, &record->expires_at_us, sizeof record->expires_at_us);
+    memcpy(out + AT_PENDING_SEQ, &record->pending_seq, sizeof record->pending_seq);
+    if (record->value.len > 0) {
+        memcpy(out + RECORD_HEADER_BYTES, record->value.at, record->value.len);
+    }
+}
+
+enum error record_decode(struct slice bytes, struct record *record)
+{
+    if (bytes.len < RECORD_HEADER_BYTES || bytes.at[AT_LAYOUT] != RECORD_LAYOUT ||
+        (bytes.at[AT_FLAGS] & ~FLAGS_ALL) != 0) {
+        return ERROR_CORRUPT;
+    }
+    uint8_t flags = bytes.at[AT_FLAGS];
+    struct record decoded = {
+        .pending = (flags & FLAG_PENDING) != 0,
+        .absent = (flags & FLAG_ABSENT) != 0,
+        .tainted = (flags & FLAG_TAINTED) != 0,
+        .stacked = (flags & FLAG_STACKED) != 0,
+        .value = slice_of(bytes.at + RECORD_HEADER_BYTES, bytes.len - RECORD_HEADER_BYTES),
+    };
+    memcpy(&decoded.version, bytes.at + AT_VERSION, sizeof decoded.version);
+    memcpy(&decoded.epoch, bytes.at + AT_EPOCH, sizeof decoded.epoch);
+    memcpy(&decoded.expires_at_us, bytes.at + AT_EXPIRES, sizeof decoded.expires_at_us);
+    memcpy(&decoded.pending_seq, bytes.at + AT_PENDING_SEQ, sizeof decoded.pending_seq);
+    if (!is_consistent(&decoded)) {
+        return ERROR_CORRUPT;
+    }
+    *record = decoded;
+    return ERROR_NONE;
+}

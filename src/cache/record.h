@@ -1,0 +1,37 @@
+// One key's state in the cache as bytes: a fixed header in the machine's byte order (the files
+// never leave the machine), then the value as canonical msgpack.
+//
+//   0       1       2          8         16      24              32            40
+//   | layout | flags | reserved | version | epoch | expires_at_us | pending_seq | value ...
+//
+// The layout is part of what direct readers rely on. Pure; any thread.
+#pragma once
+
+#include "base/error.h"
+#include "base/slice.h"
+
+enum { RECORD_LAYOUT = 1, RECORD_HEADER_BYTES = 40 };
+
+struct record {
+    bool
+        pending; // a write of this node is on its way: no version yet, never overwritten or evicted
+    bool absent; // known not to exist
+    bool tainted; // pending, and a foreign notify came meanwhile: dropped once flushed
+    bool stacked; // pending over an earlier write that was pending itself
+    int64_t version;
+    uint64_t epoch;        // of the feed, when it was stored as clean
+    int64_t expires_at_us; // by PostgreSQL's clock; 0: never
+    uint64_t pending_seq;  // of the write that is on its way; 0: clean
+    struct slice value;    // empty where absent
+};
+
+static inline size_t record_bytes(const struct record *record)
+{
+    return RECORD_HEADER_BYTES + record->value.len;
+}
+
+// Writes record_bytes() bytes at `out`, which need not be aligned.
+void record_encode(const struct record *record, uint8_t *out);
+
+// The value points into `bytes`. ERROR_CORRUPT where the bytes are not a record of this layout.
+enum error record_decode(struct slice bytes, struct record *record);

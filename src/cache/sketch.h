@@ -1,0 +1,39 @@
+// Which keys were read of late: one byte for each of many hash slots, in the file `sketch` beside
+// the cache. Readers, those of other processes included, set a slot only when it is cold, so hot
+// keys share clean cache lines; the hand of the eviction cools what it passes. Keys that share a
+// slot keep each other warm, which costs room, not correctness.
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/slice.h"
+#include "cache/directory.h"
+
+// Passes of the hand that a key survives after a read, and after it was stored. Less for the
+// latter: else what only comes in once would cool what is read again and again.
+enum { SKETCH_WARM = 2, SKETCH_STORED = 1 };
+
+struct sketch {
+    _Atomic uint8_t *slots; // mapped
+    size_t slots_count;     // a power of two, the size of the file
+};
+
+// Room for about one slot for each 128 bytes of a cache of `cache_bytes`.
+enum error sketch_open(struct sketch *sketch, const struct directory *directory, size_t cache_bytes,
+                       struct failure *failure);
+void sketch_close(struct sketch *sketch);
+
+// Part of the layout that direct readers share.
+uint64_t sketch_hash(struct slice key);
+
+// The key is at least as warm as that from now on. Any thread or process.
+static inline void sketch_warm(const struct sketch *sketch, struct slice key, uint8_t warmth)
+{
+    _Atomic uint8_t *slot = &sketch->slots[sketch_hash(key) & (sketch->slots_count - 1)];
+    if (atomic_load_explicit(slot, memory_order_relaxed) < warmth) {
+        atomic_store_explicit(slot, warmth, memory_order_relaxed);
+    }
+}
+
+// The hand passes: true where the key was warm, and it is cooler then.
+bool sketch_cool(const struct sketch *sketch, struct slice key);

@@ -1,0 +1,343 @@
+// The cache's files from open to close. The start thread opens it, the writer thread alone writes
+// it, readers map the same pages.
+//
+// A cache is used again only if it is of this boot or was closed in order, belongs to the same
+// outbox and the same table, and can be read through; else it is wiped, which costs misses only.
+#include "cache/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+
+static const char FILE_NAME[] = "cache.mdb";
+static const char LOCK_NAME[] = "cache.mdb-lock";
+
+enum { CLEAN_NO = 0, CLEAN_YES = 1, CLEAN_SPOILED = 2 };
+
+static size_t file_bytes(const struct store *store)
+{
+    struct stat status;
+    if (fstatat(store->directory.fd, FILE_NAME, &status, 0) != 0) {
+        return 0;
+    }
+    return (size_t)status.st_size;
+}
+
+// Why the files that are there cannot be used; NULL where they can, or where there are none.
+static const char *reason_to_wipe(const struct store *store, const struct store_options *options)
+{
+    size_t bytes = file_bytes(store);
+    if (bytes == 0) {
+        return NULL;
+    }
+    struct control_page *page = store->control.page;
+    uint32_t clean = atomic_load(&page->clean);
+    if (clean == CLEAN_YES && bytes > options->size_bytes) {
+        return "cache.size was made smaller";
+    }
+    if (store->control.made) {
+        return "its control page is missing or damaged";
+    }
+    if (clean == CLEAN_SPOILED) {
+        return "it failed while it was in use";
+    }
+    if (clean != CLEAN_YES && strcmp(page->boot_id, options->boot_id) != 0) {
+        return "the machine went down while it was in use";
+    }
+    if (strcmp(page->node, options->node) != 0) {
+        return "it belongs to another outbox";
+    }
+    if (page->source != options->source) {
+        return "it holds another table";
+    }
+    char *path = directory_path(&store->directory, FILE_NAME);
+    bool sound = environment_is_sound(path);
+    free(path);
+    return sound ? NULL : "it is damaged";
+}
+
+static void wipe(struct store *store, const char *reason)
+{
+    LOG_WARNING("cache wiped", LOG_TEXT("dir", store->directory.path), LOG_TEXT("reason", reason));
+    unlinkat(store->directory.fd, FILE_NAME, 0);
+    unlinkat(store->directory.fd, LOCK_NAME, 0);
+    atomic_fetch_add(&store->control.page->generation, 1);
+    // Records of the epochs before are gone, but the epoch goes on: a number is never used twice.
+    struct page_view view = {0};
+    control_view(store->control.page, &view);
+    struct page_view blank = {.epoch = view.epoch};
+    control_publish(store->control.page, &blank);
+}
+
+// What the control page knows of writes that were only in the files now wiped.
+static void note_lost(const struct store *store, struct store_found *found)
+{
+    struct control_page *page = store->control.page;
+    found->wiped = true;
+    found->lost_count = atomic_load(&page->memory_count);
+    found->lost_seq = atomic_load(&page->memory_last_seq);
+}
+
+static void forget_memory(const struct store *store)
+{
+    struct control_page *page = store->control.page;
+    atomic_store(&page->memory_count, 0);
+    atomic_store(&page->memory_first_seq, 0);
+    atomic_store(&page->memory_last_seq, 0);
+}
+
+static enum error open_databases(struct store *store)
+{
+    MDB_txn *txn;
+    MDB_stat stat;
+    int code = mdb_txn_begin(store->env, NULL, 0, &txn);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    code = mdb_dbi_open(txn, "records", MDB_CREATE, &store->records);
+    if (code == MDB_SUCCESS) {
+        code = mdb_dbi_open(txn, "memory", MDB_CREATE | MDB_INTEGERKEY, &store->memory);
+    }
+    if (code == MDB_SUCCESS) {
+        code = mdb_stat(txn, store->records, &stat);
+    }
+    if (code != MDB_SUCCESS) {
+        mdb_txn_abort(txn);
+        return environment_error(code);
+    }
+    store->page_bytes = stat.ms_psize;
+    return environment_error(mdb_txn_commit(txn));
+}
+
+static enum error preallocate(struct store *store, struct failure *failure)
+{
+    int fd;
+    CHECK(mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS);
+    int code = posix_fallocate(fd, 0, (off_t)store->map_bytes);
+    if (code != 0) {
+        return failure_set(failure, ERROR_SYSTEM,
+                           "cannot reserve cache.size = %zu bytes in %s (%lld are free): %s",
+                           store->map_bytes, store->directory.path,
+                           (long long)directory_free_bytes(store->directory.path),
+                           strerrordesc_np(code));
+    }
+    return ERROR_NONE;
+}
+
+static enum error open_files(struct store *store, struct failure *failure)
+{
+    char *path = directory_path(&store->directory, FILE_NAME);
+    enum error error = environment_open(&store->env, path,
+                                        MDB_WRITEMAP | MDB_NOSYNC | MDB_NOMEMINIT | MDB_NORDAHEAD,
+                                        store->map_bytes, failure);
+    free(path);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    // Before the first page is written through the map.
+    error = preallocate(store, failure);
+    if (error == ERROR_NONE) {
+        error = open_databases(store);
+        if (error != ERROR_NONE) {
+            failure_set(failure, error, "cannot use the cache in %s", store->directory.path);
+        }
+    }
+    if (error != ERROR_NONE) {
+        mdb_env_close(store->env);
+        store->env = NULL;
+    }
+    return error;
+}
+
+static enum error open_environment(struct store *store, const struct store_options *options,
+                                   struct store_found *found, struct failure *failure)
+{
+    const char *reason = reason_to_wipe(store, options);
+    if (reason != NULL) {
+        note_lost(store, found);
+        wipe(store, reason);
+    } else if (file_bytes(store) == 0) {
+        // Somebody emptied the directory: what was acknowledged in memory went with it.
+        found->lost_count = atomic_load(&store->control.page->memory_count);
+        found->lost_seq = atomic_load(&store->control.page->memory_last_seq);
+    }
+    // After a crash a file larger than the setting stays, since it may hold memory-acknowledged
+    // writes; it is wiped at the first start after an orderly stop.
+    size_t present_bytes = file_bytes(store);
+    store->map_bytes = options->size_bytes > present_bytes ? options->size_bytes : present_bytes;
+    enum error error = open_files(store, failure);
+    if (error == ERROR_CORRUPT || error == ERROR_NOT_FOUND) {
+        note_lost(store, found);
+        wipe(store, "it cannot be opened");
+        store->map_bytes = options->size_bytes;
+        error = open_files(store, failure);
+    }
+    return error;
+}
+
+static void mark(struct store *store, uint32_t clean)
+{
+    struct control_page *page = store->control.page;
+    atomic_store(&page->clean, clean);
+    if (msync(page, CONTROL_BYTES, MS_SYNC) != 0) {
+        LOG_WARNING("control page not synced", LOG_TEXT("error", strerrordesc_np(errno)));
+    }
+}
+
+static void describe(struct store *store, const struct store_options *options)
+{
+    struct control_page *page = store->control.page;
+    memcpy(page->boot_id, options->boot_id, sizeof page->boot_id - 1);
+    memcpy(page->node, options->node, sizeof page->node - 1);
+    page->source = options->source;
+}
+
+enum error store_open(struct store *store, const struct store_options *options,
+                      struct store_found *found, struct failure *failure)
+{
+    *found = (struct store_found){0};
+    *store = (struct store){.clock = options->clock, .status = options->status};
+    size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    struct store_options sized = *options;
+    sized.size_bytes = options->size_bytes / page_bytes * page_bytes;
+    enum error error =
+        directory_open(&store->directory, options->dir, DIRECTORY_DISPOSABLE, failure);
+    if (error == ERROR_NONE) {
+        error = control_open(&store->control, &store->directory, failure);
+    }
+    if (error == ERROR_NONE) {
+        error = sketch_open(&store->sketch, &store->directory, sized.size_bytes, failure);
+    }
+    if (error == ERROR_NONE) {
+        atomic_store(&store->control.page->pid, 0);
+        error = open_environment(store, &sized, found, failure);
+    }
+    if (error != ERROR_NONE) {
+        store_close(store);
+        return error;
+    }
+    if (found->wiped || found->lost_count > 0) {
+        forget_memory(store);
+    }
+    describe(store, options);
+    store->fill_bytes_max = store->map_bytes / 16;
+    mark(store, CLEAN_NO);
+    int dead = 0;
+    mdb_reader_check(store->env, &dead);
+    return ERROR_NONE;
+}
+
+void store_close(struct store *store)
+{
+    if (store->control.page != NULL) {
+        atomic_store(&store->control.page->pid, 0);
+    }
+    if (store->env != NULL) {
+        mdb_env_close(store->env);
+    }
+    buffer_deinit(&store->moving);
+    sketch_close(&store->sketch);
+    control_close(&store->control);
+    directory_close(&store->directory);
+    *store = (struct store){.directory = {.fd = -1, .lock_fd = -1}};
+}
+
+void store_mark_serving(struct store *store)
+{
+    atomic_store(&store->control.page->pid, (uint32_t)getpid());
+}
+
+void store_mark_clean(struct store *store)
+{
+    // The pages are on the disk before the word that they are.
+    int code = mdb_env_sync(store->env, 1);
+    if (code == MDB_SUCCESS) {
+        mark(store, CLEAN_YES);
+    } else {
+        LOG_WARNING("cache not synced", LOG_TEXT("error", mdb_strerror(code)));
+    }
+}
+
+void store_mark_spoiled(struct store *store)
+{
+    mark(store, CLEAN_SPOILED);
+}
+
+int64_t store_boot_us(const struct store *store)
+{
+    return store->clock.boot_us(store->clock.context);
+}
+
+int64_t store_now_us(struct store *store)
+{
+    int64_t offset_us =
+        atomic_load_explicit(&store->control.page->clock_offset_us, memory_order_relaxed);
+    return store->clock.real_us(store->clock.context) + offset_us;
+}
+
+size_t store_used_bytes(const struct store *store, MDB_txn *txn)
+{
+    const MDB_dbi dbis[] = {store->records, store->memory};
+    return environment_pages(txn, dbis, 2) * store->page_bytes;
+}
+
+size_t store_entries(const struct store *store, MDB_txn *txn)
+{
+    MDB_stat stat;
+    CHECK(mdb_stat(txn, store->records, &stat) == MDB_SUCCESS);
+    return stat.ms_entries;
+}
+
+enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
+                     struct record *record)
+{
+    MDB_val name = environment_value(key);
+    MDB_val value;
+    int code = mdb_get(txn, store->records, &name, &value);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    return record_decode(environment_slice(value), record);
+}
+
+// The old record's place is written over by the new one, so a value that lies in it is moved first.
+static bool lies_in(struct slice value, MDB_val old)
+{
+    uintptr_t at = (uintptr_t)value.at;
+    uintptr_t start = (uintptr_t)old.mv_data;
+    return value.len > 0 && at >= start && at < start + old.mv_size;
+}
+
+enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
+                     const struct record *record)
+{
+    MDB_val name = environment_value(key);
+    MDB_val old = {0};
+    MDB_val place = {.mv_size = record_bytes(record)};
+    struct record moved = *record;
+    if (mdb_get(txn, store->records, &name, &old) == MDB_SUCCESS && lies_in(record->value, old)) {
+        buffer_clear(&store->moving, SIZE_MAX);
+        buffer_append_slice(&store->moving, record->value);
+        moved.value = buffer_slice(&store->moving);
+    }
+    int code = mdb_put(txn, store->records, &name, &place, MDB_RESERVE);
+    if (code == MDB_SUCCESS) {
+        record_encode(&moved, place.mv_data);
+    }
+    return environment_error(code);
+}
+
+enum error store_delete(const struct store *store, MDB_txn *txn, struct slice key)
+{
+    MDB_val name = environment_value(key);
+    int code = mdb_del(txn, store->records, &name, NULL);
+    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+}

@@ -1,0 +1,259 @@
+// A turn from the mailbox to the answers. Runs on the writer thread, or on the one that calls
+// writer_turn.
+//
+// Invariants: an answer leaves after both commits; the control page gains trust after the commit
+// of the cache; the pg worker sees a request before it sees its entry, since the newest visible
+// seq is raised last.
+#include "cache/answer.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+enum { TURN_MESSAGES_MAX = 4096, EVICT_RECORDS_PER_TURN = 1 << 16 };
+enum { EVICT_ABOVE_PERCENT = 90, CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
+
+// ---- taking messages
+
+static void append_to_backlog(struct writer *writer, struct message *messages)
+{
+    struct message **last = &writer->backlog;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = messages;
+}
+
+static void add_item(struct turn *turn, struct message *message, bool is_settled)
+{
+    turn->items[turn->count++] = (struct turn_item){
+        .message = message,
+        .is_settled = is_settled,
+        .is_durable = true,
+    };
+    turn->bytes += message->bytes;
+}
+
+static size_t count_messages(const struct message *message)
+{
+    size_t count = 0;
+    while (message != NULL && count < TURN_MESSAGES_MAX) {
+        count++;
+        message = message->next;
+    }
+    return count;
+}
+
+// What waits for room on the disk comes first, then the oldest of the backlog.
+static void take_messages(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (writer->backlog == NULL) {
+        append_to_backlog(writer, mailbox_take(&writer->mailbox));
+    }
+    bool retries = writer->undurable != NULL && turn->now_boot_us >= writer->retry_boot_us;
+    size_t count_max = count_messages(writer->backlog);
+    for (struct message *each = writer->undurable; retries && each != NULL; each = each->next) {
+        count_max++;
+    }
+    turn->items = memory_zeroed(count_max, sizeof *turn->items);
+    while (retries && writer->undurable != NULL) {
+        struct message *message = writer->undurable;
+        writer->undurable = message->next;
+        add_item(turn, message, message->kind != MESSAGE_RETIRE);
+    }
+    while (writer->backlog != NULL && turn->count < count_max &&
+           (turn->bytes == 0 || turn->bytes + writer->backlog->bytes <= writer->turn_bytes_max)) {
+        struct message *message = writer->backlog;
+        writer->backlog = message->next;
+        add_item(turn, message, false);
+    }
+}
+
+static void put_off(struct turn *turn, struct turn_item *item)
+{
+    struct message **last = &turn->writer->undurable;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    item->message->next = NULL;
+    *last = item->message;
+}
+
+// ---- after the commits
+
+static void note_rewind(struct writer *writer, uint64_t applied_seq)
+{
+    retention_rewind(&writer->retention, applied_seq);
+    size_t depth = outbox_count(&writer->outbox, applied_seq, UINT64_MAX) + writer->memory.count;
+    status_set(writer->status, STATUS_OUTBOX_DEPTH, (int64_t)depth);
+}
+
+static void note_applied(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (turn->applied_seq < writer->applied_seq) {
+        note_rewind(writer, turn->applied_seq);
+    } else if (turn->applied_seq > writer->applied_seq) {
+        size_t flushed = outbox_count(&writer->outbox, writer->applied_seq, turn->applied_seq);
+        status_add(writer->status, STATUS_OUTBOX_DEPTH, -(int64_t)flushed);
+        retention_note(&writer->retention, turn->applied_seq);
+        if (writer->confirm_boot_us == 0) {
+            writer->confirm_boot_us = turn->now_boot_us + CONFIRM_DELAY_US;
+        }
+    }
+    writer->applied_seq = turn->applied_seq;
+}
+
+// The writes that were accepted: the newest seq, and the rows of `memory`.
+static void note_accepted(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    struct memory_writes *memory = &writer->memory;
+    for (size_t i = 0; i < turn->count; i++) {
+        const struct turn_item *item = &turn->items[i];
+        bool accepted = item->message->kind == MESSAGE_REQUEST && item->fate == FATE_APPLY &&
+                        item->entry.seq != 0;
+        if (!accepted) {
+            continue;
+        }
+        writer->last_seq = item->entry.seq;
+        status_add(writer->status, STATUS_OUTBOX_DEPTH, 1);
+        if (turn->is_journaled) {
+            continue;
+        }
+        memory->first_seq = memory->first_seq == 0 ? item->entry.seq : memory->first_seq;
+        memory->oldest_boot_us = memory->count == 0 ? turn->now_boot_us : memory->oldest_boot_us;
+        memory->last_seq = item->entry.seq;
+        memory->count++;
+        memory->bytes += item->message->bytes;
+    }
+}
+
+static void publish_memory(struct writer *writer)
+{
+    struct control_page *page = writer->store.control.page;
+    const struct memory_writes *memory = &writer->memory;
+    atomic_store_explicit(&page->memory_count, memory->count, memory_order_relaxed);
+    atomic_store_explicit(&page->memory_first_seq, memory->first_seq, memory_order_relaxed);
+    atomic_store_explicit(&page->memory_last_seq, memory->last_seq, memory_order_relaxed);
+}
+
+static void publish(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    writer->memory.moved_seq = 0;
+    writer->pending_count = turn->pending_count;
+    note_accepted(turn);
+    note_applied(turn);
+    publish_memory(writer);
+    if (turn->page_changed) {
+        writer->page = turn->page;
+        control_publish(writer->store.control.page, &writer->page);
+    }
+    struct status *status = writer->status;
+    status_set(status, STATUS_OUTBOX_LAST_SEQ, (int64_t)writer->last_seq);
+    if (!turn->is_applied) {
+        return;
+    }
+    status_set(status, STATUS_CACHE_PENDING, writer->pending_count);
+    status_set(status, STATUS_CACHE_EPOCH, (int64_t)writer->page.epoch);
+    status_set(status, STATUS_CACHE_BYTES, (int64_t)turn->used_bytes);
+    status_set(status, STATUS_CACHE_ENTRIES, (int64_t)turn->entries);
+    status_add(status, STATUS_CACHE_FILLS, turn->fills);
+    status_add(status, STATUS_CACHE_INVALIDATIONS, turn->invalidations);
+}
+
+static void answer(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    for (size_t i = 0; i < turn->count; i++) {
+        struct turn_item *item = &turn->items[i];
+        if (item->is_durable) {
+            answer_item(turn, item);
+        } else {
+            put_off(turn, item);
+        }
+        buffer_deinit(&item->bytes);
+    }
+    // Last: from now on the flusher sees the turn's entries.
+    int64_t journaled_seq = (int64_t)writer->outbox.committed.last_seq;
+    if (status_get(writer->status, STATUS_OUTBOX_JOURNALED_SEQ) != journaled_seq) {
+        status_set(writer->status, STATUS_OUTBOX_JOURNALED_SEQ, journaled_seq);
+        mailbox_wake(writer->pg);
+    }
+}
+
+static bool do_phases(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    enum error error = writer->failed ? ERROR_INTERNAL : journal_turn(turn);
+    if (error != ERROR_NONE && error != ERROR_FULL) {
+        writer_fail(writer, "outbox failed", error, false);
+        return false;
+    }
+    (void)FAULT_POINT("before_cache_commit");
+    error = apply_turn(turn);
+    if (error != ERROR_NONE) {
+        writer_fail(writer, "cache failed", error, true);
+        return false;
+    }
+    (void)FAULT_POINT("after_cache_commit");
+    return true;
+}
+
+// ---- upkeep
+
+static void evict(struct writer *writer, size_t used_bytes)
+{
+    size_t limit = writer->store.map_bytes / 100 * EVICT_ABOVE_PERCENT;
+    size_t freed_bytes;
+    if (used_bytes > limit) {
+        eviction_run(&writer->eviction, &writer->store, used_bytes - limit, EVICT_RECORDS_PER_TURN,
+                     &freed_bytes);
+    }
+}
+
+static void look_after(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    bool connected = status_get(writer->status, STATUS_PG_FLUSHABLE) == 1;
+    retention_tick(&writer->retention, turn->now_boot_us, connected);
+    answer_owed_resyncs(writer);
+    if (turn->now_boot_us < writer->upkeep_boot_us) {
+        return;
+    }
+    writer->upkeep_boot_us = turn->now_boot_us + UPKEEP_EVERY_US;
+    int dead = 0;
+    mdb_reader_check(writer->store.env, &dead);
+    mdb_reader_check(writer->outbox.env, &dead);
+    // Ids and retained entries grow old without a message; a commit looks after them.
+    if (writer->confirm_boot_us == 0) {
+        writer->confirm_boot_us = turn->now_boot_us;
+    }
+}
+
+void turn_run(struct writer *writer)
+{
+    struct turn turn = {
+        .writer = writer,
+        .now_boot_us = writer_boot_us(writer),
+        .now_us = store_now_us(&writer->store),
+    };
+    look_after(&turn);
+    take_messages(&turn);
+    if (do_phases(&turn)) {
+        publish(&turn);
+        answer(&turn);
+        if (turn.is_journaled) {
+            writer_measure_outbox(writer);
+        }
+        evict(writer, turn.used_bytes);
+    } else {
+        answer_turn_failed(&turn);
+    }
+    free(turn.items);
+}

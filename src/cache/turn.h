@@ -1,0 +1,59 @@
+// One turn of the writer as a value: the messages it handles, and what became of each.
+#pragma once
+
+#include "cache/writer_state.h"
+
+enum fate {
+    FATE_APPLY,  // goes on to the cache
+    FATE_ANSWER, // the reply is filled: home with it, the cache has no part in it
+    FATE_ATTACH, // a repeat of a write that is under way: PostgreSQL's side answers it
+};
+
+// What a turn knows of one message.
+struct turn_item {
+    struct message *message;
+    enum fate fate;
+    bool is_settled;     // the cache has no part in it in this turn
+    bool is_durable;     // what had to be journaled is
+    struct entry entry;  // of a write, or of what a RETIRE retires
+    struct buffer bytes; // what `entry` points into
+};
+
+struct turn {
+    struct writer *writer;
+    struct turn_item *items;
+    size_t count;
+    size_t bytes; // of the messages, about
+    int64_t now_boot_us;
+    int64_t now_us;    // PostgreSQL's clock
+    bool is_journaled; // the outbox committed something
+    // Of the cache phase; begun anew at each try:
+    MDB_txn *txn;
+    struct page_view page;
+    bool page_changed;
+    bool skips_fills; // the map is too full for them
+    int64_t pending_count;
+    uint64_t applied_seq;
+    int64_t fills;
+    int64_t invalidations;
+    size_t used_bytes;
+    size_t entries;
+    bool is_applied; // the cache committed something
+};
+
+// ---- journal.c: the outbox's part. Settles the fate of every write. On ERROR_FULL the writes are
+// answered with OVERLOADED, what else had to be journaled is not durable, and the turn goes on;
+// other errors end the node.
+enum error journal_turn(struct turn *turn);
+
+// ---- apply.c: the cache's part: every item that goes on, in order, in one commit.
+enum error apply_turn(struct turn *turn);
+
+// Within a transaction: lays the entries of the outbox after `after_seq` up to `up_to_seq` over
+// the cache, as pending again.
+enum error apply_unapplied(struct turn *turn, uint64_t after_seq, uint64_t up_to_seq);
+
+// ---- turn.c
+
+// Takes messages from the backlog and the mailbox, does the turn, answers.
+void turn_run(struct writer *writer);

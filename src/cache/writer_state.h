@@ -1,0 +1,81 @@
+// The writer's own state, shared by the files that make up the writer (writer.c, turn.c,
+// journal.c, apply.c, recovery.c) and by nobody else.
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cache/awaited.h"
+#include "cache/eviction.h"
+#include "cache/outbox.h"
+#include "cache/retention.h"
+#include "cache/store.h"
+#include "cache/writer.h"
+
+enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 1000, MEMORY_AGE_US = 10000 };
+enum { WRITER_VOIDS_MAX = 1 << 16 };
+
+// Writes acknowledged in memory only: rows of the store's `memory`.
+struct memory_writes {
+    uint64_t first_seq; // 0: none
+    uint64_t last_seq;
+    size_t count;
+    size_t bytes;           // about what they will take in the outbox
+    int64_t oldest_boot_us; // when the first of them was acknowledged
+    uint64_t moved_seq;     // rows up to here are in the outbox and can go
+};
+
+struct writer {
+    // Constant after writer_open and writer_connect:
+    const struct settings *settings;
+    struct status *status;
+    struct stop_port stop;
+    struct cache_clock clock;
+    struct mailbox *pg;
+    struct mailbox *servers[SERVERS_MAX];
+    size_t servers_count;
+    size_t turn_bytes_max;
+    // Shared:
+    struct mailbox mailbox;
+    struct outbox outbox;
+    struct store store;
+    _Atomic bool stopping;
+    pthread_t thread;
+    bool is_started;
+    // The writer thread's:
+    bool memory_is_recovered;  // of use to the start only
+    bool failed;               // stopped by an error it cannot go on after
+    struct message *backlog;   // taken from the mailbox, for the next turns
+    struct message *undurable; // settled in the cache, to be journaled once the disk has room
+    int64_t retry_boot_us;     // when to try the undurable again; 0: nothing to try
+    struct page_view page;     // as published
+    struct awaited awaited;
+    struct retention retention;
+    struct eviction eviction;
+    struct memory_writes memory;
+    uint64_t last_seq;       // newest accepted write
+    uint64_t trimmable_seq;  // entries up to here were retained long enough
+    uint64_t applied_seq;    // settled in the cache; the outbox's own may lag behind
+    int64_t confirm_boot_us; // when the outbox should learn of applied_seq; 0: it knows
+    int64_t upkeep_boot_us;  // when to look after readers, ids and retained entries again
+    int64_t pending_count;   // records
+    uint64_t *void_seqs; // entries that were decided against, to be retired with the next commit
+    size_t void_count;
+    bool resync_owed[SERVERS_MAX]; // a change was not passed on to that server
+};
+
+static inline int64_t writer_boot_us(const struct writer *writer)
+{
+    return writer->clock.boot_us(writer->clock.context);
+}
+
+// Ends the node: logs, and tells main. `spoils_cache`: its files are to be wiped at the next start.
+void writer_fail(struct writer *writer, const char *event, enum error error, bool spoils_cache);
+
+// The gauges of the outbox.
+void writer_measure_outbox(struct writer *writer);
+
+// Makes the opened environments one again: memory-acknowledged writes go to the outbox, pending
+// records without an entry go, entries that PostgreSQL may not have are laid over the cache.
+enum error writer_recover(struct writer *writer, const struct store_found *found,
+                          struct failure *failure);

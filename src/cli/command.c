@@ -1,0 +1,292 @@
+// The table of commands, and the reading of a command line against it.
+
+#include "cli/command.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "config/units.h"
+
+// `run` is NULL where a command has its name but is not available yet.
+static const struct command COMMANDS[] = {
+    {"get", "KEY", 1, 1, "print the value of a key", run_get},
+    {"set", "KEY JSON|-|--string TEXT", 1, 2, "set a key; - reads standard input", run_set},
+    {"delete", "KEY...", 1, OPERANDS_MAX, "delete keys", run_delete},
+    {"incr", "KEY [BY]", 1, 2, "add to a number, print the sum", run_incr},
+    {"merge", "KEY JSON|-", 2, 2, "apply a JSON merge patch, print the result", run_merge},
+    {"touch", "KEY TIME|none", 2, 2, "let a key expire after TIME, or never", run_touch},
+    {"ttl", "KEY", 1, 1, "print the milliseconds until a key expires", run_ttl},
+    {"scan", "", 0, 0, "print keys and values in order, a JSON object a line", run_scan},
+    {"watch", "[PREFIX]", 0, 1, "print changes as they come, a JSON object a line", run_watch},
+    {"flush", "", 0, 0, "wait until all acknowledged writes are in PostgreSQL", run_flush},
+    {"sync", "", 0, 0, "wait until the cache has all that is committed", run_sync},
+    {"invalidate", "[KEY]", 0, 1, "drop a key, or all, from the cache", run_invalidate},
+    {"stats", "", 0, 0, "print the counters of the node", run_stats},
+    {"check", "", 0, 0, "examine the node and its PostgreSQL", run_check},
+    {"schema", "", 0, 0, "print the SQL that makes the table", run_schema},
+    {"ping", "", 0, 0, "ask the node for a sign of life", run_ping},
+    {"export", "[FILE]", 0, 1, "", NULL},
+    {"import", "FILE|-", 1, 1, "", NULL},
+    {"history", "KEY", 1, 1, "", NULL},
+    {"backup", "", 0, 0, "", NULL},
+    {"backups", "", 0, 0, "", NULL},
+    {"restore", "NAME", 1, 1, "", NULL},
+    {"cleanup-backups", "", 0, 0, "", NULL},
+    {"top", "", 0, 0, "", NULL},
+    {"dead-letters", "[list|retry SEQ|discard SEQ]", 0, 2, "", NULL},
+};
+
+enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static const struct {
+    const char *name;
+    const char *argument;
+    const char *commands;
+    const char *help;
+} OPTIONS[OPTION_COUNT] = {
+#define OPTION_ROW(name, option, argument, commands, help) {option, argument, commands, help},
+    OPTION_TABLE(OPTION_ROW)
+#undef OPTION_ROW
+};
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
+        if (strcmp(COMMANDS[i].name, name) == 0) {
+            return &COMMANDS[i];
+        }
+    }
+    return NULL;
+}
+
+static void complain_to(const char *format, va_list values)
+{
+    fflush(stdout);
+    fputs("pgnear: ", stderr);
+    vfprintf(stderr, format, values);
+    fputc('\n', stderr);
+}
+
+enum exit_status complain(enum exit_status status, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    complain_to(format, values);
+    va_end(values);
+    return status;
+}
+
+enum exit_status complain_usage(const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    complain_to(format, values);
+    va_end(values);
+    fputs("Try 'pgnear --help'.\n", stderr);
+    return EXIT_USAGE;
+}
+
+enum exit_status complain_of_call(const pgnear_error *error)
+{
+    complain(EXIT_REFUSED, "%s", error->message);
+    switch (error->code) {
+    case PGNEAR_CONFLICT:
+        return EXIT_ABSENT;
+    case PGNEAR_UNREACHABLE:
+        return EXIT_UNREACHABLE;
+    case PGNEAR_OUTCOME_UNKNOWN:
+        return EXIT_OUTCOME_UNKNOWN;
+    default:
+        return EXIT_REFUSED;
+    }
+}
+
+static void print_help(void)
+{
+    enum { COLUMN = 38 };
+    puts("usage: pgnear [OPTION...] COMMAND\n\nAsks pgneard, the near cache for PostgreSQL.\n");
+    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
+        if (COMMANDS[i].run != NULL) {
+            int len = printf("  %s %s", COMMANDS[i].name, COMMANDS[i].operands);
+            printf("%*s %s\n", len < COLUMN ? COLUMN - len : 0, "", COMMANDS[i].help);
+        }
+    }
+    puts("");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *argument = OPTIONS[i].argument;
+        int len = printf("  %s--%s%s%s", i == OPTION_CONFIG ? "-c, " : "", OPTIONS[i].name,
+                         argument != NULL ? " " : "", argument != NULL ? argument : "");
+        printf("%*s ", len < COLUMN ? COLUMN - len : 0, "");
+        if (OPTIONS[i].commands[0] != '\0') {
+            printf("%s: ", OPTIONS[i].commands);
+        }
+        puts(OPTIONS[i].help);
+    }
+    puts(
+        "\nExit status: 0 done, 1 absent or condition failed, 2 usage, 3 cannot reach the daemon,\n"
+        "4 refused or failed, 5 outcome unknown.");
+}
+
+// Whether `word` is one of the blank-separated `words`.
+static bool is_among(const char *words, const char *word)
+{
+    size_t len = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)) != NULL; at += len) {
+        bool begins = at == words || at[-1] == ' ';
+        if (begins && (at[len] == '\0' || at[len] == ' ')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The first operand is the command.
+static bool take_operand(struct invocation *invocation, const char *operand)
+{
+    if (invocation->command == NULL) {
+        invocation->command = command_find(operand);
+        if (invocation->command == NULL) {
+            complain_usage("there is no command %s", operand);
+        }
+        return invocation->command != NULL;
+    }
+    if (invocation->operands_count == OPERANDS_MAX) {
+        complain_usage("more than %d operands", OPERANDS_MAX);
+        return false;
+    }
+    invocation->operands[invocation->operands_count++] = operand;
+    return true;
+}
+
+// "-3" is a number, not an option.
+static bool is_negative_number(const char *word)
+{
+    return word[0] == '-' && word[1] >= '0' && word[1] <= '9';
+}
+
+// Sorts the command line into options and operands, which may stand in any order.
+static bool sort_words(int argc, char **argv, struct invocation *invocation)
+{
+    static char name[] = "pgnear";
+    argv[0] = name; // which getopt's own complaints begin with
+    struct option long_options[OPTION_COUNT + 1] = {0};
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        long_options[i] = (struct option){
+            .name = OPTIONS[i].name,
+            .has_arg = OPTIONS[i].argument != NULL ? required_argument : no_argument,
+            .val = 256 + i,
+        };
+    }
+    for (;;) {
+        if (optind < argc && is_negative_number(argv[optind])) {
+            if (!take_operand(invocation, argv[optind++])) {
+                return false;
+            }
+            continue;
+        }
+        // "-": operands are handed out in order, as option 1.
+        // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
+        int option = getopt_long(argc, argv, "-c:h", long_options, NULL);
+        if (option == -1) {
+            break;
+        }
+        bool taken = true;
+        if (option == 1) {
+            taken = take_operand(invocation, optarg);
+        } else if (option == '?') {
+            taken = false; // getopt has said why
+        } else {
+            int given = option == 'c' ? OPTION_CONFIG : option == 'h' ? OPTION_HELP : option - 256;
+            invocation->options[given] = optarg != NULL ? optarg : "";
+        }
+        if (!taken) {
+            return false;
+        }
+    }
+    while (optind < argc) {
+        if (!take_operand(invocation, argv[optind++])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_usage(struct invocation *invocation)
+{
+    const struct command *command = invocation->command;
+    if (command == NULL) {
+        complain_usage("which command?");
+        return false;
+    }
+    if (command->run == NULL) {
+        complain(EXIT_USAGE, "%s: not available yet", command->name);
+        return false;
+    }
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (invocation->options[i] != NULL && OPTIONS[i].commands[0] != '\0' &&
+            !is_among(OPTIONS[i].commands, command->name)) {
+            complain_usage("%s does not take --%s", command->name, OPTIONS[i].name);
+            return false;
+        }
+    }
+    if (invocation->operands_count < command->operands_min ||
+        invocation->operands_count > command->operands_max) {
+        complain_usage("usage: pgnear %s %s", command->name, command->operands);
+        return false;
+    }
+    return true;
+}
+
+static bool read_timeout(struct invocation *invocation)
+{
+    const char *text = invocation->options[OPTION_TIMEOUT];
+    int64_t timeout_us;
+    if (text == NULL) {
+        return true;
+    }
+    if (!units_duration_us(slice_of_string(text), &timeout_us) || timeout_us < CLOCK_US_PER_MS) {
+        complain_usage("--timeout %s: not a time such as 500ms or 10s", text);
+        return false;
+    }
+    invocation->timeout_ms = timeout_us / CLOCK_US_PER_MS;
+    return true;
+}
+
+bool command_parse(int argc, char **argv, struct invocation *invocation, enum exit_status *status)
+{
+    *status = EXIT_USAGE;
+    if (!sort_words(argc, argv, invocation)) {
+        return false;
+    }
+    if (option_is_given(invocation, OPTION_HELP)) {
+        print_help();
+        *status = EXIT_DONE;
+        return false;
+    }
+    if (option_is_given(invocation, OPTION_VERSION)) {
+        printf("pgnear %s\n", pgnear_version());
+        *status = EXIT_DONE;
+        return false;
+    }
+    return check_usage(invocation) && read_timeout(invocation);
+}
+
+bool command_connect(struct invocation *invocation, enum exit_status *status)
+{
+    pgnear_options options = PGNEAR_OPTIONS_INIT;
+    options.client_name = "pgnear";
+    options.timeout_ms = invocation->timeout_ms;
+    options.connect_timeout_ms = invocation->timeout_ms;
+    pgnear_error error;
+    if (pgnear_open(invocation->options[OPTION_SOCKET], &options, &invocation->node, &error) ==
+        PGNEAR_OK) {
+        return true;
+    }
+    // Whatever the peer is, it is not a node that answers.
+    complain_of_call(&error);
+    *status = EXIT_UNREACHABLE;
+    return false;
+}

@@ -1,0 +1,18 @@
+// What the operands and options of the command line mean.
+#pragma once
+
+#include "cli/command.h"
+
+// The MessagePack of a JSON text, or of the JSON on standard input where it is "-". Appends to
+// `out`. EXIT_DONE, or how to exit after what has been said.
+enum exit_status read_json(const char *text, struct buffer *out);
+
+// A whole number; says so where it is none. `what` names it.
+bool read_integer_operand(const char *what, const char *text, int64_t min, int64_t *value);
+
+// A time with a unit, of at least a millisecond.
+bool read_ttl(const char *text, int64_t *ttl_ms);
+
+// The options of a write: --ack, --ttl, --if-version, --if-absent, --id. False where they are
+// wrong; it has been said then.
+bool read_write_options(const struct invocation *invocation, pgnear_write_options *options);

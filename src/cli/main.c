@@ -1,0 +1,31 @@
+// pgnear: the command line of the near cache. One command a run; what it prints is JSON on standard
+// output, what goes wrong is said on standard error, and the exit status says which kind it was.
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/command.h"
+
+static enum exit_status run(int argc, char **argv)
+{
+    struct invocation *invocation = memory_zeroed(1, sizeof *invocation);
+    enum exit_status status;
+    if (command_parse(argc, argv, invocation, &status)) {
+        status = invocation->command->run(invocation);
+    }
+    pgnear_close(invocation->node);
+    free(invocation);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    enum exit_status status = run(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && status == EXIT_DONE) {
+        status = complain(EXIT_REFUSED, "cannot write: %s", strerrordesc_np(errno));
+    }
+    return (int)status;
+}

@@ -1,0 +1,170 @@
+// set, delete, incr, merge, touch.
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cli/input.h"
+#include "cli/output.h"
+
+static pgnear_bytes bytes_of_buffer(const struct buffer *buffer)
+{
+    return (pgnear_bytes){buffer_slice(buffer).at, buffer_len(buffer)};
+}
+
+static enum exit_status print_written(const pgnear_written *written,
+                                      const struct invocation *invocation)
+{
+    struct document document;
+    document_init(&document);
+    uint32_t extra = (written->has_deleted ? 1u : 0u) + (written->has_version ? 1u : 0u);
+    msgpack_pack_map(&document.packer, 1 + extra);
+    mpack_pack_string(&document.packer, "seq");
+    msgpack_pack_uint64(&document.packer, written->seq);
+    if (written->has_deleted) {
+        mpack_pack_string(&document.packer, "deleted");
+        msgpack_pack_uint64(&document.packer, written->deleted);
+    }
+    if (written->has_version) {
+        mpack_pack_string(&document.packer, "version");
+        msgpack_pack_int64(&document.packer, written->version);
+    }
+    return document_print(&document, invocation);
+}
+
+// The value of `set`: an operand or --string, not both.
+static enum exit_status read_value(const struct invocation *invocation, struct buffer *value)
+{
+    const char *string = invocation->options[OPTION_STRING];
+    bool has_operand = invocation->operands_count == 2;
+    if (has_operand == (string != NULL)) {
+        return complain_usage("set takes a key and JSON, -, or --string TEXT");
+    }
+    if (string == NULL) {
+        return read_json(invocation->operands[1], value);
+    }
+    msgpack_packer packer;
+    mpack_packer_init(&packer, value);
+    mpack_pack_string(&packer, string);
+    return EXIT_DONE;
+}
+
+static enum exit_status set_value(struct invocation *invocation,
+                                  const pgnear_write_options *options, const struct buffer *value)
+{
+    enum exit_status status;
+    if (!command_connect(invocation, &status)) {
+        return status;
+    }
+    pgnear_written written;
+    pgnear_error error;
+    if (pgnear_set(invocation->node, pgnear_text(invocation->operands[0]), bytes_of_buffer(value),
+                   options, &written, &error) != PGNEAR_OK) {
+        return complain_of_call(&error);
+    }
+    return print_written(&written, invocation);
+}
+
+enum exit_status run_set(struct invocation *invocation)
+{
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    if (!read_write_options(invocation, &options)) {
+        return EXIT_USAGE;
+    }
+    struct buffer value = {0};
+    enum exit_status status = read_value(invocation, &value);
+    if (status == EXIT_DONE) {
+        status = set_value(invocation, &options, &value);
+    }
+    buffer_deinit(&value);
+    return status;
+}
+
+enum exit_status run_delete(struct invocation *invocation)
+{
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    if (!read_write_options(invocation, &options)) {
+        return EXIT_USAGE;
+    }
+    size_t count = (size_t)invocation->operands_count;
+    if (options.has_if_version && count != 1) {
+        return complain_usage("--if-version goes with one key only");
+    }
+    enum exit_status status;
+    if (!command_connect(invocation, &status)) {
+        return status;
+    }
+    pgnear_bytes *keys = memory_zeroed(count, sizeof *keys);
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = pgnear_text(invocation->operands[i]);
+    }
+    pgnear_written written;
+    pgnear_error error;
+    pgnear_code code = pgnear_delete(invocation->node, keys, count, &options, &written, &error);
+    free(keys);
+    return code == PGNEAR_OK ? print_written(&written, invocation) : complain_of_call(&error);
+}
+
+typedef pgnear_code item_write(pgnear *handle, pgnear_bytes key, pgnear_bytes operand,
+                               const pgnear_write_options *options, pgnear_item *item,
+                               pgnear_error *error);
+
+// incr and merge: a key and a JSON text in, the new value out.
+static enum exit_status write_item(struct invocation *invocation, item_write *write,
+                                   const char *operand)
+{
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    if (!read_write_options(invocation, &options)) {
+        return EXIT_USAGE;
+    }
+    struct buffer json = {0};
+    pgnear_item item;
+    pgnear_error error;
+    enum exit_status status = read_json(operand, &json);
+    if (status == EXIT_DONE && command_connect(invocation, &status)) {
+        bool done = write(invocation->node, pgnear_text(invocation->operands[0]),
+                          bytes_of_buffer(&json), &options, &item, &error) == PGNEAR_OK;
+        status = done ? print_msgpack(item.value, invocation) : complain_of_call(&error);
+    }
+    buffer_deinit(&json);
+    return status;
+}
+
+enum exit_status run_incr(struct invocation *invocation)
+{
+    const char *by = invocation->operands_count == 2 ? invocation->operands[1] : "1";
+    return write_item(invocation, pgnear_incr, by);
+}
+
+enum exit_status run_merge(struct invocation *invocation)
+{
+    return write_item(invocation, pgnear_merge, invocation->operands[1]);
+}
+
+enum exit_status run_touch(struct invocation *invocation)
+{
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    int64_t ttl_ms = -1;
+    bool is_none = strcmp(invocation->operands[1], "none") == 0;
+    if (!read_write_options(invocation, &options) ||
+        (!is_none && !read_ttl(invocation->operands[1], &ttl_ms))) {
+        return EXIT_USAGE;
+    }
+    enum exit_status status;
+    if (!command_connect(invocation, &status)) {
+        return status;
+    }
+    bool existed;
+    pgnear_error error;
+    if (pgnear_touch(invocation->node, pgnear_text(invocation->operands[0]), ttl_ms, &options,
+                     &existed, &error) != PGNEAR_OK) {
+        return complain_of_call(&error);
+    }
+    if (!existed) {
+        return EXIT_ABSENT;
+    }
+    struct document document;
+    document_init(&document);
+    msgpack_pack_true(&document.packer);
+    return document_print(&document, invocation);
+}

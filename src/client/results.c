@@ -1,0 +1,201 @@
+// A count in a response is believed only as far as there are bytes for it: each element takes one
+// at least, so no array is larger than the response that announces it.
+
+#include "client/results.h"
+
+static bool read_version(struct mpack_cursor *cursor, bool *has_version, int64_t *version)
+{
+    *has_version = mpack_read_int(cursor, version);
+    return *has_version || mpack_read_nil(cursor);
+}
+
+static bool read_value(struct mpack_cursor *cursor, pgnear_bytes *value)
+{
+    struct slice bytes;
+    if (mpack_skip(cursor, &bytes) != DECODE_OK) {
+        return false;
+    }
+    *value = bytes_of_slice(bytes);
+    return true;
+}
+
+static bool read_text(struct mpack_cursor *cursor, pgnear_bytes *text)
+{
+    struct slice bytes;
+    if (!mpack_read_str(cursor, &bytes)) {
+        return false;
+    }
+    *text = bytes_of_slice(bytes);
+    return true;
+}
+
+// The head of an array, and room for its elements.
+static bool read_array(pgnear *handle, struct mpack_cursor *cursor, size_t element_size,
+                       uint32_t *count, void **elements)
+{
+    if (!mpack_read_array(cursor, count) || *count > (size_t)(cursor->end - cursor->at)) {
+        return false;
+    }
+    *elements = *count == 0 ? NULL : arena_alloc(&handle->results, *count * element_size);
+    return true;
+}
+
+bool result_item(struct mpack_cursor *cursor, pgnear_item *item)
+{
+    *item = (pgnear_item){0};
+    if (mpack_read_nil(cursor)) {
+        return true;
+    }
+    uint32_t count;
+    item->present = true;
+    return mpack_read_array(cursor, &count) && count == 2 && read_value(cursor, &item->value) &&
+           read_version(cursor, &item->has_version, &item->version);
+}
+
+bool result_items(pgnear *handle, struct mpack_cursor *cursor, size_t count,
+                  const pgnear_item **items)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_item), &answered, &room) || answered != count) {
+        return false;
+    }
+    pgnear_item *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!result_item(cursor, &each[i])) {
+            return false;
+        }
+    }
+    *items = each;
+    return true;
+}
+
+bool result_written(struct mpack_cursor *cursor, pgnear_written *written)
+{
+    *written = (pgnear_written){0};
+    bool has_seq = false;
+    uint32_t count;
+    bool good = mpack_read_map(cursor, &count);
+    for (uint32_t i = 0; good && i < count; i++) {
+        struct slice name;
+        good = mpack_read_str(cursor, &name);
+        if (good && slice_equal(name, slice_of_string("seq"))) {
+            good = has_seq = mpack_read_uint(cursor, &written->seq);
+        } else if (good && slice_equal(name, slice_of_string("version"))) {
+            good = read_version(cursor, &written->has_version, &written->version);
+        } else if (good && slice_equal(name, slice_of_string("deleted"))) {
+            good = written->has_deleted = mpack_read_uint(cursor, &written->deleted);
+        } else {
+            good = good && mpack_skip(cursor, NULL) == DECODE_OK;
+        }
+    }
+    return good && has_seq;
+}
+
+static bool read_page_items(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
+{
+    uint32_t count;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_item), &count, &room)) {
+        return false;
+    }
+    pgnear_item *items = room;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t parts;
+        items[i].present = true;
+        if (!mpack_read_array(cursor, &parts) || parts != 3 || !read_text(cursor, &items[i].key) ||
+            !read_value(cursor, &items[i].value) ||
+            !read_version(cursor, &items[i].has_version, &items[i].version)) {
+            return false;
+        }
+    }
+    page->items = items;
+    page->items_count = count;
+    return true;
+}
+
+static bool read_skipped(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
+{
+    uint32_t count;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_bytes), &count, &room)) {
+        return false;
+    }
+    pgnear_bytes *keys = room;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!read_text(cursor, &keys[i])) {
+            return false;
+        }
+    }
+    page->skipped = keys;
+    page->skipped_count = count;
+    return true;
+}
+
+bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
+{
+    *page = (pgnear_page){0};
+    bool has_items = false;
+    uint32_t count;
+    bool good = mpack_read_map(cursor, &count);
+    for (uint32_t i = 0; good && i < count; i++) {
+        struct slice name;
+        good = mpack_read_str(cursor, &name);
+        if (good && slice_equal(name, slice_of_string("items"))) {
+            good = has_items = read_page_items(handle, cursor, page);
+        } else if (good && slice_equal(name, slice_of_string("next"))) {
+            page->has_next = read_text(cursor, &page->next);
+            good = page->has_next || mpack_read_nil(cursor);
+        } else if (good && slice_equal(name, slice_of_string("skipped"))) {
+            good = read_skipped(handle, cursor, page);
+        } else {
+            good = good && mpack_skip(cursor, NULL) == DECODE_OK;
+        }
+    }
+    return good && has_items;
+}
+
+static bool read_check(struct mpack_cursor *cursor, pgnear_check_item *check)
+{
+    uint32_t count;
+    bool good = mpack_read_map(cursor, &count);
+    for (uint32_t i = 0; good && i < count; i++) {
+        struct slice name;
+        good = mpack_read_str(cursor, &name);
+        if (good && slice_equal(name, slice_of_string("item"))) {
+            good = read_text(cursor, &check->item);
+        } else if (good && slice_equal(name, slice_of_string("message"))) {
+            good = read_text(cursor, &check->message);
+        } else if (good && slice_equal(name, slice_of_string("ok"))) {
+            good = mpack_read_bool(cursor, &check->ok);
+        } else {
+            good = good && mpack_skip(cursor, NULL) == DECODE_OK;
+        }
+    }
+    return good;
+}
+
+bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_check_item **items,
+                   size_t *count)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_check_item), &answered, &room)) {
+        return false;
+    }
+    pgnear_check_item *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!read_check(cursor, &each[i])) {
+            return false;
+        }
+    }
+    *items = each;
+    *count = answered;
+    return true;
+}
+
+pgnear_code result_garbled(const char *method, pgnear_error *error)
+{
+    return outcome_set(error, PGNEAR_PROTOCOL, "the node's answer to %s is not of its protocol",
+                       method);
+}

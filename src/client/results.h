@@ -1,0 +1,25 @@
+// Reading the results of methods. What is handed out points into the response or lies in the
+// handle's arena. False where the result is not what the protocol says, with the cursor anywhere.
+#pragma once
+
+#include "client/handle.h"
+
+// nil or [value, version].
+bool result_item(struct mpack_cursor *cursor, pgnear_item *item);
+
+// An array of `count` such, in the order of the request.
+bool result_items(pgnear *handle, struct mpack_cursor *cursor, size_t count,
+                  const pgnear_item **items);
+
+// {seq, version, deleted}.
+bool result_written(struct mpack_cursor *cursor, pgnear_written *written);
+
+// {items: [[key, value, version]...], next, skipped}.
+bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page);
+
+// [{item, ok, message}...].
+bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_check_item **items,
+                   size_t *count);
+
+// The error of a result that none of the above could read.
+pgnear_code result_garbled(const char *method, pgnear_error *error);

@@ -1,0 +1,186 @@
+// set, mset, delete, incr, merge, touch.
+
+#include "client/exchange.h"
+#include "client/options.h"
+#include "client/results.h"
+
+// Packs the options as the last parameter, and runs the request.
+static pgnear_code run(pgnear *handle, const pgnear_write_options *options,
+                       struct mpack_cursor *result, pgnear_error *error)
+{
+    struct opts opts;
+    opts_init(&opts, handle, options->timeout_ms);
+    opts_add_write(&opts, options);
+    opts_pack(&opts);
+    const struct exchange exchange = {
+        .writes = true, .has_id = options->id.len > 0, .timeout_ms = options->timeout_ms};
+    return exchange_run(handle, &exchange, result, error);
+}
+
+static pgnear_code run_for_written(pgnear *handle, const char *method,
+                                   const pgnear_write_options *options, pgnear_written *written,
+                                   pgnear_error *error)
+{
+    struct mpack_cursor result;
+    pgnear_code code = run(handle, options, &result, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    pgnear_written answered;
+    if (!result_written(&result, &answered)) {
+        return result_garbled(method, error);
+    }
+    if (written != NULL) {
+        *written = answered;
+    }
+    return PGNEAR_OK;
+}
+
+static pgnear_code run_for_item(pgnear *handle, const char *method,
+                                const pgnear_write_options *options, pgnear_item *item,
+                                pgnear_error *error)
+{
+    struct mpack_cursor result;
+    pgnear_code code = run(handle, options, &result, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    pgnear_item answered;
+    if (!result_item(&result, &answered) || !answered.present) {
+        return result_garbled(method, error);
+    }
+    if (item != NULL) {
+        *item = answered;
+    }
+    return PGNEAR_OK;
+}
+
+// Begins a request whose parameters are a key, something and the options.
+static msgpack_packer *begin_with_key(pgnear *handle, const char *method, pgnear_bytes key)
+{
+    msgpack_packer *packer = exchange_begin(handle, method, 3);
+    mpack_pack_slice(packer, slice_of_bytes(key));
+    return packer;
+}
+
+// A value that is not exactly one MessagePack value would make another request of this one.
+static pgnear_code check_value(const char *method, pgnear_bytes value, pgnear_error *error)
+{
+    struct mpack_cursor cursor = mpack_cursor_of(slice_of_bytes(value));
+    if (value.len == 0 || mpack_skip(&cursor, NULL) != DECODE_OK || cursor.at != cursor.end) {
+        return outcome_set(error, PGNEAR_INVALID_VALUE,
+                           "Failed to %s: the value is not one MessagePack value", method);
+    }
+    return PGNEAR_OK;
+}
+
+pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
+                       const pgnear_write_options *options, pgnear_written *written,
+                       pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : check_value("set", value, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    mpack_pack_raw(begin_with_key(handle, "set", key), slice_of_bytes(value));
+    return run_for_written(handle, "set", &own, written, error);
+}
+
+pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
+                        const pgnear_write_options *options, pgnear_written *written,
+                        pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    for (size_t i = 0; code == PGNEAR_OK && i < count; i++) {
+        code = check_value("mset", pairs[i].value, error);
+    }
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    msgpack_packer *packer = exchange_begin(handle, "mset", 2);
+    msgpack_pack_array(packer, count);
+    for (size_t i = 0; i < count; i++) {
+        msgpack_pack_array(packer, 2);
+        mpack_pack_slice(packer, slice_of_bytes(pairs[i].key));
+        mpack_pack_raw(packer, slice_of_bytes(pairs[i].value));
+    }
+    return run_for_written(handle, "mset", &own, written, error);
+}
+
+pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count,
+                          const pgnear_write_options *options, pgnear_written *written,
+                          pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    msgpack_packer *packer = exchange_begin(handle, "delete", 2);
+    msgpack_pack_array(packer, count);
+    for (size_t i = 0; i < count; i++) {
+        mpack_pack_slice(packer, slice_of_bytes(keys[i]));
+    }
+    return run_for_written(handle, "delete", &own, written, error);
+}
+
+pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
+                        const pgnear_write_options *options, pgnear_item *item, pgnear_error *error)
+{
+    static const uint8_t ONE[] = {0x01};
+    by = by.len > 0 ? by : (pgnear_bytes){.at = ONE, .len = sizeof ONE};
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : check_value("incr", by, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    mpack_pack_raw(begin_with_key(handle, "incr", key), slice_of_bytes(by));
+    return run_for_item(handle, "incr", &own, item, error);
+}
+
+pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_bytes patch,
+                         const pgnear_write_options *options, pgnear_item *item,
+                         pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : check_value("merge", patch, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    mpack_pack_raw(begin_with_key(handle, "merge", key), slice_of_bytes(patch));
+    return run_for_item(handle, "merge", &own, item, error);
+}
+
+pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
+                         const pgnear_write_options *options, bool *existed, pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    msgpack_packer *packer = begin_with_key(handle, "touch", key);
+    if (ttl_ms < 0) {
+        msgpack_pack_nil(packer);
+    } else {
+        msgpack_pack_int64(packer, ttl_ms);
+    }
+    struct mpack_cursor result;
+    code = run(handle, &own, &result, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    bool answered;
+    if (!mpack_read_bool(&result, &answered)) {
+        return result_garbled("touch", error);
+    }
+    if (existed != NULL) {
+        *existed = answered;
+    }
+    return PGNEAR_OK;
+}

@@ -1,0 +1,438 @@
+// Reads JSON text with simdjson's on-demand parser and tells the builder. On demand, a number is
+// handed out as it is spelled, to the last digit; the parser sees to UTF-8, escapes, surrogates and
+// structure, and what is spelled where a number may be is number.c's to judge. Walks the text with
+// a stack of its own: no recursion, and never deeper than JSON_DEPTH_MAX, which the builder sees
+// to.
+//
+// The text is copied between a '[' and a ']', with room behind for what simdjson reads beyond its
+// end. So a scalar by itself is an element like any other (simdjson has rules of its own for a
+// scalar document, and 3.0.1 takes "nullx" for null), and one value is an array of just one.
+//
+// Each thread owns its workspace, the copy and simdjson's index of it. Nothing throws.
+#include "json/text.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string_view>
+
+#define SIMDJSON_EXCEPTIONS 0
+#include <simdjson.h>
+
+namespace
+{
+
+namespace ondemand = simdjson::ondemand;
+using simdjson::error_code;
+using found = simdjson::simdjson_result<ondemand::value>;
+
+constexpr std::size_t keep_bytes_max =
+    std::size_t{64} * 1024;                      // of text that a workspace is kept for
+constexpr int levels_max = EVENTS_DEPTH_MAX + 1; // and the array around it all
+constexpr std::size_t added_bytes = 2;           // the brackets
+
+// An array or object that the walk is in.
+struct level {
+    bool is_object;
+    ondemand::array_iterator elements;
+    ondemand::object_iterator fields;
+};
+
+struct workspace {
+    ondemand::parser parser;
+    std::unique_ptr<char[]> copy;
+    std::size_t capacity = 0;
+    level levels[levels_max];
+};
+
+thread_local workspace kept;
+
+// What simdjson says in the words of this project; it knows no better for the rest.
+const char *reason_of(error_code error)
+{
+    switch (error) {
+    case simdjson::UTF8_ERROR:
+        return "invalid UTF-8";
+    case simdjson::UNESCAPED_CHARS:
+        return "control character in a string";
+    case simdjson::UNCLOSED_STRING:
+        return "unclosed string";
+    case simdjson::STRING_ERROR:
+        return "invalid escape or lone surrogate in a string";
+    case simdjson::EMPTY:
+        return "no value";
+    case simdjson::INCOMPLETE_ARRAY_OR_OBJECT:
+        return "unclosed array or object";
+    default:
+        return "invalid JSON";
+    }
+}
+
+// Ends the process where there is no memory, as base/memory.h does.
+void prepare(workspace &space, const std::uint8_t *text, std::size_t len)
+{
+    std::size_t capacity = len + added_bytes + simdjson::SIMDJSON_PADDING;
+    if (space.capacity < capacity) {
+        space.copy.reset(new (std::nothrow) char[capacity]);
+        space.capacity = capacity;
+        if (space.copy == nullptr) {
+            std::abort();
+        }
+    }
+    char *at = space.copy.get();
+    *at++ = '[';
+    if (len > 0) {
+        std::memcpy(at, text, len);
+    }
+    at += len;
+    *at++ = ']';
+    std::memset(at, ' ', simdjson::SIMDJSON_PADDING);
+}
+
+void give_back(workspace &space)
+{
+    if (space.capacity > keep_bytes_max) {
+        space.parser = ondemand::parser();
+        space.copy.reset();
+        space.capacity = 0;
+    }
+}
+
+// One walk through one text: each step reads a value, or ends an array or object. Where a step is
+// false, `error` or `has_nul` says why, or the builder does.
+class walk
+{
+  public:
+    walk(workspace &in, struct builder *of) : space(in), builder(of)
+    {
+    }
+
+    bool run(std::size_t text_len);
+
+    // Where it stopped, in the copy; null where that is not known.
+    const char *place();
+
+    error_code error = simdjson::SUCCESS;
+    bool has_nul = false; // in a string
+
+  private:
+    // Keeps what went wrong, if anything did.
+    bool ok(error_code result)
+    {
+        error = result;
+        return result == simdjson::SUCCESS;
+    }
+
+    bool begin(std::size_t text_len);
+    bool finish();
+    bool step();
+    bool next_element(level &in);
+    bool next_field(level &in);
+    bool read(found &value);
+    bool read_array(found &value);
+    bool read_object(found &value);
+    bool read_string(found &value);
+    bool is_plain_string(const char *quote, std::string_view &text);
+    bool has_no_nul(std::string_view text);
+    bool read_number();
+    bool read_bool(found &value);
+    bool read_null(found &value);
+    void push(bool is_object);
+
+    workspace &space;
+    struct builder *builder;
+    ondemand::document document;
+    int depth = 0;
+    bool is_fresh = true; // the level on top was pushed by the last step
+    bool has_value = false;
+    bool has_document = false;
+    const char *token = nullptr; // told to the builder last
+    const char *end_of_copy = nullptr;
+};
+
+bool walk::run(std::size_t text_len)
+{
+    if (!begin(text_len)) {
+        return false;
+    }
+    while (depth > 0) {
+        if (!step()) {
+            return false;
+        }
+    }
+    return finish();
+}
+
+bool walk::begin(std::size_t text_len)
+{
+    simdjson::padded_string_view view(space.copy.get(), text_len + added_bytes, space.capacity);
+    ondemand::array outermost;
+    end_of_copy = space.copy.get() + text_len + added_bytes;
+    has_document = ok(space.parser.iterate(view).get(document));
+    if (!has_document || !ok(document.get_array().get(outermost)) ||
+        !ok(outermost.begin().get(space.levels[0].elements))) {
+        return false;
+    }
+    push(false);
+    return true;
+}
+
+// The one value has been; nothing may follow it.
+bool walk::finish()
+{
+    if (!has_value) {
+        return ok(simdjson::EMPTY);
+    }
+    bool at_end = document.current_location().error() == simdjson::OUT_OF_BOUNDS;
+    return at_end || ok(simdjson::TRAILING_CONTENT);
+}
+
+void walk::push(bool is_object)
+{
+    space.levels[depth].is_object = is_object;
+    depth++;
+    is_fresh = true;
+}
+
+bool walk::step()
+{
+    level &in = space.levels[depth - 1];
+    bool is_first = is_fresh;
+    is_fresh = false;
+    if (!is_first && in.is_object) {
+        ++in.fields;
+    } else if (!is_first) {
+        ++in.elements;
+    }
+    bool is_over = in.is_object ? in.fields == ondemand::object_iterator()
+                                : in.elements == ondemand::array_iterator();
+    if (!is_over) {
+        return in.is_object ? next_field(in) : next_element(in);
+    }
+    depth--;
+    if (depth > 0) {
+        builder_close(builder);
+    }
+    return true;
+}
+
+bool walk::next_element(level &in)
+{
+    found value = *in.elements;
+    if (!ok(value.error())) {
+        return false;
+    }
+    if (depth == 1 && has_value) {
+        return ok(simdjson::TRAILING_CONTENT);
+    }
+    has_value = true;
+    return read(value);
+}
+
+bool walk::next_field(level &in)
+{
+    auto field = *in.fields;
+    if (!ok(field.error())) {
+        return false;
+    }
+    std::string_view key;
+    token = field.key().value_unsafe().raw() - 1;
+    if (!is_plain_string(token, key) && !(ok(field.unescaped_key().get(key)) && has_no_nul(key))) {
+        return false;
+    }
+    found value = field.value();
+    return builder_key(builder, key.data(), key.size()) && read(value);
+}
+
+bool walk::read(found &value)
+{
+    if (!ok(document.current_location().get(token))) {
+        return false;
+    }
+    switch (*token) {
+    case '[':
+        return read_array(value);
+    case '{':
+        return read_object(value);
+    case '"':
+        return read_string(value);
+    case 't':
+    case 'f':
+        return read_bool(value);
+    case 'n':
+        return read_null(value);
+    default:
+        return read_number();
+    }
+}
+
+// The bytes that may stand behind an element.
+bool ends_element(char byte)
+{
+    return byte == ',' || byte == ']' || byte == '}' || byte == ' ' || byte == '\n' ||
+           byte == '\t' || byte == '\r';
+}
+
+bool walk::read_array(found &value)
+{
+    ondemand::array array;
+    if (!builder_open_array(builder, 0) || !ok(value.get_array().get(array)) ||
+        !ok(array.begin().get(space.levels[depth].elements))) {
+        return false;
+    }
+    push(false);
+    return true;
+}
+
+bool walk::read_object(found &value)
+{
+    ondemand::object object;
+    if (!builder_open_map(builder, 0) || !ok(value.get_object().get(object)) ||
+        !ok(object.begin().get(space.levels[depth].fields))) {
+        return false;
+    }
+    push(true);
+    return true;
+}
+
+bool walk::read_string(found &value)
+{
+    std::string_view text;
+    if (is_plain_string(token, text)) {
+        // Steps over it. Left to simdjson, a string with a colon behind it would pass for a key.
+        ondemand::raw_json_string raw;
+        if (!ok(value.get_raw_json_string().get(raw))) {
+            return false;
+        }
+    } else if (!ok(value.get_string().get(text)) || !has_no_nul(text)) {
+        return false;
+    }
+    return builder_string(builder, text.data(), text.size());
+}
+
+// Where nothing is escaped, the string is in the text as it is; simdjson has checked its UTF-8, and
+// that it has an end and no control character.
+bool walk::is_plain_string(const char *quote, std::string_view &text)
+{
+    const char *begin = quote + 1;
+    const char *end = static_cast<const char *>(
+        std::memchr(begin, '"', static_cast<std::size_t>(end_of_copy - begin)));
+    if (end == nullptr) {
+        return false;
+    }
+    std::size_t len = static_cast<std::size_t>(end - begin);
+    text = std::string_view(begin, len);
+    return std::memchr(begin, '\\', len) == nullptr;
+}
+
+bool walk::has_no_nul(std::string_view text)
+{
+    has_nul = std::memchr(text.data(), '\0', text.size()) != nullptr;
+    return !has_nul;
+}
+
+// Takes what stands up to the end of the element, of which number.c makes a number or not. simdjson
+// steps over it by itself.
+bool walk::read_number()
+{
+    if (*token != '-' && (*token < '0' || *token > '9')) {
+        return ok(simdjson::TAPE_ERROR);
+    }
+    const char *end = token + 1;
+    while (!ends_element(*end)) {
+        end++;
+    }
+    return builder_number_text(builder, token, static_cast<std::size_t>(end - token));
+}
+
+bool walk::read_bool(found &value)
+{
+    bool is_true;
+    return ok(value.get_bool().get(is_true)) && builder_bool(builder, is_true);
+}
+
+bool walk::read_null(found &value)
+{
+    bool is_null;
+    return ok(value.is_null().get(is_null)) && builder_null(builder);
+}
+
+const char *walk::place()
+{
+    const char *location;
+    if (error == simdjson::SUCCESS || error == simdjson::STRING_ERROR) {
+        return token;
+    }
+    return has_document && document.current_location().get(location) == simdjson::SUCCESS ? location
+                                                                                          : nullptr;
+}
+
+// simdjson checks what is in strings for the whole text at once and does not say where. This looks
+// again, at leisure: for bad UTF-8, for a control character in a string or an unclosed string.
+std::size_t find_in_text(error_code error, std::string_view text)
+{
+    std::size_t string_at = text.size();
+    bool in_string = false;
+    for (std::size_t i = 0; i < text.size(); i++) {
+        unsigned char byte = static_cast<unsigned char>(text[i]);
+        if (error == simdjson::UTF8_ERROR) {
+            std::size_t len = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+            bool is_cut = len > text.size() - i;
+            if (is_cut || (len > 1 && !simdjson::validate_utf8(text.data() + i, len))) {
+                return i;
+            }
+            i += len - 1;
+        } else if (byte == '"') {
+            in_string = !in_string;
+            string_at = i;
+        } else if (in_string && byte == '\\') {
+            i++;
+        } else if (in_string && byte < ' ' && error == simdjson::UNESCAPED_CHARS) {
+            return i;
+        }
+    }
+    return string_at;
+}
+
+std::size_t offset_of(walk &walk, const workspace &space, std::size_t text_len)
+{
+    const char *begin = space.copy.get() + 1;
+    if (walk.error == simdjson::UTF8_ERROR || walk.error == simdjson::UNESCAPED_CHARS ||
+        walk.error == simdjson::UNCLOSED_STRING) {
+        return find_in_text(walk.error, std::string_view(begin, text_len));
+    }
+    const char *place = walk.place();
+    std::size_t offset =
+        place != nullptr && place > begin ? static_cast<std::size_t>(place - begin) : 0;
+    return offset < text_len ? offset : text_len;
+}
+
+} // namespace
+
+bool text_read(const std::uint8_t *text, std::size_t len, struct builder *builder,
+               struct complaint *complaint)
+{
+    workspace &space = kept;
+    prepare(space, text, len);
+    walk walk(space, builder);
+    bool done = walk.run(len);
+    if (walk.error == simdjson::MEMALLOC) {
+        std::abort();
+    }
+    if (!done) {
+        if (walk.error != simdjson::SUCCESS || walk.has_nul) {
+            complaint->error = ERROR_INVALID_VALUE;
+            complaint->reason =
+                walk.has_nul ? "\\u0000 cannot be in a string" : reason_of(walk.error);
+        }
+        complaint->offset = offset_of(walk, space, len);
+    }
+    give_back(space);
+    return done;
+}
+
+bool text_is_utf8(const std::uint8_t *text, std::size_t len)
+{
+    return simdjson::validate_utf8(reinterpret_cast<const char *>(text), len);
+}

@@ -1,0 +1,34 @@
+// One SELECT for the keys of a batch of flights: sends it, reads the rows, lands the flights and
+// says what may be cached. Part of the fetcher; the pg worker's thread.
+#pragma once
+
+#include "pg/flights.h"
+#include "pg/worker.h"
+
+// What became of one key.
+struct answer {
+    struct failure failure; // .error == ERROR_NONE: the rest holds; .message has no prefix
+    bool is_present;        // a row, expired or not
+    struct slice value;     // canonical msgpack; lives during the call
+    int64_t version;
+    int64_t expires_at_us;
+};
+
+struct fetch_desk {
+    struct worker *worker;
+    struct flights *flights;
+    struct buffer sql; // made by fetch_prepare
+    void *context;
+    // A waiter of a flight that has landed has its answer.
+    void (*on_answer)(void *context, struct flight_waiter *waiter, const struct answer *answer);
+    // The connection is idle, or lost.
+    void (*on_done)(void *context);
+    char last_refusal[FAILURE_MESSAGE_BYTES]; // logged already
+};
+
+// Makes the SQL for worker->table.
+void fetch_prepare(struct fetch_desk *desk);
+
+// Takes queued flights and sends their SELECT on the idle `conn`. False where none is queued. Each
+// flight is landed or put back by the time of on_done; the desk outlives it.
+bool fetch_send(struct fetch_desk *desk, struct conn *conn);

@@ -1,0 +1,316 @@
+// Runs on the pg worker's thread and owns the requests that wait for a fetch.
+//
+// An ask is such a request. It has one want for each of its keys; a want waits in the flight of its
+// key, or, while the ask is held, for this node's earlier writes. An ask ends when its last want is
+// answered, at its deadline, or with the connection: through take_request alone.
+#include "pg/fetcher.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <event2/event_struct.h>
+#include <utlist.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "pg/ask.h"
+#include "pg/fetch.h"
+#include "pg/read_pool.h"
+
+// Beyond these a request is OVERLOADED; beyond the last, an mget is TOO_LARGE.
+enum { ASKS_MAX = 16384, WANTS_MAX = 65536, ANSWER_BYTES_MAX = 256 << 20 };
+
+struct ask;
+
+struct want {
+    struct flight_waiter waiter; // first: a waiter is a want
+    struct ask *ask;
+};
+
+struct ask {
+    struct ask *prev;
+    struct ask *next;
+    struct fetcher *fetcher;
+    struct request *request;
+    struct event deadline;
+    bool is_held; // until request->after_seq is applied; its wants are in no flight
+    size_t unanswered_count;
+    size_t bytes; // of the answers so far
+    size_t wants_count;
+    struct want wants[];
+};
+
+struct fetcher {
+    struct worker *worker;
+    struct flights flights;
+    struct fetch_desk desk;
+    struct read_user user;
+    struct ask *asks; // utlist
+    size_t asks_count;
+    size_t wants_count;
+};
+
+// ---- The end of an ask
+
+// The ask is no more; the request is the caller's to finish.
+static struct request *take_request(struct ask *ask)
+{
+    struct fetcher *fetcher = ask->fetcher;
+    struct request *request = ask->request;
+    for (size_t i = 0; i < ask->wants_count; i++) {
+        flights_leave(&ask->wants[i].waiter);
+    }
+    CHECK(event_del(&ask->deadline) == 0);
+    DL_DELETE(fetcher->asks, ask);
+    fetcher->asks_count--;
+    fetcher->wants_count -= ask->wants_count;
+    free(ask);
+    return request;
+}
+
+static void fail(struct ask *ask, const struct failure *failure)
+{
+    ask_fail(take_request(ask), failure);
+}
+
+static void on_deadline(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct ask *ask = context;
+    struct failure failure = {0};
+    failure_set(&failure, ERROR_TIMEOUT,
+                ask->is_held ? "this node's earlier write was not in PostgreSQL within %" PRId64
+                               " ms"
+                             : "PostgreSQL did not answer within %" PRId64 " ms",
+                ask->request->call.timeout_ms);
+    fail(ask, &failure);
+}
+
+// ---- Answers
+
+static void set_item(struct ask *ask, size_t place, const struct answer *answer)
+{
+    struct request *request = ask->request;
+    const struct cache_port *cache = &ask->fetcher->worker->cache;
+    int64_t left_us = INT64_MAX;
+    if (answer->expires_at_us != 0) {
+        left_us = answer->expires_at_us - cache->now_us(cache->cache);
+    }
+    if (!answer->is_present || left_us <= 0) {
+        return;
+    }
+    if (request->call.method == METHOD_TTL) {
+        request->reply.has_integer = answer->expires_at_us != 0;
+        request->reply.integer = (left_us + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS;
+        return;
+    }
+    struct item *item = &request->reply.items[place];
+    item->present = true;
+    item->value = arena_copy(&request->reply.arena, answer->value);
+    item->has_version = true;
+    item->version = answer->version;
+    ask->bytes += answer->value.len;
+}
+
+static void on_answer(void *context, struct flight_waiter *waiter, const struct answer *answer)
+{
+    (void)context;
+    struct want *want = (struct want *)waiter;
+    struct ask *ask = want->ask;
+    if (answer->failure.error != ERROR_NONE) {
+        fail(ask, &answer->failure);
+        return;
+    }
+    set_item(ask, (size_t)(want - ask->wants), answer);
+    if (ask->wants_count > 1 && ask->bytes > ANSWER_BYTES_MAX) {
+        struct failure failure = {0};
+        failure_set(&failure, ERROR_TOO_LARGE,
+                    "the values are more than %d bytes: ask for fewer keys", ANSWER_BYTES_MAX);
+        fail(ask, &failure);
+        return;
+    }
+    CHECK(ask->unanswered_count > 0);
+    if (--ask->unanswered_count == 0) {
+        request_finish(take_request(ask));
+    }
+}
+
+// ---- Requests
+
+// Options that ask for more than an answer already on its way.
+static bool is_fresh(const struct request *request)
+{
+    const struct call *call = &request->call;
+    return call->fresh || call->has_max_age || call->has_min_version || request->after_seq > 0;
+}
+
+static void start(struct ask *ask)
+{
+    struct fetcher *fetcher = ask->fetcher;
+    bool fresh = is_fresh(ask->request);
+    ask->is_held = false;
+    for (size_t i = 0; i < ask->wants_count; i++) {
+        flights_join(&fetcher->flights, ask->request->call.pairs[i].key, fresh,
+                     &ask->wants[i].waiter);
+    }
+    read_pool_wake(fetcher->worker->read_pool);
+}
+
+static struct ask *make_ask(struct fetcher *fetcher, struct request *request)
+{
+    size_t count = request->call.pairs_count;
+    struct ask *ask = memory_zeroed(1, sizeof *ask + count * sizeof ask->wants[0]);
+    ask->fetcher = fetcher;
+    ask->request = request;
+    ask->wants_count = count;
+    ask->unanswered_count = count;
+    struct item *items = reply_items(&request->reply, count);
+    for (size_t i = 0; i < count; i++) {
+        ask->wants[i].ask = ask;
+        items[i].key = request->call.pairs[i].key;
+    }
+    CHECK(evtimer_assign(&ask->deadline, fetcher->worker->base, on_deadline, ask) == 0);
+    DL_APPEND(fetcher->asks, ask);
+    fetcher->asks_count++;
+    fetcher->wants_count += count;
+    return ask;
+}
+
+// Finishes a request that cannot be taken. False where it can.
+static bool is_turned_away(struct fetcher *fetcher, struct request *request)
+{
+    bool is_full = fetcher->asks_count >= ASKS_MAX ||
+                   fetcher->wants_count + request->call.pairs_count > WANTS_MAX;
+    if (ask_is_turned_away(fetcher->worker, request)) {
+        return true;
+    }
+    if (is_full) {
+        struct failure failure = {0};
+        failure_set(&failure, ERROR_OVERLOADED, "too many reads wait for PostgreSQL");
+        ask_fail(request, &failure);
+    }
+    return is_full;
+}
+
+void fetcher_request(struct fetcher *fetcher, struct request *request)
+{
+    CHECK_VALUES(method_class(request->call.method) == METHOD_READ, "%s",
+                 method_name(request->call.method));
+    if (is_turned_away(fetcher, request)) {
+        return;
+    }
+    struct ask *ask = make_ask(fetcher, request);
+    ask_arm(&ask->deadline, request->deadline_boot_us - clock_boot_us());
+    if (ask->wants_count == 0) {
+        request_finish(take_request(ask));
+    } else if (request->after_seq > fetcher->worker->applied_seq) {
+        ask->is_held = true;
+    } else {
+        start(ask);
+    }
+}
+
+void fetcher_on_applied(struct fetcher *fetcher)
+{
+    struct ask *ask, *following;
+    DL_FOREACH_SAFE(fetcher->asks, ask, following)
+    {
+        if (ask->is_held && ask->request->after_seq <= fetcher->worker->applied_seq) {
+            start(ask);
+        }
+    }
+    // A scan may wait for the same.
+    read_pool_wake(fetcher->worker->read_pool);
+}
+
+void fetcher_mark(struct fetcher *fetcher, struct slice key)
+{
+    flights_mark(&fetcher->flights, key);
+}
+
+void fetcher_mark_all(struct fetcher *fetcher)
+{
+    flights_mark_all(&fetcher->flights);
+}
+
+// ---- The connections
+
+static bool on_idle(void *context, struct conn *conn)
+{
+    struct fetcher *fetcher = context;
+    return fetch_send(&fetcher->desk, conn);
+}
+
+static void on_fetched(void *context)
+{
+    struct fetcher *fetcher = context;
+    read_pool_wake(fetcher->worker->read_pool);
+}
+
+static void on_down(void *context, const struct failure *failure)
+{
+    struct failure refusal = ask_no_connection(failure);
+    fetcher_refuse_all(context, &refusal);
+}
+
+void fetcher_on_connected(struct fetcher *fetcher)
+{
+    fetch_prepare(&fetcher->desk);
+    read_pool_on_connected(fetcher->worker->read_pool);
+}
+
+void fetcher_on_lost(struct fetcher *fetcher, const struct failure *failure)
+{
+    (void)failure; // worker_refuse knows it
+    read_pool_on_lost(fetcher->worker->read_pool);
+    struct ask *ask, *following;
+    DL_FOREACH_SAFE(fetcher->asks, ask, following)
+    {
+        worker_refuse(fetcher->worker, take_request(ask));
+    }
+}
+
+void fetcher_refuse_all(struct fetcher *fetcher, const struct failure *failure)
+{
+    struct ask *ask, *following;
+    DL_FOREACH_SAFE(fetcher->asks, ask, following)
+    {
+        fail(ask, failure);
+    }
+}
+
+// ---- Its life
+
+struct fetcher *fetcher_create(struct worker *worker)
+{
+    struct fetcher *fetcher = memory_zeroed(1, sizeof *fetcher);
+    fetcher->worker = worker;
+    fetcher->desk = (struct fetch_desk){
+        .worker = worker,
+        .flights = &fetcher->flights,
+        .context = fetcher,
+        .on_answer = on_answer,
+        .on_done = on_fetched,
+    };
+    fetcher->user = (struct read_user){
+        .context = fetcher,
+        .on_idle = on_idle,
+        .on_down = on_down,
+    };
+    read_pool_join(worker->read_pool, &fetcher->user);
+    return fetcher;
+}
+
+void fetcher_destroy(struct fetcher *fetcher)
+{
+    if (fetcher == NULL) {
+        return;
+    }
+    CHECK_VALUES(fetcher->asks_count == 0, "%zu requests", fetcher->asks_count);
+    read_pool_leave(fetcher->worker->read_pool, &fetcher->user);
+    flights_deinit(&fetcher->flights);
+    buffer_deinit(&fetcher->desk.sql);
+    free(fetcher);
+}

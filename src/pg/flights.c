@@ -1,0 +1,200 @@
+// The table of flights. The pg worker's thread runs it, on behalf of the fetcher; a simulation may
+// as well. It owns the flights, never the waiters.
+//
+// Invariants: a flight is in the queue iff it is not sent; it is in `open` iff it is not marked;
+// only sent flights are marked.
+#include "pg/flights.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <utlist.h>
+
+static struct flight *find_open(const struct flights *flights, struct slice key)
+{
+    struct flight *flight;
+    HASH_FIND(hh, flights->open, key.at, key.len, flight);
+    return flight;
+}
+
+static void open_flight(struct flights *flights, struct flight *flight)
+{
+    HASH_ADD_KEYPTR(hh, flights->open, flight->key.at, flight->key.len, flight);
+}
+
+static void enqueue(struct flights *flights, struct flight *flight, bool first)
+{
+    if (first) {
+        DL_PREPEND(flights->queue, flight);
+    } else {
+        DL_APPEND(flights->queue, flight);
+    }
+    flights->queued_count++;
+}
+
+static void dequeue(struct flights *flights, struct flight *flight)
+{
+    CHECK(flights->queued_count > 0);
+    DL_DELETE(flights->queue, flight);
+    flights->queued_count--;
+}
+
+static struct flight *start_flight(struct flights *flights, struct slice key)
+{
+    struct flight *flight = memory_zeroed(1, sizeof *flight + key.len);
+    memcpy(flight->key_bytes, key.at, key.len);
+    flight->key = slice_of(flight->key_bytes, key.len);
+    open_flight(flights, flight);
+    enqueue(flights, flight, false);
+    return flight;
+}
+
+static void mark(struct flights *flights, struct flight *flight)
+{
+    CHECK(flight->is_sent && !flight->is_marked);
+    HASH_DELETE(hh, flights->open, flight);
+    flight->is_marked = true;
+}
+
+static void attach(struct flight *flight, struct flight_waiter *waiter)
+{
+    waiter->flight = flight;
+    DL_APPEND(flight->waiters, waiter);
+}
+
+void flights_deinit(struct flights *flights)
+{
+    CHECK_VALUES(flights->sent_count == 0, "%zu sent", flights->sent_count);
+    struct flight *flight, *following;
+    DL_FOREACH_SAFE(flights->queue, flight, following)
+    {
+        CHECK(flight->waiters == NULL);
+        dequeue(flights, flight);
+        HASH_DELETE(hh, flights->open, flight);
+        flight_free(flight);
+    }
+    CHECK(flights->open == NULL);
+}
+
+void flights_join(struct flights *flights, struct slice key, bool fresh,
+                  struct flight_waiter *waiter)
+{
+    CHECK(waiter->flight == NULL);
+    struct flight *flight = find_open(flights, key);
+    if (flight != NULL && flight->is_sent && fresh) {
+        mark(flights, flight);
+        flight = NULL;
+    }
+    attach(flight != NULL ? flight : start_flight(flights, key), waiter);
+}
+
+void flights_leave(struct flight_waiter *waiter)
+{
+    if (waiter->flight != NULL) {
+        DL_DELETE(waiter->flight->waiters, waiter);
+        waiter->flight = NULL;
+    }
+}
+
+static void forget(struct flights *flights, struct flight *flight)
+{
+    dequeue(flights, flight);
+    HASH_DELETE(hh, flights->open, flight);
+    flight_free(flight);
+}
+
+size_t flights_take(struct flights *flights, size_t count_max, struct flight **batch)
+{
+    size_t count = 0;
+    struct flight *flight, *following;
+    DL_FOREACH_SAFE(flights->queue, flight, following)
+    {
+        if (count == count_max || (flight->is_alone && count > 0)) {
+            break;
+        }
+        if (flight->waiters == NULL) {
+            forget(flights, flight);
+            continue;
+        }
+        dequeue(flights, flight);
+        flight->is_sent = true;
+        flight->attempts++;
+        flights->sent_count++;
+        batch[count++] = flight;
+        if (flight->is_alone) {
+            break;
+        }
+    }
+    return count;
+}
+
+void flights_mark(struct flights *flights, struct slice key)
+{
+    struct flight *flight = find_open(flights, key);
+    if (flight != NULL && flight->is_sent) {
+        mark(flights, flight);
+    }
+}
+
+void flights_mark_all(struct flights *flights)
+{
+    struct flight *flight, *following;
+    HASH_ITER(hh, flights->open, flight, following)
+    {
+        if (flight->is_sent) {
+            mark(flights, flight);
+        }
+    }
+}
+
+static void end_sending(struct flights *flights, struct flight *flight)
+{
+    CHECK(flight->is_sent && flights->sent_count > 0);
+    flights->sent_count--;
+    flight->is_sent = false;
+}
+
+void flights_land(struct flights *flights, struct flight *flight)
+{
+    end_sending(flights, flight);
+    if (!flight->is_marked) {
+        HASH_DELETE(hh, flights->open, flight);
+    }
+}
+
+struct flight_waiter *flight_next_waiter(struct flight *flight)
+{
+    struct flight_waiter *waiter = flight->waiters;
+    if (waiter != NULL) {
+        flights_leave(waiter);
+    }
+    return waiter;
+}
+
+void flight_free(struct flight *flight)
+{
+    CHECK(flight->waiters == NULL);
+    free(flight);
+}
+
+void flights_put_back(struct flights *flights, struct flight *flight, bool alone)
+{
+    end_sending(flights, flight);
+    if (flight->is_marked) {
+        flight->is_marked = false;
+        struct flight *successor = find_open(flights, flight->key);
+        if (successor != NULL) {
+            struct flight_waiter *waiter;
+            while ((waiter = flight_next_waiter(flight)) != NULL) {
+                attach(successor, waiter);
+            }
+            flight_free(flight);
+            return;
+        }
+        open_flight(flights, flight);
+    }
+    flight->is_alone = alone;
+    enqueue(flights, flight, true);
+}

@@ -1,0 +1,34 @@
+// The SQL text that schema.c fills in: @name@ stands for a value of its table of placeholders.
+// Constant; any thread.
+#pragma once
+
+#include <stdbool.h>
+
+struct schema_function {
+    const char *signature; // as to_regprocedure reads it
+    const char *create;    // a statement of a DO block
+    bool of_schema;        // shared by the tables of a schema
+};
+
+enum { SCHEMA_FUNCTIONS_COUNT = 6 };
+extern const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT];
+
+// The parts of the script that creates, in order; the functions stand between the last two.
+extern const char SCHEMA_SQL_BEGIN[]; // shared with the script that drops
+extern const char SCHEMA_SQL_TABLE[];
+extern const char SCHEMA_SQL_COLUMNS[];
+extern const char SCHEMA_SQL_VERSIONS[];
+extern const char SCHEMA_SQL_NODE[];
+extern const char SCHEMA_SQL_TRIGGERS[];
+
+// An index on updated_at, for the script that creates.
+extern const char SCHEMA_SQL_INDEX[];
+
+// Takes away what belongs to the table, and then what no table of the schema needs any more; the
+// functions are dropped after each.
+extern const char SCHEMA_SQL_DROP_TRIGGERS[];
+extern const char SCHEMA_SQL_DROP_TABLE_PARTS[];
+extern const char SCHEMA_SQL_DROP_SCHEMA_PARTS[];
+
+// The query of schema_check_sql.
+extern const char SCHEMA_SQL_CHECK[];

@@ -1,0 +1,73 @@
+// Pure functions over libpq's results; any thread.
+#include "pg/table_row.h"
+
+#include "base/check.h"
+#include "pg/pg_array.h"
+#include "json/json.h"
+
+enum { COLUMN_KEY, COLUMN_JSON, COLUMN_VERSION, COLUMN_EXPIRES_AT, COLUMNS };
+
+// jsonb's text against our MessagePack: `"": false, ` is 11 bytes for 2, a control character 6 for
+// 1, and numbers printed in full may take 8 times the limit, or 256 KiB (json.h).
+enum { TEXT_PER_BYTE_MAX = 16, TEXT_BYTES_LEAST = 256 * 1024 };
+
+static struct slice field(const PGresult *result, int place, int column)
+{
+    return slice_of(PQgetvalue(result, place, column), (size_t)PQgetlength(result, place, column));
+}
+
+static int64_t read_int8(const PGresult *result, int place, int column)
+{
+    struct slice bytes = field(result, place, column);
+    if (PQgetisnull(result, place, column)) {
+        return 0;
+    }
+    CHECK_VALUES(bytes.len == sizeof(int64_t), "%zu bytes in column %d", bytes.len, column);
+    return pg_read_int8((const char *)bytes.at);
+}
+
+// PostgreSQL counts from 2000, knows both infinities, and reaches a little further than we do.
+static int64_t read_time(const PGresult *result, int place, int column)
+{
+    if (PQgetisnull(result, place, column)) {
+        return 0;
+    }
+    int64_t time_us = read_int8(result, place, column);
+    if (time_us == INT64_MAX) {
+        return 0;
+    }
+    if (time_us > INT64_MAX - PG_EPOCH_US) {
+        return INT64_MAX;
+    }
+    // 0 means none: whatever is as old as that has expired all the same.
+    return time_us + PG_EPOCH_US > 0 ? time_us + PG_EPOCH_US : 1;
+}
+
+void table_row_read(const PGresult *result, int place, struct table_row *row)
+{
+    CHECK_VALUES(PQnfields(result) >= COLUMNS, "%d columns", PQnfields(result));
+    *row = (struct table_row){
+        .key = field(result, place, COLUMN_KEY),
+        .has_json = !PQgetisnull(result, place, COLUMN_JSON),
+        .json = field(result, place, COLUMN_JSON),
+        .version = read_int8(result, place, COLUMN_VERSION),
+        .expires_at_us = read_time(result, place, COLUMN_EXPIRES_AT),
+    };
+}
+
+size_t table_row_json_bytes_max(size_t value_bytes_max)
+{
+    size_t bytes = value_bytes_max * TEXT_PER_BYTE_MAX + TEXT_BYTES_LEAST;
+    return bytes < JSON_INPUT_BYTES_MAX ? bytes : JSON_INPUT_BYTES_MAX;
+}
+
+enum error table_row_convert(const struct table_row *row, size_t value_bytes_max,
+                             struct buffer *out, struct failure *failure)
+{
+    const struct json_limits limits = {.value_bytes_max = value_bytes_max};
+    if (!row->has_json) {
+        return failure_set(failure, ERROR_TOO_LARGE, "the value is larger than %zu bytes",
+                           value_bytes_max);
+    }
+    return json_to_msgpack(row->json, &limits, out, failure);
+}

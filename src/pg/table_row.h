@@ -1,0 +1,36 @@
+// Rows of the table as the reading modules ask for them: in binary, with the value as JSON text
+// and only where it is not beyond a limit, so that no answer of PostgreSQL takes more memory than
+// was meant for it.
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+// The first four columns of such a query: key, value::text or NULL, version::int8,
+// expires_at::timestamptz.
+struct table_row {
+    struct slice key;
+    bool has_json; // false: beyond the limit of the query
+    struct slice json;
+    int64_t version;
+    int64_t expires_at_us; // since 1970; 0: none
+};
+
+// Row `place` of such a result; slices live as long as the result.
+void table_row_read(const PGresult *result, int place, struct table_row *row);
+
+// The longest text of a value that may be within `value_bytes_max` of MessagePack. Above it nothing
+// is worth asking for.
+size_t table_row_json_bytes_max(size_t value_bytes_max);
+
+// Appends the row's value as canonical MessagePack. Appends nothing on failure: ERROR_TOO_LARGE
+// where the row is beyond pgnear's limits, with the reason.
+enum error table_row_convert(const struct table_row *row, size_t value_bytes_max,
+                             struct buffer *out, struct failure *failure);
+
+static inline bool table_row_is_expired(const struct table_row *row, int64_t now_us)
+{
+    return row->expires_at_us != 0 && row->expires_at_us <= now_us;
+}

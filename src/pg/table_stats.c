@@ -1,0 +1,198 @@
+// Runs on the pg worker's thread. One unit every few seconds: the size and the planner's estimate
+// of the rows, both from the catalogs and cheap, and the exact count while that is cheap as well.
+#include "pg/table_stats.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "pg/ask.h"
+#include "pg/read_pool.h"
+
+enum {
+    EVERY_MIN_US = 4 * CLOCK_US_PER_S,
+    EVERY_MAX_US = 9 * CLOCK_US_PER_S, // what is told is at most 10 s old
+    PAUSES_PER_COUNT = 30,             // a count takes at most this part of the time
+    COUNT_SLOW_US = 200 * CLOCK_US_PER_MS,
+};
+
+// Counting is given up after this long, whatever statement_timeout is.
+#define COUNT_TIMEOUT "SELECT set_config('statement_timeout', '1000', true)"
+
+struct table_stats {
+    struct worker *worker;
+    struct read_user user;
+    struct event *timer; // pending: nothing is asked before it fires
+    bool is_open;
+    bool is_asking;
+    bool is_counting; // the unit in flight has the count
+    int64_t sent_boot_us;
+    int64_t bytes;
+    int64_t estimate;
+    int64_t count;
+    int64_t slow_rows; // counting took too long at this estimate; 0: it did not
+};
+
+static void publish(struct table_stats *stats, int64_t rows, int64_t bytes)
+{
+    status_set(stats->worker->status, STATUS_PG_TABLE_ROWS, rows);
+    status_set(stats->worker->status, STATUS_PG_TABLE_BYTES, bytes);
+}
+
+static void on_result(void *context, size_t index, const PGresult *result)
+{
+    struct table_stats *stats = context;
+    if (index == 0) {
+        stats->bytes = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+        stats->estimate = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+    } else if (index == 2) {
+        stats->count = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    }
+}
+
+static void take_answer(struct table_stats *stats, int64_t took_us)
+{
+    publish(stats, stats->is_counting ? stats->count : stats->estimate, stats->bytes);
+    bool was_slow = stats->is_counting && took_us > COUNT_SLOW_US;
+    if (was_slow) {
+        stats->slow_rows = stats->estimate > 0 ? stats->estimate : 1;
+    }
+    int64_t pause_us = took_us * PAUSES_PER_COUNT;
+    pause_us = pause_us > EVERY_MIN_US ? pause_us : EVERY_MIN_US;
+    ask_arm(stats->timer, pause_us < EVERY_MAX_US ? pause_us : EVERY_MAX_US);
+}
+
+static void take_refusal(struct table_stats *stats, const struct failure *failure)
+{
+    struct failure refusal = ask_refusal(failure);
+    if (stats->is_counting && refusal.error == ERROR_TIMEOUT) {
+        // At once again, without the count.
+        stats->slow_rows = stats->estimate > 0 ? stats->estimate : 1;
+        ask_arm(stats->timer, 0);
+        return;
+    }
+    LOG_WARNING("table size refused", LOG_TEXT("sqlstate", failure->sqlstate),
+                LOG_TEXT("error", failure->message));
+    publish(stats, -1, -1);
+    ask_arm(stats->timer, EVERY_MAX_US);
+}
+
+static void on_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    struct table_stats *stats = context;
+    stats->is_asking = false;
+    if (stats->is_open) {
+        if (outcome == UNIT_OK) {
+            take_answer(stats, clock_boot_us() - stats->sent_boot_us);
+        } else if (outcome == UNIT_REFUSED) {
+            take_refusal(stats, failure);
+        } else {
+            ask_arm(stats->timer, CLOCK_US_PER_S);
+        }
+    }
+    read_pool_wake(stats->worker->read_pool);
+}
+
+// The table and its partitions; the rows of a page as at the last ANALYZE, or 50 where there was
+// none.
+static void add_size_sql(struct buffer *sql)
+{
+    buffer_printf(sql,
+                  "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8,"
+                  " coalesce(sum(pg_relation_size(c.oid) / current_setting('block_size')::int8"
+                  " * CASE WHEN c.relpages > 0 AND c.reltuples >= 0"
+                  " THEN c.reltuples / c.relpages ELSE 50 END), 0)::int8"
+                  " FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND (c.oid = $1::regclass"
+                  " OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass)))");
+    buffer_append(sql, "", 1);
+}
+
+static void ask(struct table_stats *stats, struct conn *conn)
+{
+    const char *table = stats->worker->table;
+    struct buffer size_sql = {0}, count_sql = {0};
+    add_size_sql(&size_sql);
+    buffer_printf(&count_sql, "SELECT count(*) FROM %s", table);
+    buffer_append(&count_sql, "", 1);
+    const struct query queries[] = {
+        {
+            .sql = (const char *)buffer_slice(&size_sql).at,
+            .params_count = 1,
+            .values = &table,
+        },
+        {.sql = COUNT_TIMEOUT},
+        {.sql = (const char *)buffer_slice(&count_sql).at},
+    };
+    const struct unit unit = {
+        .queries = queries,
+        .queries_count = stats->is_counting ? 3 : 1,
+        .context = stats,
+        .on_result = on_result,
+        .on_done = on_done,
+    };
+    stats->is_asking = true;
+    stats->sent_boot_us = clock_boot_us();
+    conn_send(conn, &unit);
+    buffer_deinit(&size_sql);
+    buffer_deinit(&count_sql);
+}
+
+static bool on_idle(void *context, struct conn *conn)
+{
+    struct table_stats *stats = context;
+    if (!stats->is_open || stats->is_asking || evtimer_pending(stats->timer, NULL)) {
+        return false;
+    }
+    if (stats->estimate < stats->slow_rows / 2) {
+        stats->slow_rows = 0;
+    }
+    stats->is_counting = stats->slow_rows == 0;
+    ask(stats, conn);
+    return true;
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct table_stats *stats = context;
+    read_pool_wake(stats->worker->read_pool);
+}
+
+void table_stats_on_connected(struct table_stats *stats)
+{
+    stats->is_open = true;
+    read_pool_wake(stats->worker->read_pool);
+}
+
+void table_stats_on_lost(struct table_stats *stats, const struct failure *failure)
+{
+    (void)failure;
+    stats->is_open = false;
+    CHECK(evtimer_del(stats->timer) == 0);
+    publish(stats, -1, -1);
+}
+
+struct table_stats *table_stats_create(struct worker *worker)
+{
+    struct table_stats *stats = memory_zeroed(1, sizeof *stats);
+    stats->worker = worker;
+    stats->timer = evtimer_new(worker->base, on_timer, stats);
+    CHECK(stats->timer != NULL);
+    stats->user = (struct read_user){.is_bulk = true, .context = stats, .on_idle = on_idle};
+    read_pool_join(worker->read_pool, &stats->user);
+    return stats;
+}
+
+void table_stats_destroy(struct table_stats *stats)
+{
+    if (stats == NULL) {
+        return;
+    }
+    stats->is_open = false;
+    read_pool_leave(stats->worker->read_pool, &stats->user);
+    event_free(stats->timer);
+    free(stats);
+}

@@ -1,0 +1,15 @@
+// Keeps STATUS_PG_TABLE_ROWS and STATUS_PG_TABLE_BYTES at most 10 s old while PostgreSQL is there,
+// and at -1 while it is away. Rows are counted exactly as long as that takes PostgreSQL less than
+// 200 ms, and estimated as the planner does it beyond. The pg worker's thread.
+#pragma once
+
+#include "pg/worker.h"
+
+struct table_stats;
+
+struct table_stats *table_stats_create(struct worker *worker);
+// NULL is allowed.
+void table_stats_destroy(struct table_stats *stats);
+
+void table_stats_on_connected(struct table_stats *stats);
+void table_stats_on_lost(struct table_stats *stats, const struct failure *failure);

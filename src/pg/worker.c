@@ -1,0 +1,430 @@
+// The worker's thread, what it is told through its mailbox, and its two great transitions: ready
+// and not ready. It owns the loop, the modules and their connections.
+#include "pg/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "pg/checker.h"
+#include "pg/feed.h"
+#include "pg/fetcher.h"
+#include "pg/flusher.h"
+#include "pg/handshake.h"
+#include "pg/read_pool.h"
+#include "pg/scanner.h"
+#include "pg/sweeper.h"
+#include "pg/table_stats.h"
+
+// What servers may have waiting here before they answer OVERLOADED.
+enum { MAILBOX_COUNT_MAX = 65536, MAILBOX_BYTES_MAX = 64 << 20 };
+
+static const char CRASH_SHUTDOWN[] = "57P02";
+
+// ---- The mailbox
+
+static void dispatch_request(struct worker *worker, struct request *request)
+{
+    switch (request->call.method) {
+    case METHOD_GET:
+    case METHOD_MGET:
+    case METHOD_TTL:
+        fetcher_request(worker->fetcher, request);
+        break;
+    case METHOD_SCAN:
+    case METHOD_ALL:
+        scanner_request(worker->scanner, request);
+        break;
+    case METHOD_CHECK:
+        checker_request(worker->checker, request);
+        break;
+    case METHOD_SYNC:
+        feed_request(worker->feed, request);
+        break;
+    case METHOD_SET:
+    case METHOD_MSET:
+    case METHOD_DELETE:
+    case METHOD_INCR:
+    case METHOD_MERGE:
+    case METHOD_TOUCH:
+    case METHOD_FLUSH:
+        flusher_request(worker->flusher, request);
+        break;
+    default:
+        CHECK_VALUES(false, "%s is not for the pg worker", method_name(request->call.method));
+    }
+}
+
+static void dispatch(struct worker *worker, struct message *message)
+{
+    switch ((enum message_kind)message->kind) {
+    case MESSAGE_REQUEST:
+        dispatch_request(worker, (struct request *)message);
+        break;
+    case MESSAGE_FLUSHED:
+    case MESSAGE_RETIRE:
+        flusher_on_returned(worker->flusher, message);
+        break;
+    case MESSAGE_BIND:
+    case MESSAGE_REWIND:
+        handshake_on_returned(worker->handshake, message);
+        break;
+    default:
+        CHECK_VALUES(false, "message %d is not for the pg worker", message->kind);
+    }
+}
+
+static void on_drain_over(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct worker *worker = context;
+    LOG_WARNING("drain ended early", LOG_INT("applied_seq", worker->applied_seq),
+                LOG_INT("journaled_seq", status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ)));
+    event_base_loopbreak(worker->base);
+}
+
+static void begin_stopping(struct worker *worker, int64_t deadline_boot_us)
+{
+    int64_t left_us = deadline_boot_us - clock_boot_us();
+    left_us = left_us < 0 ? 0 : left_us;
+    struct timeval left = {
+        .tv_sec = left_us / CLOCK_US_PER_S,
+        .tv_usec = left_us % CLOCK_US_PER_S,
+    };
+    worker->is_stopping = true;
+    CHECK(evtimer_add(worker->drain_timer, &left) == 0);
+}
+
+static void on_mailbox(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct worker *worker = context;
+    struct message *message = mailbox_take(&worker->mailbox);
+    while (message != NULL) {
+        struct message *next = message->next;
+        dispatch(worker, message);
+        message = next;
+    }
+    int64_t deadline_boot_us =
+        atomic_load_explicit(&worker->stop_deadline_boot_us, memory_order_acquire);
+    if (deadline_boot_us != 0 && !worker->is_stopping) {
+        begin_stopping(worker, deadline_boot_us);
+    }
+    flusher_wake(worker->flusher);
+}
+
+// ---- Ready and not ready
+
+void worker_become_ready(struct worker *worker)
+{
+    CHECK(!worker->ready);
+    worker->ready = true;
+    worker->last_failure = (struct failure){0};
+    worker->foreign_triggers = true; // until a batch has looked
+    worker->catch_up_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
+    status_set_error(worker->status, NULL, NULL);
+    LOG_INFO("ready", LOG_TEXT("table", worker->table),
+             LOG_INT("applied_seq", worker->applied_seq));
+    flusher_on_ready(worker->flusher);
+    feed_start(worker->feed);
+    fetcher_on_connected(worker->fetcher);
+    sweeper_on_connected(worker->sweeper);
+    scanner_on_connected(worker->scanner);
+    checker_on_connected(worker->checker);
+    table_stats_on_connected(worker->table_stats);
+    worker_update_state(worker);
+}
+
+void worker_become_unready(struct worker *worker, const struct failure *failure)
+{
+    struct failure reason = *failure;
+    worker->ready = false;
+    worker->last_failure = reason;
+    status_set_error(worker->status, reason.sqlstate, reason.message);
+    feed_stop(worker->feed, reason.message);
+    flusher_on_unready(worker->flusher);
+    fetcher_on_lost(worker->fetcher, &reason);
+    sweeper_on_lost(worker->sweeper, &reason);
+    scanner_on_lost(worker->scanner, &reason);
+    checker_on_lost(worker->checker, &reason);
+    table_stats_on_lost(worker->table_stats, &reason);
+    worker_update_state(worker);
+}
+
+void worker_on_server_lost(struct worker *worker, const struct failure *failure)
+{
+    if (strcmp(failure->sqlstate, CRASH_SHUTDOWN) == 0) {
+        LOG_WARNING("server crashed", LOG_TEXT("error", failure->message));
+        handshake_on_crash(worker->handshake);
+        // The crash took every backend with it, whether or not each of them could say so.
+        handshake_restart(worker->handshake, failure->message);
+    }
+}
+
+void worker_set_foreign_triggers(struct worker *worker, bool met)
+{
+    bool is_news = met && !worker->foreign_triggers;
+    worker->foreign_triggers = met;
+    if (is_news) {
+        LOG_INFO("triggers of others found", LOG_TEXT("table", worker->table));
+        // What they did under our name until now was heard as our own.
+        feed_begin_epoch(worker->feed);
+    }
+}
+
+void worker_on_swept(struct worker *worker)
+{
+    worker->is_swept = true;
+    LOG_INFO("swept", LOG_INT("epoch", worker->epoch));
+    worker_update_state(worker);
+}
+
+void worker_update_state(struct worker *worker)
+{
+    enum node_state state = NODE_LIVE;
+    if (!worker->feed_live) {
+        state = NODE_DISCONNECTED;
+    } else if (!worker->is_swept || !flusher_has_reached(worker->flusher, worker->catch_up_seq)) {
+        state = NODE_CATCHING_UP;
+    }
+    status_set(worker->status, STATUS_PG_STATE, state);
+}
+
+void worker_check_drained(struct worker *worker)
+{
+    if (worker->is_stopping && flusher_is_drained(worker->flusher)) {
+        event_base_loopbreak(worker->base);
+    }
+}
+
+// ---- For the modules
+
+void worker_post(struct worker *worker, struct message *message)
+{
+    mailbox_push(worker->writer, message);
+}
+
+void worker_describe(const struct request *request, char *text, size_t text_bytes)
+{
+    const struct call *call = &request->call;
+    const char *verb = method_name(call->method);
+    if (call->pairs_count == 1) {
+        snprintf(text, text_bytes, "Failed to %s key \"%.*s\"", verb,
+                 SLICE_FORMAT(call->pairs[0].key));
+    } else if (call->pairs_count > 1) {
+        snprintf(text, text_bytes, "Failed to %s %zu keys from \"%.*s\" on", verb,
+                 call->pairs_count, SLICE_FORMAT(call->pairs[0].key));
+    } else {
+        snprintf(text, text_bytes, "Failed to %s", verb);
+    }
+}
+
+void worker_refuse(struct worker *worker, struct request *request)
+{
+    char words[FAILURE_MESSAGE_BYTES];
+    worker_describe(request, words, sizeof words);
+    struct failure failure = worker->last_failure;
+    if (failure.error == ERROR_NONE) {
+        status_get_error(worker->status, &failure);
+    }
+    bool is_refused = failure.error != ERROR_NONE && failure.sqlstate[0] == '4';
+    memcpy(request->reply.failure.sqlstate, failure.sqlstate, sizeof failure.sqlstate);
+    if (is_refused) {
+        request_fail(request, ERROR_REJECTED, "%s: %s", words, failure.message);
+    } else {
+        const char *why = failure.error == ERROR_NONE ? "not connected" : failure.message;
+        request_fail(request, ERROR_UNAVAILABLE, "%s: no connection to PostgreSQL: %s", words, why);
+    }
+}
+
+struct conn_options worker_conn_options(struct worker *worker, const char *name)
+{
+    const struct postgres_settings *settings = &worker->settings->postgres;
+    return (struct conn_options){
+        .base = worker->base,
+        .name = name,
+        .conninfo = settings->conninfo,
+        .connect_timeout_us = settings->connect_timeout_us,
+        .statement_timeout_us = settings->statement_timeout_us,
+    };
+}
+
+// ---- Life
+
+enum error worker_create(const struct worker_options *options, struct worker **out)
+{
+    struct worker *worker = memory_zeroed(1, sizeof *worker);
+    *worker = (struct worker){
+        .settings = options->settings,
+        .status = options->status,
+        .cache = options->cache,
+        .outbox = options->outbox,
+        .stop = options->stop,
+        .writer = options->writer,
+        .identity = options->identity,
+        .applied_seq = options->identity.applied_seq,
+        .epoch = (uint64_t)status_get(options->status, STATUS_CACHE_EPOCH),
+    };
+    enum error error = mailbox_init(&worker->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
+    if (error != ERROR_NONE) {
+        goto free_worker;
+    }
+    error = worker->cache.reader_open(worker->cache.cache, &worker->reader);
+    if (error != ERROR_NONE) {
+        goto deinit_mailbox;
+    }
+    worker->base = event_base_new();
+    if (worker->base == NULL) {
+        error = ERROR_SYSTEM;
+        goto close_reader;
+    }
+    status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
+    failure_set(&worker->last_failure, ERROR_UNAVAILABLE, "not connected yet");
+    *out = worker;
+    return ERROR_NONE;
+
+close_reader:
+    worker->cache.reader_close(worker->reader);
+deinit_mailbox:
+    mailbox_deinit(&worker->mailbox);
+free_worker:
+    free(worker);
+    return error;
+}
+
+static void create_modules(struct worker *worker)
+{
+    worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
+                                      EV_READ | EV_PERSIST, on_mailbox, worker);
+    worker->drain_timer = evtimer_new(worker->base, on_drain_over, worker);
+    CHECK(worker->mailbox_event != NULL && worker->drain_timer != NULL);
+    CHECK(event_add(worker->mailbox_event, NULL) == 0);
+    worker->handshake = handshake_create(worker);
+    worker->feed = feed_create(worker);
+    worker->flusher = flusher_create(worker);
+    worker->read_pool = read_pool_create(worker);
+    worker->fetcher = fetcher_create(worker);
+    worker->sweeper = sweeper_create(worker);
+    worker->scanner = scanner_create(worker);
+    worker->checker = checker_create(worker);
+    worker->table_stats = table_stats_create(worker);
+}
+
+static void shut_modules(struct worker *worker)
+{
+    handshake_stop(worker->handshake);
+    feed_shut(worker->feed);
+    flusher_shut(worker->flusher);
+    struct failure failure = {0};
+    failure_set(&failure, ERROR_UNAVAILABLE, "the daemon is stopping");
+    worker->ready = false;
+    worker->last_failure = failure;
+    fetcher_on_lost(worker->fetcher, &failure);
+    sweeper_on_lost(worker->sweeper, &failure);
+    scanner_on_lost(worker->scanner, &failure);
+    checker_on_lost(worker->checker, &failure);
+    table_stats_on_lost(worker->table_stats, &failure);
+    fetcher_refuse_all(worker->fetcher, &failure);
+    scanner_refuse_all(worker->scanner, &failure);
+    checker_refuse_all(worker->checker, &failure);
+}
+
+static void destroy_modules(struct worker *worker)
+{
+    table_stats_destroy(worker->table_stats);
+    checker_destroy(worker->checker);
+    scanner_destroy(worker->scanner);
+    sweeper_destroy(worker->sweeper);
+    fetcher_destroy(worker->fetcher);
+    read_pool_destroy(worker->read_pool);
+    flusher_destroy(worker->flusher);
+    feed_destroy(worker->feed);
+    handshake_destroy(worker->handshake);
+    event_free(worker->drain_timer);
+    event_free(worker->mailbox_event);
+}
+
+static void *run(void *context)
+{
+    struct worker *worker = context;
+    create_modules(worker);
+    handshake_start(worker->handshake);
+    flusher_wake(worker->flusher);
+    CHECK(event_base_dispatch(worker->base) >= 0);
+    shut_modules(worker);
+    destroy_modules(worker);
+    return NULL;
+}
+
+enum error worker_start(struct worker *worker)
+{
+    CHECK(!worker->is_started);
+    sigset_t all, before;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_BLOCK, &all, &before) == 0);
+    int started = pthread_create(&worker->thread, NULL, run, worker);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (started != 0) {
+        return ERROR_SYSTEM;
+    }
+    worker->is_started = true;
+    return ERROR_NONE;
+}
+
+struct mailbox *worker_mailbox(struct worker *worker)
+{
+    return &worker->mailbox;
+}
+
+void worker_stop(struct worker *worker, int64_t deadline_boot_us)
+{
+    if (!worker->is_started) {
+        return;
+    }
+    // 0 means go on.
+    int64_t deadline = deadline_boot_us == 0 ? 1 : deadline_boot_us;
+    atomic_store_explicit(&worker->stop_deadline_boot_us, deadline, memory_order_release);
+    mailbox_wake(&worker->mailbox);
+    CHECK(pthread_join(worker->thread, NULL) == 0);
+    worker->is_started = false;
+}
+
+// What came after the thread had ended. The writer has sent the requests of its own messages home.
+static void discard(struct worker *worker, struct message *message)
+{
+    switch ((enum message_kind)message->kind) {
+    case MESSAGE_REQUEST:
+        worker_refuse(worker, (struct request *)message);
+        return;
+    case MESSAGE_FLUSHED:
+        ((struct flushed_message *)message)->requests = NULL;
+        break;
+    case MESSAGE_RETIRE:
+        ((struct retire_message *)message)->requests = NULL;
+        break;
+    default:
+        break;
+    }
+    message_destroy(message);
+}
+
+void worker_destroy(struct worker *worker)
+{
+    CHECK(!worker->is_started);
+    struct message *message = mailbox_take(&worker->mailbox);
+    while (message != NULL) {
+        struct message *next = message->next;
+        discard(worker, message);
+        message = next;
+    }
+    event_base_free(worker->base);
+    worker->cache.reader_close(worker->reader);
+    mailbox_deinit(&worker->mailbox);
+    free(worker);
+}

@@ -1,0 +1,102 @@
+// A client that is not let in finds its connection closed: it has not asked anything yet, so there
+// is nothing to answer.
+
+#include "server/admission.h"
+
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+static const int64_t LOG_EVERY_US = 60ll * CLOCK_US_PER_S;
+
+void admission_init(struct admission *admission, struct status *status, int connections_max)
+{
+    *admission = (struct admission){.status = status, .connections_max = connections_max};
+    CHECK(pthread_mutex_init(&admission->mutex, NULL) == 0);
+}
+
+void admission_deinit(struct admission *admission)
+{
+    pthread_mutex_destroy(&admission->mutex);
+}
+
+void admission_set_uids(struct admission *admission, const uid_t *uids, size_t count)
+{
+    CHECK_VALUES(count <= ALLOW_UIDS_MAX, "%zu", count);
+    CHECK(pthread_mutex_lock(&admission->mutex) == 0);
+    for (size_t i = 0; i < count; i++) {
+        admission->allowed[i] = uids[i];
+    }
+    admission->allowed_count = count;
+    CHECK(pthread_mutex_unlock(&admission->mutex) == 0);
+}
+
+static bool is_allowed(struct admission *admission, uid_t uid)
+{
+    CHECK(pthread_mutex_lock(&admission->mutex) == 0);
+    bool allowed = admission->allowed_count == 0;
+    for (size_t i = 0; i < admission->allowed_count && !allowed; i++) {
+        allowed = admission->allowed[i] == uid;
+    }
+    CHECK(pthread_mutex_unlock(&admission->mutex) == 0);
+    return allowed;
+}
+
+static bool is_due(int64_t *logged_boot_us, int64_t now_us)
+{
+    if (*logged_boot_us != 0 && now_us - *logged_boot_us < LOG_EVERY_US) {
+        return false;
+    }
+    *logged_boot_us = now_us;
+    return true;
+}
+
+// The place of a user among those turned away; the oldest makes room for a new one.
+static struct denied_uid *place_of(struct admission *admission, uid_t uid)
+{
+    struct denied_uid *oldest = &admission->denied[0];
+    for (int i = 0; i < DENIED_UIDS_KEPT; i++) {
+        struct denied_uid *denied = &admission->denied[i];
+        if (denied->uid == uid && denied->logged_boot_us != 0) {
+            return denied;
+        }
+        if (denied->logged_boot_us < oldest->logged_boot_us) {
+            oldest = denied;
+        }
+    }
+    *oldest = (struct denied_uid){.uid = uid};
+    return oldest;
+}
+
+static bool user_is_admitted(struct admission *admission, int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
+        return false;
+    }
+    if (is_allowed(admission, peer.uid)) {
+        return true;
+    }
+    if (is_due(&place_of(admission, peer.uid)->logged_boot_us, clock_boot_us())) {
+        LOG_WARNING("client denied", LOG_INT("uid", peer.uid), LOG_INT("pid", peer.pid),
+                    LOG_TEXT("reason", "not in server.allow_uids"));
+    }
+    return false;
+}
+
+bool admission_admits(struct admission *admission, int fd)
+{
+    bool full =
+        status_get(admission->status, STATUS_SERVER_CONNECTIONS) >= admission->connections_max;
+    if (!full && user_is_admitted(admission, fd)) {
+        return true;
+    }
+    status_add(admission->status, STATUS_SERVER_REFUSED, 1);
+    if (full && is_due(&admission->full_logged_boot_us, clock_boot_us())) {
+        LOG_WARNING("client refused", LOG_INT("max_connections", admission->connections_max));
+    }
+    return false;
+}

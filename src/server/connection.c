@@ -1,0 +1,273 @@
+// A turn of a connection, whatever started it, ends in connection_turn: there it takes what it
+// may of its backlog, writes once, and settles what it waits for next. The events' callbacks and
+// the mail only note that there is something to do, so each connection is written to at most once
+// a pass however many answers came home.
+//
+//   read() -> [scratch or in] -> session_take -> session.out -> send()
+//
+// What was read stays in the loop's scratch memory unless something of it is left: an idle
+// connection holds no buffer of its own.
+//
+// All on the loop's thread.
+
+#include "server/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "server/loop.h"
+
+enum {
+    BUFFER_KEEP_BYTES = 16 << 10, // of an empty buffer
+    READ_BYTES_MAX = 1 << 20,     // at once, into a buffer that is known to get large
+    SMALL_INPUT_BYTES = 1 << 20,  // what a connection may keep unread whatever the others do
+};
+
+static void on_readable(evutil_socket_t fd, short what, void *context);
+static void on_writable(evutil_socket_t fd, short what, void *context);
+
+struct connection *connection_open(struct loop *loop, int fd, bool read_only)
+{
+    struct connection *connection = memory_zeroed(1, sizeof *connection);
+    connection->loop = loop;
+    connection->fd = fd;
+    connection->read_event =
+        event_new(loop->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
+    connection->write_event =
+        event_new(loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, connection);
+    CHECK(connection->read_event != NULL && connection->write_event != NULL);
+    session_init(&connection->session, &loop->desk, read_only, connection);
+    return connection;
+}
+
+bool connection_is_done(const struct connection *connection)
+{
+    return connection->fd < 0 && connection->session.flights_count == 0;
+}
+
+void connection_free(struct connection *connection)
+{
+    CHECK(connection->fd < 0);
+    session_deinit(&connection->session);
+    free(connection);
+}
+
+static void count_input(struct connection *connection)
+{
+    size_t len = buffer_len(&connection->in);
+    connection->loop->input_bytes += len - connection->in_counted;
+    connection->in_counted = len;
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->fd < 0) {
+        return;
+    }
+    event_free(connection->read_event);
+    event_free(connection->write_event);
+    close(connection->fd);
+    connection->fd = -1;
+    buffer_deinit(&connection->in);
+    count_input(connection);
+    session_abandon(&connection->session);
+    loop_on_closed(connection->loop, connection);
+}
+
+// ---- Events
+
+static void set_event(struct event *event, bool *pending, bool wanted)
+{
+    if (*pending != wanted) {
+        int result = wanted ? event_add(event, NULL) : event_del(event);
+        CHECK(result == 0);
+        *pending = wanted;
+    }
+}
+
+// Nothing of ours is on its way to the client or to be decided for it.
+static bool is_quiet(const struct connection *connection)
+{
+    return connection->session.flights_count == 0 && buffer_len(&connection->session.out) == 0 &&
+           !connection->has_backlog;
+}
+
+bool connection_is_idle(const struct connection *connection)
+{
+    return connection->session.flights_count == 0 && connection->session.watch.count == 0;
+}
+
+static void settle(struct connection *connection)
+{
+    if (connection->input_ended && is_quiet(connection)) {
+        connection_close(connection);
+        return;
+    }
+    bool may_read = !connection->input_ended && !connection->has_backlog &&
+                    session_may_take(&connection->session);
+    set_event(connection->read_event, &connection->reads, may_read);
+    set_event(connection->write_event, &connection->writes,
+              buffer_len(&connection->session.out) > 0);
+    if (connection->has_backlog && session_may_take(&connection->session)) {
+        loop_give_turn(connection->loop, connection);
+    }
+}
+
+// ---- Input
+
+static void end_input(struct connection *connection)
+{
+    connection->input_ended = true;
+    connection->has_backlog = false;
+    buffer_deinit(&connection->in);
+    count_input(connection);
+}
+
+// A large message that finds the loop's memory for input used up: refused, since to wait for room
+// that other half-sent messages hold could be for ever.
+static void refuse_input(struct connection *connection)
+{
+    LOG_WARNING("input refused", LOG_INT("bytes", buffer_len(&connection->in)),
+                LOG_INT("limit_bytes", LOOP_INPUT_BYTES_MAX));
+    session_refuse(&connection->session, buffer_slice(&connection->in));
+    end_input(connection);
+}
+
+// Gives the session what was read, and keeps the rest.
+static void take(struct connection *connection, struct slice bytes, bool is_in_buffer)
+{
+    size_t consumed;
+    enum taking taking = session_take(&connection->session, bytes, &consumed);
+    // Bytes that come later must be answered from what the cache holds then.
+    dispatch_end(&connection->loop->desk.dispatch);
+    connection->has_backlog = taking == TAKING_PAUSED || taking == TAKING_YIELDS;
+    if (is_in_buffer) {
+        buffer_consume(&connection->in, consumed);
+    } else {
+        buffer_append(&connection->in, bytes.at + consumed, bytes.len - consumed);
+    }
+    if (taking == TAKING_ENDED) {
+        end_input(connection);
+    }
+    if (buffer_len(&connection->in) == 0) {
+        buffer_clear(&connection->in, 0);
+    }
+    count_input(connection);
+    if (taking == TAKING_HUNGRY && buffer_len(&connection->in) > SMALL_INPUT_BYTES &&
+        connection->loop->input_bytes > LOOP_INPUT_BYTES_MAX) {
+        refuse_input(connection);
+    }
+}
+
+static size_t clamp(size_t value, size_t min, size_t max)
+{
+    return value < min ? min : value > max ? max : value;
+}
+
+// One read() and all the whole messages it completed.
+static void read_once(struct connection *connection)
+{
+    struct loop *loop = connection->loop;
+    bool into_buffer = buffer_len(&connection->in) > 0;
+    size_t room = LOOP_SCRATCH_BYTES;
+    uint8_t *at = loop->scratch;
+    if (into_buffer) {
+        room = clamp(buffer_len(&connection->in), LOOP_SCRATCH_BYTES, READ_BYTES_MAX);
+        at = buffer_reserve(&connection->in, room);
+    }
+    ssize_t len = recv(connection->fd, at, room, MSG_DONTWAIT);
+    if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        return;
+    }
+    if (len < 0) {
+        connection_close(connection);
+        return;
+    }
+    if (len == 0) {
+        // The client may have closed one direction only, and still waits for its answers.
+        end_input(connection);
+        return;
+    }
+    loop_note_activity(loop, connection);
+    if (into_buffer) {
+        buffer_commit(&connection->in, (size_t)len);
+        take(connection, buffer_slice(&connection->in), true);
+    } else {
+        take(connection, slice_of(at, (size_t)len), false);
+    }
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct connection *connection = context;
+    loop_look_at_clock(connection->loop);
+    read_once(connection);
+    if (connection->fd >= 0) {
+        loop_give_turn(connection->loop, connection);
+    }
+}
+
+void connection_drain(struct connection *connection)
+{
+    if (connection->fd >= 0 && !connection->has_backlog && !connection->input_ended) {
+        read_once(connection);
+    }
+    if (connection->fd >= 0) {
+        connection->input_ended = true;
+        loop_give_turn(connection->loop, connection);
+    }
+}
+
+// ---- Output
+
+// One send() of all there is. False: the connection is closed.
+static bool write_once(struct connection *connection)
+{
+    struct buffer *out = &connection->session.out;
+    if (buffer_len(out) == 0) {
+        return true;
+    }
+    struct slice bytes = buffer_slice(out);
+    ssize_t len = send(connection->fd, bytes.at, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (len < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+        connection_close(connection);
+        return false;
+    }
+    if (len > 0) {
+        loop_note_activity(connection->loop, connection);
+        buffer_consume(out, (size_t)len);
+        if (buffer_len(out) == 0) {
+            buffer_clear(out, BUFFER_KEEP_BYTES);
+        }
+        session_settle_watch(&connection->session);
+    }
+    return true;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct connection *connection = context;
+    loop_give_turn(connection->loop, connection);
+}
+
+void connection_turn(struct connection *connection)
+{
+    if (connection->fd < 0) {
+        return;
+    }
+    if (connection->has_backlog && session_may_take(&connection->session)) {
+        take(connection, buffer_slice(&connection->in), true);
+    }
+    if (write_once(connection)) {
+        settle(connection);
+    }
+}

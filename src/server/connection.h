@@ -1,0 +1,49 @@
+// One client's socket: moves bytes between it and its session, and decides when to read, to write
+// and to close. Made and closed by the loop's thread only; freed by the loop after the pass in
+// which it was closed and its last request came home.
+#pragma once
+
+#include <event2/event.h>
+
+#include "server/session.h"
+
+struct loop;
+
+struct connection {
+    struct loop *loop;
+    int fd; // -1: closed
+    struct event *read_event;
+    struct event *write_event;
+    bool reads;        // read_event is pending
+    bool writes;       // write_event is pending
+    bool input_ended;  // nothing will be read any more: close once all is answered
+    bool has_backlog;  // whole messages may be left in `in`
+    struct buffer in;  // what was read and not taken yet
+    size_t in_counted; // what of it the loop's input_bytes includes
+    struct session session;
+    int64_t active_boot_us; // bytes last came or went
+    // Lists of the loop:
+    TAILQ_ENTRY(connection) in_all; // of one of: open, lingering, closed
+    TAILQ_ENTRY(connection) in_turns;
+    bool has_turn; // is in the list of those to be looked at before the loop sleeps
+};
+
+// Takes the socket over.
+struct connection *connection_open(struct loop *loop, int fd, bool read_only);
+
+// What the loop gives it before it sleeps, to each that asked (loop_give_turn): goes on with its
+// backlog, sends what is to be sent, closes what is done with.
+void connection_turn(struct connection *connection);
+
+// Reads what has arrived by now and nothing after it.
+void connection_drain(struct connection *connection);
+
+// Closes the socket; the object stays until the loop frees it.
+void connection_close(struct connection *connection);
+
+// Owes its client nothing, and does not watch.
+bool connection_is_idle(const struct connection *connection);
+
+// Closed, and none of its requests is out.
+bool connection_is_done(const struct connection *connection);
+void connection_free(struct connection *connection);

@@ -1,0 +1,320 @@
+// Runs on a server loop. One read of the cache serves all calls of a turn: it is opened by the
+// first lookup, thus after the bytes (or the mail) of the turn were taken, and so sees whatever was
+// acknowledged before the client sent them; dispatch_end closes it before the loop sleeps.
+
+#include "server/dispatch.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "server/rules.h"
+
+enum { KEYS_KEEP = 256 };
+
+void dispatch_deinit(struct dispatch *dispatch)
+{
+    CHECK(!dispatch->reading);
+    free(dispatch->items);
+    free(dispatch->missing);
+    dispatch->items = NULL;
+    dispatch->missing = NULL;
+    dispatch->keys_capacity = 0;
+}
+
+static void reserve_keys(struct dispatch *dispatch, size_t count)
+{
+    if (count > dispatch->keys_capacity) {
+        dispatch->keys_capacity = count > KEYS_KEEP ? count : KEYS_KEEP;
+        dispatch->items =
+            memory_resize(dispatch->items, dispatch->keys_capacity * sizeof *dispatch->items);
+        dispatch->missing =
+            memory_resize(dispatch->missing, dispatch->keys_capacity * sizeof *dispatch->missing);
+    }
+}
+
+void dispatch_end(struct dispatch *dispatch)
+{
+    if (dispatch->reading) {
+        dispatch->cache->end(dispatch->reader);
+        dispatch->reading = false;
+    }
+    if (dispatch->keys_capacity > KEYS_KEEP) {
+        dispatch_deinit(dispatch);
+    }
+}
+
+static bool deny(const struct caller *caller, const struct call *call)
+{
+    struct reply reply = {0};
+    failure_set(&reply.failure, ERROR_DENIED, "%s: this connection is read-only",
+                method_name(call->method));
+    caller->answer.reply(caller->answer.context, call, &reply);
+    return true;
+}
+
+// ---- The loop itself
+
+static void answer_done(const struct caller *caller, const struct call *call)
+{
+    struct reply reply = {0};
+    caller->answer.reply(caller->answer.context, call, &reply);
+}
+
+static void answer_watch(struct dispatch *dispatch, const struct caller *caller,
+                         const struct call *call)
+{
+    struct reply reply = {0};
+    if (call->method == METHOD_WATCH) {
+        watch_add(caller->watch, call->prefix, dispatch->status, &reply.failure);
+    } else {
+        watch_remove(caller->watch, call->prefix, dispatch->status);
+    }
+    caller->answer.reply(caller->answer.context, call, &reply);
+}
+
+static bool answer_local(struct dispatch *dispatch, const struct caller *caller,
+                         const struct call *call)
+{
+    if (call->method == METHOD_HELLO) {
+        struct hello hello;
+        hello_take(dispatch->facts, caller->read_only, dispatch->status, &hello);
+        caller->answer.hello(caller->answer.context, &hello);
+    } else if (call->method == METHOD_STATS) {
+        struct stats stats;
+        stats_take(dispatch->status, &stats);
+        caller->answer.stats(caller->answer.context, &stats);
+    } else if (call->method == METHOD_PING) {
+        answer_done(caller, call);
+    } else {
+        answer_watch(dispatch, caller, call);
+    }
+    return true;
+}
+
+// ---- The cache
+
+// Whether what the cache holds is new enough for the options of the call.
+static bool satisfies(const struct dispatch *dispatch, const struct call *call,
+                      const struct cached *cached)
+{
+    if (call->fresh || (call->has_max_age && call->max_age_ms == 0)) {
+        return false;
+    }
+    if (call->has_max_age &&
+        dispatch->now_boot_us - cached->current_boot_us > call->max_age_ms * CLOCK_US_PER_MS) {
+        return false;
+    }
+    return !call->has_min_version || (!cached->pending && cached->version >= call->min_version);
+}
+
+// Looks one key up. False: PostgreSQL must be asked, after this node's pending write to the key.
+static bool look_up(struct dispatch *dispatch, const struct call *call, struct slice key,
+                    struct cached *cached, uint64_t *after_seq)
+{
+    if (!dispatch->reading) {
+        dispatch->cache->begin(dispatch->reader);
+        dispatch->reading = true;
+    }
+    *cached = (struct cached){0};
+    enum lookup found = dispatch->cache->lookup(dispatch->reader, key, cached);
+    if (found == LOOKUP_HIT && satisfies(dispatch, call, cached)) {
+        status_add(dispatch->status, STATUS_CACHE_HITS, 1);
+        if (!cached->present) {
+            status_add(dispatch->status, STATUS_CACHE_NEGATIVE_HITS, 1);
+        }
+        return true;
+    }
+    status_add(dispatch->status, STATUS_CACHE_MISSES, 1);
+    if (found == LOOKUP_SUSPECT) {
+        status_add(dispatch->status, STATUS_CACHE_SUSPECT_READS, 1);
+    }
+    if (found == LOOKUP_HIT && cached->pending && cached->pending_seq > *after_seq) {
+        *after_seq = cached->pending_seq;
+    }
+    return false;
+}
+
+static struct item item_of(struct slice key, const struct cached *cached)
+{
+    return (struct item){
+        .key = key,
+        .value = cached->value,
+        .present = cached->present,
+        .has_version = !cached->pending,
+        .version = cached->version,
+    };
+}
+
+// A reply that no client would take: the size is known before a byte is encoded.
+static void check_reply_size(const struct dispatch *dispatch, struct reply *reply)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < reply->items_count; i++) {
+        bytes += reply->items[i].value.len;
+    }
+    if (bytes > dispatch->reply_bytes_max) {
+        failure_set(&reply->failure, ERROR_TOO_LARGE,
+                    "mget: %zu bytes of values are more than %zu: ask for fewer keys", bytes,
+                    dispatch->reply_bytes_max);
+    }
+}
+
+static bool answer_mget(struct dispatch *dispatch, const struct caller *caller,
+                        const struct call *call, struct route *route)
+{
+    reserve_keys(dispatch, call->pairs_count);
+    for (size_t i = 0; i < call->pairs_count; i++) {
+        struct cached cached;
+        if (look_up(dispatch, call, call->pairs[i].key, &cached, &route->after_seq)) {
+            dispatch->items[i] = item_of(call->pairs[i].key, &cached);
+        } else {
+            dispatch->missing[route->missing_count++] = (uint32_t)i;
+        }
+    }
+    if (route->missing_count > 0) {
+        return false;
+    }
+    struct reply reply = {.items = dispatch->items, .items_count = call->pairs_count};
+    check_reply_size(dispatch, &reply);
+    caller->answer.reply(caller->answer.context, call, &reply);
+    return true;
+}
+
+static void set_time_left(const struct dispatch *dispatch, const struct cached *cached,
+                          struct reply *reply)
+{
+    if (cached->present && cached->expires_at_us != 0) {
+        int64_t left_us = cached->expires_at_us - dispatch->cache->now_us(dispatch->cache->cache);
+        reply->has_integer = left_us > 0;
+        reply->integer = (left_us + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS;
+    }
+}
+
+static bool answer_read(struct dispatch *dispatch, const struct caller *caller,
+                        const struct call *call, struct route *route)
+{
+    route->to = dispatch->pg;
+    if (call->method == METHOD_MGET) {
+        return answer_mget(dispatch, caller, call, route);
+    }
+    struct cached cached;
+    if (!look_up(dispatch, call, call->pairs[0].key, &cached, &route->after_seq)) {
+        return false;
+    }
+    struct item item = item_of(call->pairs[0].key, &cached);
+    struct reply reply = {.items = &item, .items_count = 1};
+    if (call->method == METHOD_TTL) {
+        set_time_left(dispatch, &cached, &reply);
+    }
+    caller->answer.reply(caller->answer.context, call, &reply);
+    return true;
+}
+
+bool dispatch_answer(struct dispatch *dispatch, const struct caller *caller,
+                     const struct call *call, struct route *route)
+{
+    *route = (struct route){.to = dispatch->pg};
+    switch (method_class(call->method)) {
+    case METHOD_LOCAL:
+        return answer_local(dispatch, caller, call);
+    case METHOD_READ:
+        return answer_read(dispatch, caller, call, route);
+    case METHOD_WRITE:
+        route->to = dispatch->writer;
+        return caller->read_only && deny(caller, call);
+    case METHOD_CONTROL:
+        route->to = dispatch->writer;
+        return caller->read_only && call->method == METHOD_INVALIDATE && deny(caller, call);
+    case METHOD_ASK:
+        return false;
+    }
+    CHECK_VALUES(false, "method %d", (int)call->method);
+    return false;
+}
+
+// ---- Requests to the other threads
+
+// Copies what the cache answered out of its map, and makes the call that asks for the rest.
+static struct call hold_found(struct dispatch *dispatch, const struct call *call,
+                              const struct route *route, struct held *held, struct pair *rest)
+{
+    size_t missing_bytes = route->missing_count * sizeof *held->missing;
+    held->items_count = call->pairs_count;
+    held->items = arena_alloc(&held->arena, call->pairs_count * sizeof *held->items);
+    held->missing_count = route->missing_count;
+    held->missing = arena_alloc(&held->arena, missing_bytes);
+    memcpy(held->missing, dispatch->missing, missing_bytes);
+    for (size_t i = 0, next = 0; i < call->pairs_count; i++) {
+        if (next < route->missing_count && held->missing[next] == i) {
+            rest[next++] = call->pairs[i];
+            continue;
+        }
+        held->items[i] = dispatch->items[i];
+        held->items[i].key = slice_of("", 0); // the encoder of an mget does not look at it
+        held->items[i].value = arena_copy(&held->arena, dispatch->items[i].value);
+    }
+    struct call asked = *call;
+    asked.pairs = rest;
+    asked.pairs_count = route->missing_count;
+    return asked;
+}
+
+// A write whose result PostgreSQL decides is always journaled: only what is in the outbox can be
+// flushed.
+static void raise_ack(struct call *call)
+{
+    bool has_result = call->condition != CONDITION_NONE || call->method == METHOD_INCR ||
+                      call->method == METHOD_MERGE || call->method == METHOD_TOUCH;
+    if (has_result && call->ack == ACK_MEMORY) {
+        call->ack = ACK_JOURNAL;
+    }
+}
+
+struct request *dispatch_request(struct dispatch *dispatch, const struct call *call,
+                                 const struct route *route, struct held *held)
+{
+    struct request *request;
+    if (route->missing_count > 0 && route->missing_count < call->pairs_count) {
+        struct pair *rest = memory_zeroed(route->missing_count, sizeof *rest);
+        struct call asked = hold_found(dispatch, call, route, held, rest);
+        request = request_create(&asked, dispatch->home);
+        free(rest);
+    } else {
+        request = request_create(call, dispatch->home);
+    }
+    raise_ack(&request->call);
+    request->after_seq = route->after_seq;
+    request->deadline_boot_us = dispatch->now_boot_us + call->timeout_ms * CLOCK_US_PER_MS;
+    return request;
+}
+
+bool dispatch_send(const struct route *route, struct request *request)
+{
+    return mailbox_offer(route->to, &request->message);
+}
+
+void dispatch_complete(const struct dispatch *dispatch, struct held *held, struct request *request)
+{
+    struct reply *reply = &request->reply;
+    if (request->call.method != METHOD_MGET || reply->failure.error != ERROR_NONE) {
+        return;
+    }
+    if (held->items != NULL) {
+        CHECK_VALUES(reply->items_count == held->missing_count, "%zu of %zu", reply->items_count,
+                     held->missing_count);
+        for (size_t i = 0; i < held->missing_count; i++) {
+            held->items[held->missing[i]] = reply->items[i];
+        }
+        reply->items = held->items;
+        reply->items_count = held->items_count;
+    }
+    check_reply_size(dispatch, reply);
+}
+
+void held_deinit(struct held *held)
+{
+    arena_deinit(&held->arena);
+    *held = (struct held){0};
+}

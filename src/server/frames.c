@@ -1,0 +1,88 @@
+// The envelope of MessagePack-RPC. What is inside the params is rpc_decode's; here they are known
+// to be one well-formed array and no more.
+
+#include "server/frames.h"
+
+enum { RPC_REQUEST = 0, RPC_NOTIFICATION = 2, REQUEST_FIELDS = 4, NOTIFICATION_FIELDS = 3 };
+
+// An array's first byte is the only one a message can begin with. Told early, so that a stranger
+// who speaks another protocol is not waited for.
+static bool may_begin_message(struct slice bytes)
+{
+    uint8_t first = bytes.at[0];
+    return (first & 0xf0) == 0x90 || first == 0xdc || first == 0xdd;
+}
+
+static bool read_params(struct mpack_cursor *cursor, struct slice *params)
+{
+    struct mpack_cursor inside = *cursor;
+    uint32_t count;
+    return mpack_read_array(&inside, &count) && mpack_skip(cursor, params) == DECODE_OK;
+}
+
+static bool parse(struct slice message, struct frame *frame)
+{
+    struct mpack_cursor cursor = mpack_cursor_of(message);
+    uint32_t fields;
+    uint64_t type;
+    uint64_t msgid = 0;
+    if (!mpack_read_array(&cursor, &fields) || !mpack_read_uint(&cursor, &type)) {
+        return false;
+    }
+    bool is_request = type == RPC_REQUEST && fields == REQUEST_FIELDS;
+    bool is_notification = type == RPC_NOTIFICATION && fields == NOTIFICATION_FIELDS;
+    if (!is_request && !is_notification) {
+        return false;
+    }
+    if (is_request && (!mpack_read_uint(&cursor, &msgid) || msgid > UINT32_MAX)) {
+        return false;
+    }
+    frame->kind = is_request ? FRAME_REQUEST : FRAME_NOTIFICATION;
+    frame->msgid = (uint32_t)msgid;
+    return mpack_read_str(&cursor, &frame->method) && read_params(&cursor, &frame->params);
+}
+
+bool frame_msgid(struct slice bytes, uint32_t *msgid)
+{
+    struct mpack_cursor cursor = mpack_cursor_of(bytes);
+    uint32_t fields;
+    uint64_t type, number;
+    if (!mpack_read_array(&cursor, &fields) || !mpack_read_uint(&cursor, &type) ||
+        type != RPC_REQUEST || !mpack_read_uint(&cursor, &number) || number > UINT32_MAX) {
+        return false;
+    }
+    *msgid = (uint32_t)number;
+    return true;
+}
+
+enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *consumed,
+                       struct frame *frame, struct frame_fault *fault)
+{
+    if (bytes.len == 0) {
+        return DECODE_NEED_MORE;
+    }
+    *fault = (struct frame_fault){0};
+    bool too_long = bytes.len > reader->frame_bytes_max;
+    struct slice allowed = slice_of(bytes.at, too_long ? reader->frame_bytes_max : bytes.len);
+    enum decode decoded =
+        may_begin_message(bytes) ? mpack_scan_more(&reader->scan, allowed) : DECODE_BAD;
+    if (decoded == DECODE_NEED_MORE && too_long) {
+        fault->has_msgid = frame_msgid(bytes, &fault->msgid);
+        failure_set(&fault->failure, ERROR_TOO_LARGE, "a message of more than %zu bytes",
+                    reader->frame_bytes_max);
+        return DECODE_BAD;
+    }
+    if (decoded == DECODE_NEED_MORE) {
+        return DECODE_NEED_MORE;
+    }
+    struct slice message =
+        decoded == DECODE_OK ? slice_of(bytes.at, reader->scan.scanned) : allowed;
+    if (decoded == DECODE_OK && parse(message, frame)) {
+        *consumed = message.len;
+        reader->scan = (struct mpack_scan){0};
+        return DECODE_OK;
+    }
+    fault->has_msgid = frame_msgid(message, &fault->msgid);
+    failure_set(&fault->failure, ERROR_BAD_REQUEST, "not a message of MessagePack-RPC");
+    return DECODE_BAD;
+}

@@ -1,0 +1,363 @@
+// The wire forms of SPEC section 3. Values are MessagePack already and are copied as they stand.
+
+#include "server/rpc_encode.h"
+
+#include "base/check.h"
+#include "base/mpack.h"
+#include "server/rules.h"
+
+enum { RPC_RESPONSE = 1, RPC_NOTIFICATION = 2, PROTOCOL = 1, BACKUPS_UNTIL_THERE_ARE_ANY = 0 };
+
+static void begin_response(msgpack_packer *packer, struct buffer *out, uint32_t msgid)
+{
+    mpack_packer_init(packer, out);
+    msgpack_pack_array(packer, 4);
+    msgpack_pack_int(packer, RPC_RESPONSE);
+    msgpack_pack_uint32(packer, msgid);
+}
+
+static void begin_result(msgpack_packer *packer, struct buffer *out, uint32_t msgid)
+{
+    begin_response(packer, out, msgid);
+    msgpack_pack_nil(packer);
+}
+
+static void pack_bool(msgpack_packer *packer, bool value)
+{
+    if (value) {
+        msgpack_pack_true(packer);
+    } else {
+        msgpack_pack_false(packer);
+    }
+}
+
+static void pack_version(msgpack_packer *packer, bool known, int64_t version)
+{
+    if (known) {
+        msgpack_pack_int64(packer, version);
+    } else {
+        msgpack_pack_nil(packer);
+    }
+}
+
+static void pack_text_field(msgpack_packer *packer, const char *name, const char *text)
+{
+    mpack_pack_string(packer, name);
+    mpack_pack_string(packer, text);
+}
+
+static void pack_seq_field(msgpack_packer *packer, uint64_t seq)
+{
+    mpack_pack_string(packer, "seq");
+    msgpack_pack_uint64(packer, seq);
+}
+
+static void pack_version_field(msgpack_packer *packer, bool known, int64_t version)
+{
+    mpack_pack_string(packer, "version");
+    pack_version(packer, known, version);
+}
+
+// The words may be PostgreSQL's or hold bytes of a client: a MessagePack string is UTF-8, and a
+// decoder at the other end may insist on it.
+static void pack_message_field(msgpack_packer *packer, const struct failure *failure)
+{
+    const char *message =
+        failure->message[0] != '\0' ? failure->message : error_text(failure->error);
+    mpack_pack_string(packer, "message");
+    if (is_text(slice_of_string(message))) {
+        mpack_pack_string(packer, message);
+    } else {
+        mpack_pack_string(packer, quote_key(slice_of_string(message)).text);
+    }
+}
+
+void rpc_encode_failure(struct buffer *out, uint32_t msgid, const struct failure *failure)
+{
+    CHECK(failure->error != ERROR_NONE);
+    bool has_sqlstate = failure->sqlstate[0] != '\0';
+    size_t fields = 3 + (size_t)has_sqlstate + failure->has_version + failure->has_seq;
+    msgpack_packer packer;
+    begin_response(&packer, out, msgid);
+    msgpack_pack_map(&packer, fields);
+    pack_text_field(&packer, "code", error_wire_code(failure->error));
+    pack_message_field(&packer, failure);
+    mpack_pack_string(&packer, "retryable");
+    pack_bool(&packer, error_is_retryable(failure->error));
+    if (has_sqlstate) {
+        pack_text_field(&packer, "sqlstate", failure->sqlstate);
+    }
+    if (failure->has_version) {
+        pack_version_field(&packer, true, failure->version);
+    }
+    if (failure->has_seq) {
+        pack_seq_field(&packer, failure->seq);
+    }
+    msgpack_pack_nil(&packer);
+}
+
+// `[value, version]`, or nil where absent.
+static void pack_item(msgpack_packer *packer, const struct item *item)
+{
+    if (!item->present) {
+        msgpack_pack_nil(packer);
+        return;
+    }
+    msgpack_pack_array(packer, 2);
+    mpack_pack_raw(packer, item->value);
+    pack_version(packer, item->has_version, item->version);
+}
+
+static void pack_only_item(msgpack_packer *packer, const struct reply *reply)
+{
+    CHECK_VALUES(reply->items_count <= 1, "%zu items", reply->items_count);
+    static const struct item ABSENT = {0};
+    pack_item(packer, reply->items_count == 1 ? &reply->items[0] : &ABSENT);
+}
+
+static void pack_items(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_array(packer, reply->items_count);
+    for (size_t i = 0; i < reply->items_count; i++) {
+        pack_item(packer, &reply->items[i]);
+    }
+}
+
+static bool is_answered_by_postgres(const struct call *call)
+{
+    return call->ack == ACK_POSTGRES || call->condition != CONDITION_NONE;
+}
+
+static void pack_set(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+{
+    bool has_version = is_answered_by_postgres(call) && call->method == METHOD_SET;
+    msgpack_pack_map(packer, has_version ? 2 : 1);
+    pack_seq_field(packer, reply->seq);
+    if (has_version) {
+        pack_version_field(packer, reply->has_version, reply->version);
+    }
+}
+
+static void pack_delete(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+{
+    bool has_deleted = is_answered_by_postgres(call);
+    msgpack_pack_map(packer, has_deleted ? 3 : 1);
+    pack_seq_field(packer, reply->seq);
+    if (has_deleted) {
+        mpack_pack_string(packer, "deleted");
+        if (reply->has_deleted) {
+            msgpack_pack_int64(packer, reply->integer);
+        } else {
+            msgpack_pack_nil(packer);
+        }
+        pack_version_field(packer, reply->has_version, reply->version);
+    }
+}
+
+static void pack_scan(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_map(packer, reply->skipped_count > 0 ? 3 : 2);
+    mpack_pack_string(packer, "items");
+    msgpack_pack_array(packer, reply->items_count);
+    for (size_t i = 0; i < reply->items_count; i++) {
+        const struct item *item = &reply->items[i];
+        msgpack_pack_array(packer, 3);
+        mpack_pack_slice(packer, item->key);
+        mpack_pack_raw(packer, item->value);
+        pack_version(packer, item->has_version, item->version);
+    }
+    mpack_pack_string(packer, "next");
+    if (reply->next.len > 0) {
+        mpack_pack_slice(packer, reply->next);
+    } else {
+        msgpack_pack_nil(packer);
+    }
+    if (reply->skipped_count > 0) {
+        mpack_pack_string(packer, "skipped");
+        msgpack_pack_array(packer, reply->skipped_count);
+        for (size_t i = 0; i < reply->skipped_count; i++) {
+            mpack_pack_slice(packer, reply->skipped[i]);
+        }
+    }
+}
+
+static void pack_checks(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_array(packer, reply->checks_count);
+    for (size_t i = 0; i < reply->checks_count; i++) {
+        const struct check_item *check = &reply->checks[i];
+        msgpack_pack_map(packer, 3);
+        mpack_pack_string(packer, "item");
+        mpack_pack_slice(packer, check->item);
+        mpack_pack_string(packer, "ok");
+        pack_bool(packer, check->ok);
+        mpack_pack_string(packer, "message");
+        mpack_pack_slice(packer, check->message);
+    }
+}
+
+static void pack_result(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+{
+    switch (call->method) {
+    case METHOD_PING:
+        mpack_pack_string(packer, "pong");
+        return;
+    case METHOD_GET:
+    case METHOD_INCR:
+    case METHOD_MERGE:
+        pack_only_item(packer, reply);
+        return;
+    case METHOD_MGET:
+        pack_items(packer, reply);
+        return;
+    case METHOD_TTL:
+        pack_version(packer, reply->has_integer, reply->integer);
+        return;
+    case METHOD_SET:
+    case METHOD_MSET:
+        pack_set(packer, call, reply);
+        return;
+    case METHOD_DELETE:
+        pack_delete(packer, call, reply);
+        return;
+    case METHOD_TOUCH:
+        pack_bool(packer, reply->boolean);
+        return;
+    case METHOD_INVALIDATE:
+        msgpack_pack_int64(packer, reply->integer);
+        return;
+    case METHOD_FLUSH:
+        msgpack_pack_map(packer, 1);
+        pack_seq_field(packer, reply->seq);
+        return;
+    case METHOD_SCAN:
+    case METHOD_ALL:
+        pack_scan(packer, reply);
+        return;
+    case METHOD_CHECK:
+        pack_checks(packer, reply);
+        return;
+    case METHOD_SYNC:
+    case METHOD_WATCH:
+    case METHOD_UNWATCH:
+        pack_bool(packer, true);
+        return;
+    case METHOD_HELLO:
+    case METHOD_STATS:
+    case METHOD_COUNT:
+        break;
+    }
+    CHECK_VALUES(false, "method %d", (int)call->method);
+}
+
+void rpc_encode_reply(struct buffer *out, uint32_t msgid, const struct call *call,
+                      const struct reply *reply)
+{
+    if (reply->failure.error != ERROR_NONE) {
+        rpc_encode_failure(out, msgid, &reply->failure);
+        return;
+    }
+    msgpack_packer packer;
+    begin_result(&packer, out, msgid);
+    pack_result(&packer, call, reply);
+}
+
+void rpc_encode_hello(struct buffer *out, uint32_t msgid, const struct hello *hello)
+{
+    msgpack_packer packer;
+    begin_result(&packer, out, msgid);
+    msgpack_pack_map(&packer, 9);
+    pack_text_field(&packer, "server", "pgnear");
+    pack_text_field(&packer, "version", hello->facts->version);
+    mpack_pack_string(&packer, "protocol");
+    msgpack_pack_int(&packer, PROTOCOL);
+    pack_text_field(&packer, "node", hello->facts->node);
+    pack_text_field(&packer, "table", hello->facts->table);
+    pack_text_field(&packer, "cache_dir", hello->facts->cache_dir);
+    mpack_pack_string(&packer, "read_only");
+    pack_bool(&packer, hello->read_only);
+    pack_text_field(&packer, "state", node_state_name(hello->state));
+    mpack_pack_string(&packer, "last_error");
+    if (hello->has_error) {
+        mpack_pack_string(&packer, hello->last_error.message);
+    } else {
+        msgpack_pack_nil(&packer);
+    }
+}
+
+// Counters are never negative; -1 stands for what is not known.
+static void pack_known(msgpack_packer *packer, int64_t value)
+{
+    pack_version(packer, value >= 0, value);
+}
+
+static void pack_group(msgpack_packer *packer, const char *group, const struct stats *stats)
+{
+    uint32_t count = 0;
+    for (int item = 0; item < STATUS_COUNT; item++) {
+        count += strcmp(status_group((enum status_item)item), group) == 0;
+    }
+    mpack_pack_string(packer, group);
+    msgpack_pack_map(packer, count);
+    for (int item = 0; item < STATUS_COUNT; item++) {
+        if (strcmp(status_group((enum status_item)item), group) != 0) {
+            continue;
+        }
+        mpack_pack_string(packer, status_name((enum status_item)item));
+        if (item == STATUS_PG_STATE) {
+            mpack_pack_string(packer, node_state_name((enum node_state)stats->items[item]));
+        } else {
+            pack_known(packer, stats->items[item]);
+        }
+    }
+}
+
+void rpc_encode_stats(struct buffer *out, uint32_t msgid, const struct stats *stats)
+{
+    static const char *const GROUPS[] = {"cache", "outbox", "postgres", "server"};
+    enum { GROUPS_COUNT = sizeof GROUPS / sizeof *GROUPS };
+    int64_t size_bytes = stats->items[STATUS_PG_TABLE_BYTES];
+    msgpack_packer packer;
+    begin_result(&packer, out, msgid);
+    msgpack_pack_map(&packer, 4 + GROUPS_COUNT);
+    mpack_pack_string(&packer, "count");
+    pack_known(&packer, stats->items[STATUS_PG_TABLE_ROWS]);
+    mpack_pack_string(&packer, "size");
+    if (size_bytes >= 0) {
+        mpack_pack_string(&packer, stats_size_text(size_bytes).text);
+    } else {
+        msgpack_pack_nil(&packer);
+    }
+    mpack_pack_string(&packer, "size_bytes");
+    pack_known(&packer, size_bytes);
+    mpack_pack_string(&packer, "backups");
+    msgpack_pack_int(&packer, BACKUPS_UNTIL_THERE_ARE_ANY);
+    for (int i = 0; i < GROUPS_COUNT; i++) {
+        pack_group(&packer, GROUPS[i], stats);
+    }
+}
+
+static void begin_notification(msgpack_packer *packer, struct buffer *out, const char *method,
+                               uint32_t params)
+{
+    mpack_packer_init(packer, out);
+    msgpack_pack_array(packer, 3);
+    msgpack_pack_int(packer, RPC_NOTIFICATION);
+    mpack_pack_string(packer, method);
+    msgpack_pack_array(packer, params);
+}
+
+void rpc_encode_changed(struct buffer *out, const struct change *change)
+{
+    msgpack_packer packer;
+    begin_notification(&packer, out, "changed", 3);
+    mpack_pack_slice(&packer, change->key);
+    msgpack_pack_int64(&packer, change->version);
+    mpack_pack_string(&packer, change->op == CHANGE_SET ? "set" : "delete");
+}
+
+void rpc_encode_resync(struct buffer *out)
+{
+    msgpack_packer packer;
+    begin_notification(&packer, out, "resync", 0);
+}

@@ -1,0 +1,89 @@
+// What one client asks and is answered: bytes in, bytes out, and the requests in between. Knows no
+// socket; connection.h moves the bytes.
+//
+// Bounds, each with its behaviour: while a session has SESSION_FLIGHTS_MAX undecided requests,
+// SESSION_WEIGHT_MAX bytes of them, or SESSION_OUT_PAUSE bytes of answers that its client has not
+// taken, it takes no further request; its connection then stops reading, and the client feels it.
+// Where all sessions of the loop together have DESK_WEIGHT_MAX bytes of undecided requests, those
+// that cannot be answered at once are OVERLOADED; what the cache answers never is.
+#pragma once
+
+#include <sys/queue.h>
+
+#include "server/dispatch.h"
+#include "server/frames.h"
+#include "server/order.h"
+#include "server/rpc_decode.h"
+
+enum {
+    SESSION_FLIGHTS_MAX = 1024,
+    SESSION_WEIGHT_MAX = 32 << 20,
+    SESSION_OUT_PAUSE = 1 << 20,
+    DESK_WEIGHT_MAX = 256 << 20,
+};
+
+// What all sessions of one loop share.
+struct desk {
+    struct rpc_decoder decoder;
+    struct dispatch dispatch;
+    struct status *status;
+    size_t frame_bytes_max;
+    size_t weight_bytes;  // of all undecided requests
+    size_t waiting_count; // of requests that wait for an earlier one
+};
+
+struct flight;
+TAILQ_HEAD(flights, flight);
+
+struct session {
+    struct desk *desk;
+    bool read_only;
+    void *owner; // the connection
+    struct frame_reader frames;
+    struct order order;
+    struct watch watch;
+    struct flights flights; // undecided, oldest first
+    size_t flights_count;
+    size_t waiting_count; // of them, those that were not sent to anybody
+    size_t weight_bytes;
+    struct buffer out; // answers, in the order they were decided; the owner consumes it
+    bool abandoned;    // nobody is there to answer
+};
+
+enum taking {
+    TAKING_HUNGRY, // no whole message is left: read on
+    TAKING_PAUSED, // a bound is reached: come again when session_may_take
+    TAKING_YIELDS, // enough for one turn: come again in the next
+    TAKING_ENDED,  // what the client sends is no protocol of ours: answer what is owed, and close
+};
+
+void session_init(struct session *session, struct desk *desk, bool read_only, void *owner);
+
+// Takes whole requests from the front of `bytes`, and says how many bytes are done with. What was
+// left must be given again, with more behind it.
+enum taking session_take(struct session *session, struct slice bytes, size_t *consumed);
+
+// Answers OVERLOADED to the request that `bytes` begin, of which no more will be read.
+void session_refuse(struct session *session, struct slice bytes);
+
+// Whether no bound keeps it from taking requests.
+bool session_may_take(const struct session *session);
+
+// A request came home to the loop: encodes its answer, lets those run that waited for it, and
+// frees it. Returns the session, which may have been abandoned.
+struct session *session_take_home(struct request *request);
+
+// Answers the requests whose deadline passed before their turn came.
+void session_expire(struct session *session);
+
+// Tells a watcher. A slow one's events are dropped, and it is owed one resync.
+void session_announce(struct session *session, const struct changes_message *changes);
+// Sends the resync that is owed, once the client has taken most of what was before it.
+void session_settle_watch(struct session *session);
+
+// The client is gone: what was not sent yet is dropped, what was is waited for and dropped then.
+// The session stays until its flights_count is 0.
+void session_abandon(struct session *session);
+
+// Frees what it holds. Requests that are still out must never come home.
+void session_deinit(struct session *session);

@@ -1,0 +1,41 @@
+// Snapshots of base/status.h for one answer. Runs on the server loops and only reads atomics, so
+// that stats and hello answer at once whatever PostgreSQL does.
+
+#include "server/stats.h"
+
+#include <stdio.h>
+
+void stats_take(struct status *status, struct stats *stats)
+{
+    for (int item = 0; item < STATUS_COUNT; item++) {
+        stats->items[item] = status_get(status, (enum status_item)item);
+    }
+}
+
+struct size_text stats_size_text(int64_t bytes)
+{
+    static const char *const UNITS[] = {"B", "KB", "MB", "GB", "TB", "PB"};
+    enum { UNIT_LAST = sizeof UNITS / sizeof *UNITS - 1 };
+    double size = (double)bytes;
+    int unit = 0;
+    // From here on the printed number would be 1024.0 of the smaller unit.
+    const double size_max = 1023.95;
+    while (size >= size_max && unit < UNIT_LAST) {
+        size /= 1024;
+        unit++;
+    }
+    struct size_text text;
+    snprintf(text.text, sizeof text.text, "%.1f %s", size, UNITS[unit]);
+    return text;
+}
+
+void hello_take(const struct node_facts *facts, bool read_only, struct status *status,
+                struct hello *hello)
+{
+    *hello = (struct hello){
+        .facts = facts,
+        .read_only = read_only,
+        .state = (enum node_state)status_get(status, STATUS_PG_STATE),
+    };
+    hello->has_error = status_get_error(status, &hello->last_error);
+}

@@ -1,0 +1,127 @@
+// PostgreSQL is killed under load, and the connections to it are cut in the middle of COMMIT (SPEC,
+// promise 3): what a lost answer leaves open is settled by the node's row in PostgreSQL, so nothing
+// is applied twice and nothing is lost.
+
+#include <stdio.h>
+
+#include "system/harness/deadline.h"
+#include "system/harness/load.h"
+#include "system/harness/proxy.h"
+#include "system/harness/random.h"
+
+enum { CRASHES = 8, CUTS = 60, ACKS_A_ROUND = 400, INCRS_A_ROUND = 12 };
+
+enum { INCRS = 1u << LOAD_INCR_ID | 1u << LOAD_INCR_PLAIN };
+enum { SETS = 1u << LOAD_COUNTER | 1u << LOAD_LEDGER };
+
+static void postgresql_crashes(struct scenario *scenario)
+{
+    struct random random = random_of(random_seed(), 100);
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.durable = true});
+    struct node *node =
+        node_start(scenario, pg, &(struct node_options){.config = "log.level = \"info\"\n"});
+    struct load *load = load_start(scenario, pg, node);
+    int crashes = test_rounds(CRASHES);
+    for (int i = 0; i < crashes; i++) {
+        load_await_acks(load, INCRS, 1 + random_below(&random, INCRS_A_ROUND));
+        pg_stop(pg, PG_STOP_CRASH);
+        load_await_acks(load, SETS, random_below(&random, ACKS_A_ROUND));
+        pg_start_again(pg);
+    }
+    load_await_acks(load, INCRS, INCRS_A_ROUND);
+    load_stop_and_check(load);
+}
+
+static void await_cut(struct proxy *proxy, int fired_before)
+{
+    struct deadline deadline = deadline_in(2 * DEADLINE_MS);
+    while (proxy_cuts_fired(proxy) == fired_before) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("no COMMIT comes");
+        }
+    }
+}
+
+static void connections_are_cut_in_commit(struct scenario *scenario)
+{
+    struct random random = random_of(random_seed(), 101);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config =
+        scenario_text(scenario, "postgres.url = \"%s\"\nlog.level = \"info\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    struct load *load = load_start(scenario, pg, node);
+    int cuts = test_rounds(CUTS);
+    for (int i = 0; i < cuts; i++) {
+        int fired = proxy_cuts_fired(proxy);
+        enum proxy_cut cut = (enum proxy_cut)(1 + i % (PROXY_CUT_COUNT - 1));
+        load_await_acks(load, INCRS, random_below(&random, INCRS_A_ROUND));
+        proxy_cut_at_commit(proxy, cut);
+        await_cut(proxy, fired);
+    }
+    load_await_acks(load, INCRS, INCRS_A_ROUND);
+    load_stop_and_check(load);
+    fprintf(stderr, "cuts: %d\n", proxy_cuts_fired(proxy));
+}
+
+// Every kind of cut on one write whose answer the client waits for.
+static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config = scenario_text(scenario, "postgres.url = \"%s\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    int expected = 0;
+    for (int cut = PROXY_CUT_NONE + 1; cut < PROXY_CUT_COUNT; cut++) {
+        int fired = proxy_cuts_fired(proxy);
+        node_await_state(node, "live");
+        proxy_cut_at_commit(proxy, (enum proxy_cut)cut);
+        // The answer may be lost with the connection, but the write goes on.
+        rpc(node, "incr", "[\"n\", 1, {\"timeout_ms\": 20000}]");
+        expected++;
+        await_cut(proxy, fired);
+        node_await_state(node, "live");
+        assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
+        assert_pg_value(pg, scenario_text(scenario, "%d", expected),
+                        "SELECT value FROM kv_store WHERE key = 'n'");
+        assert_rpc(node, "get", "[\"n\"]", scenario_text(scenario, "[%d, \"*\"]", expected));
+    }
+}
+
+// Every connection at once, and for a while no new one.
+static void the_whole_network_breaks(struct scenario *scenario)
+{
+    struct random random = random_of(random_seed(), 102);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config =
+        scenario_text(scenario, "postgres.url = \"%s\"\nlog.level = \"info\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    struct load *load = load_start(scenario, pg, node);
+    int cuts = test_rounds(CUTS / 3);
+    for (int i = 0; i < cuts; i++) {
+        load_await_acks(load, INCRS, 1 + random_below(&random, INCRS_A_ROUND));
+        if (random_below(&random, 2) == 0) {
+            proxy_cut_all(proxy);
+        } else {
+            proxy_set_open(proxy, false);
+            proxy_cut_all(proxy);
+            load_await_acks(load, SETS, random_below(&random, ACKS_A_ROUND));
+            proxy_set_open(proxy, true);
+        }
+    }
+    load_await_acks(load, INCRS, INCRS_A_ROUND);
+    load_stop_and_check(load);
+}
+
+int main(void)
+{
+    random_seed();
+    const struct CMUnitTest tests[] = {
+        SCENARIO(postgresql_crashes),
+        SCENARIO(an_incr_is_applied_once_whatever_is_cut),
+        SCENARIO(connections_are_cut_in_commit),
+        SCENARIO(the_whole_network_breaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,439 @@
+// How a node starts, stops and comes back (SPEC sections 1 and 2): exit statuses, the drain, what
+// damaged or full directories do, and that the cache is disposable and the outbox is not.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "system/harness/compare.h"
+#include "system/harness/deadline.h"
+#include "system/harness/node.h"
+#include "system/harness/process.h"
+#include "system/harness/random.h"
+
+enum { EXIT_CONFIG = 2, EXIT_IN_USE = 3, SIGNALLED = 128 };
+
+static void a_second_daemon_is_turned_away(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *first = node_start(scenario, pg, &(struct node_options){.name = "first"});
+    assert_rpc(first, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    const char *const shared[] = {
+        scenario_text(scenario, "cache.dir = \"%s\"\nwrites.dir = \"%s\"\n", first->cache_dir,
+                      first->outbox_dir),
+        scenario_text(scenario, "cache.dir = \"%s\"\n", first->cache_dir),
+        scenario_text(scenario, "writes.dir = \"%s\"\n", first->outbox_dir),
+    };
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+        struct node *second =
+            node_create(scenario, pg,
+                        &(struct node_options){.name = scenario_text(scenario, "second%zu", i),
+                                               .config = shared[i]});
+        node_spawn(second);
+        assert_int_equal(node_await_exit(second), EXIT_IN_USE);
+    }
+    assert_rpc(first, "get", "[\"k\"]", "[1, \"*\"]");
+    assert_rpc(first, "incr", "[\"k\", 1]", "[2, \"*\"]");
+    assert_int_equal(node_stop(first), 0);
+    // The directories are free again.
+    node_start_again(first);
+    assert_rpc(first, "get", "[\"k\"]", "[2, \"*\"]");
+}
+
+static void configuration_errors_name_their_place(struct scenario *scenario)
+{
+    static const char *const CASES[][2] = {
+        {"no_such.key = 1\n", "no_such"},
+        {"server.no_such_key = 1\n", "server.no_such_key"},
+        {"server.threads = \"two\"\n", "server.threads"},
+        {"server.threads = 0\n", "server.threads"},
+        {"writes.linger = 5\n", "writes.linger"},
+        {"writes.linger = \"5 parsecs\"\n", "writes.linger"},
+        {"writes.ack = \"disk\"\n", "writes.ack"},
+        {"postgres.table = \"a b\"\n", "postgres.table"},
+        {"postgres.versioning = true\n", "postgres.versioning"},
+        {"postgres.host = \"here\"\n", "postgres"},
+        {"cache.size = \"32MiB\"\n", "cache.size"},
+        {"this is no TOML\n", ""},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        const char *config = scenario_text(
+            scenario, "postgres.url = \"postgresql://127.0.0.1:1/none\"\n%s", CASES[i][0]);
+        struct node *node =
+            node_create(scenario, NULL,
+                        &(struct node_options){.name = scenario_text(scenario, "config%zu", i),
+                                               .config = config});
+        node_spawn(node);
+        int status = node_await_exit(node);
+        if (status != EXIT_CONFIG) {
+            scenario_fail("exit status %d for %s", status, CASES[i][0]);
+        }
+        // FILE:LINE: key: what is wrong
+        if (!node_log_has(node, scenario_text(scenario, "%s:", node->config_path)) ||
+            !node_log_has(node, CASES[i][1])) {
+            scenario_fail("the place of the mistake is not said for %s", CASES[i][0]);
+        }
+    }
+    struct node *lost = node_create(scenario, NULL, NULL);
+    node_spawn(lost);
+    assert_int_equal(node_await_exit(lost), EXIT_CONFIG);
+}
+
+// What was acknowledged a moment before SIGTERM is in PostgreSQL when the daemon has ended.
+static void a_stop_drains_the_outbox(struct scenario *scenario)
+{
+    enum { WRITES = 3000 };
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node =
+        node_start(scenario, pg,
+                   &(struct node_options){
+                       .config = "server.drain_timeout = \"30s\"\nwrites.linger = \"1s\"\n"});
+    struct rpc *client = node_open(node);
+    for (int i = 1; i <= WRITES; i++) {
+        rpc_send(client, "set", scenario_text(scenario, "[\"k%d\", %d]", i, i));
+    }
+    for (int i = 1; i <= WRITES; i++) {
+        rpc_receive(client, NULL);
+    }
+    rpc_send(client, "set", "[\"last\", 1, {\"ack\": \"memory\"}]");
+    assert_json(rpc_receive(client, NULL), "{\"seq\": \"*\"}");
+    assert_int_equal(node_stop(node), 0);
+    assert_pg_value(pg, scenario_text(scenario, "%d", WRITES + 1), "SELECT count(*) FROM kv_store");
+    if (access(node->socket_path, F_OK) == 0) {
+        scenario_fail("the socket is left behind");
+    }
+    node_start_again(node);
+    assert_node_equals_table(node, pg, "k", 100);
+}
+
+static void requests_in_flight_are_answered_at_a_stop(struct scenario *scenario)
+{
+    enum { REQUESTS = 500 };
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    struct rpc *client = node_open(node);
+    for (int i = 1; i <= REQUESTS; i++) {
+        rpc_send(client, "incr", "[\"n\", 1, {\"timeout_ms\": 20000}]");
+    }
+    // The first answer: the others are in flight.
+    assert_json(rpc_receive(client, NULL), "[\"*\", \"*\"]");
+    process_signal(node->process, SIGINT);
+    int answered = 1;
+    uint32_t msgid;
+    const char *answer;
+    while ((answer = rpc_try_receive(client, &msgid)) != NULL) {
+        answered += json_matches(answer, "[\"*\", \"*\"]") ? 1 : 0;
+    }
+    assert_int_equal(node_await_exit(node), 0);
+    // All that PostgreSQL holds was answered: nobody is left in doubt.
+    assert_pg_value(pg, scenario_text(scenario, "%d", answered),
+                    "SELECT value FROM kv_store WHERE key = 'n'");
+}
+
+static void a_restart_is_warm(struct scenario *scenario)
+{
+    enum { KEYS = 300 };
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_exec(pg, "INSERT INTO kv_store (key, value)"
+                " SELECT 'k' || i, to_jsonb(i) FROM generate_series(1, 300) i");
+    assert_rpc(node, "sync", "[]", "true");
+    for (int round = 0; round < 2; round++) {
+        assert_node_equals_table(node, pg, "k", KEYS);
+        node_await_stat_min(node, "cache.entries", KEYS - round);
+        if (round == 0) {
+            node_kill(node);
+        } else {
+            assert_int_equal(node_stop(node), 0);
+        }
+        // What changed meanwhile must not be served from before.
+        pg_exec(pg,
+                "UPDATE kv_store SET value = '\"new\"' WHERE key IN ('k3', 'k7');"
+                "DELETE FROM kv_store WHERE key = 'k%d'",
+                10 + round);
+        node_start_again(node);
+        assert_rpc(node, "sync", "[]", "true");
+        node_await_stat_min(node, "postgres.swept", KEYS - 10);
+        int64_t misses = node_stat_int(node, "cache.misses");
+        assert_node_equals_table(node, pg, "k", KEYS);
+        int64_t asked = node_stat_int(node, "cache.misses") - misses;
+        if (asked > 10) {
+            scenario_fail("%lld of %d keys were asked for again", (long long)asked, KEYS);
+        }
+    }
+}
+
+// Writes noise over the middle or the beginning of a file.
+static void damage(const char *path, off_t offset, size_t len, struct random *random)
+{
+    uint8_t noise[4096];
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        scenario_fail("cannot open %s: %s", path, strerror(errno));
+    }
+    for (size_t at = 0; at < len; at += sizeof noise) {
+        random_fill(random, noise, sizeof noise);
+        size_t part = len - at < sizeof noise ? len - at : sizeof noise;
+        if (pwrite(fd, noise, part, offset + (off_t)at) != (ssize_t)part) {
+            scenario_fail("cannot write %s: %s", path, strerror(errno));
+        }
+    }
+    close(fd);
+}
+
+// The one file of pages in a directory or below it, wherever the daemon keeps it.
+static const char *find_pages(struct scenario *scenario, const char *directory)
+{
+    const char *found = scenario_path(scenario, "found");
+    const char *script =
+        scenario_text(scenario,
+                      "find '%s' -type f -size +7k -name '*.mdb' ! -name 'lock.mdb' | "
+                      "head -n 1 > '%s'",
+                      directory, found);
+    process_run(scenario, (const char *[]){"sh", "-c", script, NULL}, NULL);
+    FILE *file = fopen(found, "re");
+    char path[512] = "";
+    if (file == NULL || fgets(path, sizeof path, file) == NULL) {
+        scenario_fail("there are no pages below %s", directory);
+    }
+    fclose(file);
+    path[strcspn(path, "\n")] = '\0';
+    return scenario_text(scenario, "%s", path);
+}
+
+static void a_damaged_cache_costs_misses_only(struct scenario *scenario)
+{
+    enum { KEYS = 300, PAGE = 4096 };
+    struct random random = random_of(random_seed(), 5);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_exec(pg, "INSERT INTO kv_store (key, value)"
+                " SELECT 'k' || i, to_jsonb(repeat('x', 200)) FROM generate_series(1, 300) i");
+    for (int round = 0; round < 6; round++) {
+        assert_rpc(node, "sync", "[]", "true");
+        assert_node_equals_table(node, pg, "k", KEYS);
+        assert_rpc(node, "set", scenario_text(scenario, "[\"own%d\", 1]", round),
+                   "{\"seq\": \"*\"}");
+        const char *pages = find_pages(scenario, node->cache_dir);
+        if (round % 2 == 0) {
+            node_kill(node);
+        } else {
+            node_stop(node);
+        }
+        switch (round) {
+        case 0:
+            damage(pages, 0, 2 * PAGE, &random);
+            break;
+        case 1:
+            damage(pages, 2 * PAGE, 200 * PAGE, &random);
+            break;
+        case 2:
+            assert_int_equal(truncate(pages, PAGE), 0);
+            break;
+        case 3:
+            assert_int_equal(truncate(pages, 0), 0);
+            break;
+        case 4:
+            damage(pages, 2 * PAGE, 1000 * PAGE, &random);
+            break;
+        default:
+            process_run(scenario, (const char *[]){"rm", "-r", node->cache_dir, NULL}, NULL);
+            break;
+        }
+        node_start_again(node);
+    }
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    assert_pg_value(pg, "6", "SELECT count(*) FROM kv_store WHERE key LIKE 'own%%'");
+    assert_node_equals_table(node, pg, "k", KEYS);
+}
+
+static void a_damaged_outbox_stops_the_start(struct scenario *scenario)
+{
+    struct random random = random_of(random_seed(), 6);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    for (int i = 0; i < 100; i++) {
+        assert_rpc(node, "set", scenario_text(scenario, "[\"k%d\", 1]", i), "{\"seq\": \"*\"}");
+    }
+    node_kill(node);
+    damage(find_pages(scenario, node->outbox_dir), 0, 2 * 4096, &random);
+    node_spawn(node);
+    int status = node_await_exit(node);
+    if (status == 0 || status >= SIGNALLED) {
+        scenario_fail("a damaged outbox ends the start with %d", status);
+    }
+    // The remedy names the directory that is to be moved away.
+    if (!node_log_has(node, node->outbox_dir)) {
+        scenario_fail("the message does not name the outbox");
+    }
+    process_run(scenario,
+                (const char *[]){"mv", node->outbox_dir,
+                                 scenario_text(scenario, "%s.damaged", node->outbox_dir), NULL},
+                NULL);
+    pg_start_again(pg);
+    node_start_again(node);
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+}
+
+static void another_database_is_refused_while_writes_wait(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_exec(pg, "CREATE DATABASE second");
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    node_kill(node);
+    pg_start_again(pg);
+    struct node_options second = {
+        .config = scenario_text(
+            scenario, "postgres.url = \"postgresql://postgres@/second?host=%s\"\n", pg->directory)};
+    node_configure(node, pg, &second);
+    node_spawn(node);
+    int status = node_await_exit(node);
+    if (status == 0 || status >= SIGNALLED) {
+        scenario_fail("the start against another database ends with %d", status);
+    }
+    node_configure(node, pg, NULL);
+    node_start_again(node);
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'k'");
+    // Nothing waits now.
+    assert_int_equal(node_stop(node), 0);
+    node_configure(node, pg, &second);
+    node_start_again(node);
+    assert_rpc(node, "get", "[\"k\"]", "null");
+}
+
+static void a_tmpfs_is_refused_for_the_outbox(struct scenario *scenario)
+{
+    enum { TMPFS = 0x01021994 };
+    struct statfs status;
+    if (statfs("/dev/shm", &status) != 0 || status.f_type != TMPFS) {
+        fprintf(stderr, "skipped: /dev/shm is no tmpfs\n");
+        return;
+    }
+    const char *directory = scenario_text(scenario, "/dev/shm/pgnear-test-%d", (int)getpid());
+    struct node *node =
+        node_create(scenario, pg_start(scenario, NULL),
+                    &(struct node_options){
+                        .config = scenario_text(scenario, "writes.dir = \"%s\"\n", directory)});
+    node_spawn(node);
+    int status_of_exit = node_await_exit(node);
+    rmdir(directory);
+    if (status_of_exit == 0 || status_of_exit >= SIGNALLED || !node_log_has(node, "tmpfs")) {
+        scenario_fail("an outbox on a tmpfs ends the start with %d", status_of_exit);
+    }
+}
+
+// A directory on a file system of a few MiB; NULL where this process may not mount one.
+static const char *mount_small(struct scenario *scenario, const char *name, const char *size)
+{
+    const char *image = scenario_text(scenario, "%s/%s.img", scenario->directory, name);
+    const char *directory = scenario_path(scenario, name);
+    const char *script =
+        scenario_text(scenario,
+                      "mkdir '%s' && truncate -s %s '%s' && mkfs.ext4 -q -F -O ^has_journal '%s' &&"
+                      " mount -o loop '%s' '%s'",
+                      directory, size, image, image, image, directory);
+    struct process *process = process_create(scenario, "mount");
+    process_start(process, (const char *[]){"sh", "-c", script, NULL}, NULL);
+    if (process_wait(process) != 0) {
+        fprintf(stderr, "skipped: no file system can be mounted here\n");
+        return NULL;
+    }
+    return directory;
+}
+
+static void a_full_disk_overloads_writes_only(struct scenario *scenario)
+{
+    const char *disk = mount_small(scenario, "small", "8M");
+    if (disk == NULL) {
+        return;
+    }
+    struct pg *pg = pg_start(scenario, NULL);
+    const char *config = scenario_text(scenario, "writes.dir = \"%s/outbox\"\n", disk);
+    struct node *node = node_create(scenario, pg, &(struct node_options){.config = config});
+    node_spawn(node);
+    node_await_state(node, "live");
+    // It lives on while the daemon has its files open, and goes with it, however the test ends.
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    char filling[2000];
+    memset(filling, 'x', sizeof filling - 1);
+    filling[sizeof filling - 1] = '\0';
+    int acked = 0;
+    const char *answer = "";
+    for (int number = 1; number < 10000; number++) {
+        int64_t asked_us = clock_boot_us();
+        answer = rpc(node, "set", scenario_text(scenario, "[\"k%d\", \"%s\"]", number, filling));
+        if (clock_boot_us() - asked_us > CLOCK_US_PER_S * 2) {
+            scenario_fail("a write took %lld us", (long long)(clock_boot_us() - asked_us));
+        }
+        if (!json_matches(answer, "{\"seq\": \"*\"}")) {
+            break;
+        }
+        acked++;
+    }
+    const char *code = json_at(scenario, answer, "error.code");
+    if (code == NULL || !json_matches(code, "\"OVERLOADED\"")) {
+        scenario_fail("a full disk answers %.300s after %d writes", answer, acked);
+    }
+    fprintf(stderr, "%d writes of 2 KB on 8 MiB\n", acked);
+    assert_rpc(node, "get", "[\"k1\"]", "[\"*\", null]");
+    pg_start_again(pg);
+    node_await_state(node, "live");
+    assert_rpc(node, "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");
+    assert_pg_value(pg, scenario_text(scenario, "%d", acked), "SELECT count(*) FROM kv_store");
+    assert_rpc(node, "set", "[\"later\", 1, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+}
+
+// A sparse map on a full disk would be SIGBUS at some later write.
+static void a_disk_too_small_for_the_cache_stops_the_start(struct scenario *scenario)
+{
+    const char *disk = mount_small(scenario, "small", "8M");
+    if (disk == NULL) {
+        return;
+    }
+    const char *config = scenario_text(scenario, "cache.dir = \"%s/cache\"\n", disk);
+    struct node *node =
+        node_create(scenario, pg_start(scenario, NULL), &(struct node_options){.config = config});
+    node_spawn(node);
+    int status = node_await_exit(node);
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+    if (status == 0 || status >= SIGNALLED) {
+        scenario_fail("a disk that is too small ends the start with %d", status);
+    }
+}
+
+int main(void)
+{
+    random_seed();
+    const struct CMUnitTest tests[] = {
+        SCENARIO(a_second_daemon_is_turned_away),
+        SCENARIO(configuration_errors_name_their_place),
+        SCENARIO(a_stop_drains_the_outbox),
+        SCENARIO(requests_in_flight_are_answered_at_a_stop),
+        SCENARIO(a_restart_is_warm),
+        SCENARIO(a_damaged_cache_costs_misses_only),
+        SCENARIO(a_damaged_outbox_stops_the_start),
+        SCENARIO(another_database_is_refused_while_writes_wait),
+        SCENARIO(a_tmpfs_is_refused_for_the_outbox),
+        SCENARIO(a_full_disk_overloads_writes_only),
+        SCENARIO(a_disk_too_small_for_the_cache_stops_the_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,521 @@
+// The outbox through the writer: its capacity, what it retains, ids, and a full disk.
+
+#include "cache/outbox.h"
+#include "unit/cache/rig.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+enum { MANY = 100000 };
+
+static int setup(void **state)
+{
+    struct rig *rig = memory_zeroed(1, sizeof *rig);
+    rig_init(rig);
+    rig->settings.writes.outbox_bytes = 1 << 20;
+    rig_open(rig);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    unsetenv("PGNEAR_FAULT");
+    rig_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+static const char LONG_VALUE[] = "0123456789012345678901234567890123456789012345678901234567890123"
+                                 "0123456789012345678901234567890123456789012345678901234567890123";
+
+// Writes until the outbox refuses; gives the number that was accepted, and the last seq.
+static int write_until_full(struct rig *rig, enum ack ack, uint64_t *last_seq)
+{
+    for (int i = 0; i < MANY; i++) {
+        rig_push_set(rig, "k", LONG_VALUE, ack);
+        if (i % 50 != 49) {
+            continue;
+        }
+        rig_turn(rig);
+        for (int answer = 0; answer < 50; answer++) {
+            struct request *request = rig_homed(rig);
+            enum error error = request->reply.failure.error;
+            uint64_t seq = request->reply.seq;
+            if (error == ERROR_OVERLOADED) {
+                assert_non_null(strstr(request->reply.failure.message,
+                                       "Failed to set key \"k\": the outbox is full"));
+            }
+            request_destroy(request);
+            if (error != ERROR_NONE) {
+                assert_int_equal(error, ERROR_OVERLOADED);
+                while ((request = rig_homed(rig)) != NULL) {
+                    request_destroy(request);
+                }
+                return i - 49 + answer;
+            }
+            *last_seq = seq;
+        }
+    }
+    fail_msg("never full");
+    return 0;
+}
+
+static bool count_one(void *context, const struct entry *entry)
+{
+    (void)entry;
+    ++*(int *)context;
+    return true;
+}
+
+static int count_entries(struct rig *rig)
+{
+    int count = 0;
+    assert_int_equal(rig->outbox.visit(rig->outbox.outbox, 0, count_one, &count), ERROR_NONE);
+    return count;
+}
+
+static void a_full_outbox_refuses_at_once_and_takes_again(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t last;
+    int accepted = write_until_full(rig, ACK_JOURNAL, &last);
+    // About what fits, with what a page and an entry cost.
+    assert_in_range(accepted, (1 << 20) / 400, (1 << 20) / 128);
+    assert_true(rig_status(rig, STATUS_OUTBOX_BYTES) <= 1 << 20);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), accepted);
+    assert_int_equal(count_entries(rig), accepted);
+    rig_assert_pending(rig, "k", LONG_VALUE);
+    // Applied entries are retained, but never a reason to refuse.
+    rig_flush(rig, "k", last, 1);
+    rig_set(rig, "k", LONG_VALUE);
+    assert_true(count_entries(rig) <= accepted + 1);
+    uint64_t later;
+    assert_in_range(write_until_full(rig, ACK_JOURNAL, &later), accepted - 100, accepted);
+}
+
+static void memory_writes_are_refused_by_a_full_outbox_too(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t last;
+    write_until_full(rig, ACK_MEMORY, &last);
+    rig_pass(rig, 20000);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_JOURNALED_SEQ), last);
+    assert_true(rig_status(rig, STATUS_OUTBOX_BYTES) <= 1 << 20);
+}
+
+static void a_write_larger_than_the_outbox_never_fits(void **state)
+{
+    struct rig *rig = *state;
+    char *large = memory_zeroed(1, 2 << 20);
+    struct pair pair = {.key = rig_text("k"), .value = slice_of(large, 2 << 20)};
+    struct call call = rig_call(METHOD_SET, ACK_JOURNAL, &pair);
+    rig_push(rig, &call);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_TOO_LARGE);
+    rig_assert_miss(rig, "k");
+    free(large);
+}
+
+static void applied_entries_are_retained_for_connected_time(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t first = rig_set(rig, "a", "v");
+    uint64_t second = rig_set(rig, "b", "v");
+    uint64_t third = rig_set(rig, "c", "v");
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    rig_pass(rig, 1000);
+    rig_flush(rig, "a", first, 1);
+    rig_pass(rig, 30 * (int64_t)RIG_S);
+    rig_flush(rig, "b", second, 2);
+    assert_int_equal(count_entries(rig), 3);
+    // Cut off, the clock stands.
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 0);
+    rig_pass(rig, 1000);
+    rig_pass(rig, 3600 * (int64_t)RIG_S);
+    assert_int_equal(count_entries(rig), 3);
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    rig_pass(rig, 1000);
+    rig_pass(rig, 31 * (int64_t)RIG_S);
+    rig_pass(rig, 1000);
+    assert_int_equal(count_entries(rig), 2);
+    rig_pass(rig, 61 * (int64_t)RIG_S);
+    rig_pass(rig, 11 * (int64_t)RIG_S);
+    assert_int_equal(count_entries(rig), 1); // `c` is not applied
+    // What a failover would ask for and is gone is named.
+    struct rewind_message *rewind = message_create(MESSAGE_REWIND, sizeof *rewind);
+    rewind->applied_seq = first - 1;
+    rig_push_message(rig, rewind);
+    rig_turn(rig);
+    rewind = rig_posted(rig);
+    assert_int_equal(rewind->lost_from, first);
+    assert_int_equal(rewind->lost_to, second);
+    message_destroy(&rewind->message);
+    rig_assert_pending(rig, "c", "v");
+    rig_flush(rig, "c", third, 3);
+}
+
+// ---- ids
+
+static void push_with_id(struct rig *rig, enum method method, const char *value, const char *id,
+                         enum ack ack)
+{
+    struct pair pair = {.key = rig_text("k"), .value = rig_text(value)};
+    struct call call = rig_call(method, ack, &pair);
+    call.id = rig_text(id);
+    rig_push(rig, &call);
+    rig_turn(rig);
+}
+
+static void a_repeated_id_is_answered_and_not_done_again(void **state)
+{
+    struct rig *rig = *state;
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    uint64_t seq = rig_expect_home(rig, ERROR_NONE);
+    uint64_t other = rig_set(rig, "k", "v2");
+    assert_true(other > seq);
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    assert_int_equal(rig_expect_home(rig, ERROR_NONE), seq);
+    rig_assert_pending(rig, "k", "v2");
+    rig_crash(rig);
+    rig_open(rig);
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    assert_int_equal(rig_expect_home(rig, ERROR_NONE), seq);
+    rig_assert_pending(rig, "k", "v2");
+    // Two of them in one turn, and with ack memory.
+    for (int i = 0; i < 2; i++) {
+        struct pair pair = {.key = rig_text("k"), .value = rig_text("v3")};
+        struct call call = rig_call(METHOD_SET, ACK_MEMORY, &pair);
+        call.id = rig_text("id-2");
+        rig_push(rig, &call);
+    }
+    rig_turn(rig);
+    uint64_t first = rig_expect_home(rig, ERROR_NONE);
+    assert_int_equal(rig_expect_home(rig, ERROR_NONE), first);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), 3);
+}
+
+static void an_id_is_forgotten_after_ten_minutes(void **state)
+{
+    struct rig *rig = *state;
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    uint64_t seq = rig_expect_home(rig, ERROR_NONE);
+    rig_pass(rig, 599 * (int64_t)RIG_S);
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    assert_int_equal(rig_expect_home(rig, ERROR_NONE), seq);
+    rig_pass(rig, 1 * (int64_t)RIG_S);
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    uint64_t again = rig_expect_home(rig, ERROR_NONE);
+    assert_true(again > seq);
+    rig_pass(rig, 599 * (int64_t)RIG_S);
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    assert_int_equal(rig_expect_home(rig, ERROR_NONE), again);
+}
+
+static void ids_are_limited_and_room_comes_with_time(void **state)
+{
+    struct rig *rig = *state;
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    int accepted = 0;
+    for (;; accepted++) {
+        assert_true(accepted < MANY);
+        char id[64];
+        snprintf(id, sizeof id, "an id of nearly the full length of sixty-four %d", accepted);
+        push_with_id(rig, METHOD_SET, "v", id, ACK_JOURNAL);
+        struct request *request = rig_homed(rig);
+        enum error error = request->reply.failure.error;
+        uint64_t seq = request->reply.seq;
+        request_destroy(request);
+        if (error != ERROR_NONE) {
+            assert_int_equal(error, ERROR_OVERLOADED);
+            break;
+        }
+        if (accepted % 500 == 499) {
+            rig_flush(rig, "k", seq, accepted);
+        }
+    }
+    assert_true(accepted > 1000);
+    rig_set(rig, "k", "without an id");
+    rig_pass(rig, 601 * (int64_t)RIG_S);
+    push_with_id(rig, METHOD_SET, "v", "new", ACK_JOURNAL);
+    rig_expect_home(rig, ERROR_NONE);
+}
+
+// The batch with `request`, an incr, is committed with the value `value`.
+static void flush_answered(struct rig *rig, struct request *request, uint64_t seq,
+                           const char *value)
+{
+    struct reply reply = {.seq = seq};
+    struct item *item = reply_items(&reply, 1);
+    item->present = true;
+    item->has_version = true;
+    item->version = 5;
+    item->value = arena_copy(&reply.arena, rig_text(value));
+    struct buffer bytes = {0};
+    reply_encode(&reply, &bytes);
+    reply_deinit(&reply);
+
+    struct flushed_message *flushed = rig_flushed(rig, seq, 0);
+    flushed->requests = request;
+    flushed->answers_count = 1;
+    flushed->answers = arena_alloc(&flushed->arena, sizeof *flushed->answers);
+    flushed->answers[0] = (struct id_answer){
+        .id = arena_copy(&flushed->arena, rig_text("id-1")),
+        .seq = seq,
+        .reply = arena_copy(&flushed->arena, buffer_slice(&bytes)),
+    };
+    buffer_deinit(&bytes);
+    rig_push_message(rig, flushed);
+    rig_turn(rig);
+    message_destroy(rig_posted(rig));
+}
+
+static void expect_value_home(struct rig *rig, const char *value)
+{
+    struct request *request = rig_homed(rig);
+    assert_non_null(request);
+    assert_int_equal(request->reply.failure.error, ERROR_NONE);
+    assert_int_equal(request->reply.items_count, 1);
+    assert_true(slice_equal(request->reply.items[0].value, rig_text(value)));
+    assert_int_equal(request->reply.items[0].version, 5);
+    request_destroy(request);
+}
+
+static void a_repeat_of_what_is_under_way_waits_for_its_answer(void **state)
+{
+    struct rig *rig = *state;
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    struct request *first = rig_posted(rig);
+    uint64_t seq = first->seq;
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    struct request *repeat = rig_posted(rig);
+    assert_int_equal(repeat->seq, seq);
+    assert_int_equal(count_entries(rig), 1);
+    request_destroy(repeat);
+    flush_answered(rig, first, seq, "\x07");
+    request_destroy(rig_homed(rig));
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    expect_value_home(rig, "\x07");
+    // Across restarts, and with PostgreSQL out of reach.
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 0);
+    rig_crash(rig);
+    rig_open(rig);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    expect_value_home(rig, "\x07");
+}
+
+static void push_retire(struct rig *rig, uint64_t seq, enum retire_reason reason,
+                        struct request *request)
+{
+    struct retire_message *retire = message_create(MESSAGE_RETIRE, sizeof *retire);
+    retire->seq = seq;
+    retire->reason = reason;
+    retire->requests = request;
+    strcpy(retire->text, "no");
+    rig_push_message(rig, retire);
+    rig_turn(rig);
+    message_destroy(rig_posted(rig));
+}
+
+static void a_cancelled_id_may_be_done_and_a_refused_one_not(void **state)
+{
+    struct rig *rig = *state;
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    struct request *request = rig_posted(rig);
+    uint64_t seq = request->seq;
+    failure_set(&request->reply.failure, ERROR_TIMEOUT, "too late");
+    push_retire(rig, seq, RETIRE_CANCELLED, request);
+    rig_expect_home(rig, ERROR_TIMEOUT);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    request = rig_posted(rig);
+    assert_true(request->seq > seq);
+    failure_set(&request->reply.failure, ERROR_REJECTED, "no such column");
+    push_retire(rig, request->seq, RETIRE_WITHDRAWN, request);
+    rig_expect_home(rig, ERROR_REJECTED);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    request = rig_homed(rig);
+    assert_int_equal(request->reply.failure.error, ERROR_REJECTED);
+    assert_string_equal(request->reply.failure.message, "no such column");
+    request_destroy(request);
+}
+
+static bool collect_retired(void *context, const struct entry *entry)
+{
+    strcat(context, entry->retired ? "r" : ".");
+    return true;
+}
+
+static void what_postgres_decided_against_is_not_decided_again(void **state)
+{
+    struct rig *rig = *state;
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
+    struct request *request = rig_posted(rig);
+    failure_set(&request->reply.failure, ERROR_CONFLICT, "another version");
+    flush_answered(rig, request, request->seq, "\x07");
+    rig_expect_home(rig, ERROR_CONFLICT);
+    rig_pass(rig, 2 * RIG_S);
+    char marks[8] = "";
+    rig->outbox.visit(rig->outbox.outbox, 0, collect_retired, marks);
+    assert_string_equal(marks, "r");
+}
+
+// ---- a full disk
+
+static void a_full_disk_refuses_and_recovers(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t before = rig_set(rig, "a", "v");
+    rig_push_set(rig, "m", "v", ACK_MEMORY);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_NONE);
+    setenv("PGNEAR_FAULT", "outbox_room=fail", 1);
+    rig_push_set(rig, "b", "v", ACK_JOURNAL);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_OVERLOADED);
+    rig_assert_miss(rig, "b");
+    rig_push_set(rig, "b", "v", ACK_MEMORY);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_OVERLOADED);
+    assert_int_equal(count_entries(rig), 1);
+    rig_assert_pending(rig, "m", "v"); // acknowledged before, and still there
+    // Heard meanwhile: the cache goes on.
+    rig_feed(rig, FEED_STARTED);
+    rig_fill(rig, "c", "v", 1);
+    rig_assert_clean(rig, "c", "v", 1);
+    unsetenv("PGNEAR_FAULT");
+    rig_pass(rig, 200000);
+    assert_int_equal(count_entries(rig), 2);
+    uint64_t after = rig_set(rig, "b", "v");
+    assert_true(after > before);
+    assert_int_equal(rig->stops, 0);
+}
+
+static void a_commit_that_fails_leaves_nothing_half_done(void **state)
+{
+    struct rig *rig = *state;
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    uint64_t first = rig_set(rig, "a", "v");
+    setenv("PGNEAR_FAULT", "before_outbox_sync=fail", 1);
+    push_with_id(rig, METHOD_SET, "v", "id-1", ACK_JOURNAL);
+    rig_expect_home(rig, ERROR_OVERLOADED);
+    rig_assert_miss(rig, "k");
+    assert_int_equal(count_entries(rig), 1);
+    // What PostgreSQL's side asked to have written down waits, and comes back in its order.
+    for (int i = 0; i < 2; i++) {
+        struct retire_message *retire = message_create(MESSAGE_RETIRE, sizeof *retire);
+        retire->seq = first;
+        retire->reason = i == 0 ? RETIRE_WITHDRAWN : RETIRE_CANCELLED;
+        rig_push_message(rig, retire);
+        rig_turn(rig);
+    }
+    assert_null(rig_posted(rig));
+    unsetenv("PGNEAR_FAULT");
+    rig_pass(rig, 200000);
+    for (int i = 0; i < 2; i++) {
+        struct retire_message *retire = rig_posted(rig);
+        assert_non_null(retire);
+        assert_int_equal(retire->reason, i == 0 ? RETIRE_WITHDRAWN : RETIRE_CANCELLED);
+        message_destroy(&retire->message);
+    }
+    rig_assert_miss(rig, "a");
+    push_with_id(rig, METHOD_SET, "v", "id-1", ACK_JOURNAL);
+    rig_expect_home(rig, ERROR_NONE);
+}
+
+// In a child of its own, whose files may not grow: the kernel refuses as a full disk does.
+static int write_against_a_limit(struct rig *rig)
+{
+    struct stat status;
+    char path[128];
+    snprintf(path, sizeof path, "%s/outbox.mdb", rig->outbox_dir);
+    signal(SIGXFSZ, SIG_IGN);
+    if (stat(path, &status) != 0) {
+        return 2;
+    }
+    struct rlimit limit = {.rlim_cur = (rlim_t)status.st_size + 4096, .rlim_max = RLIM_INFINITY};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    int accepted = 0;
+    for (int i = 0; i < 10000; i++) {
+        rig_push_set(rig, "k", LONG_VALUE, ACK_JOURNAL);
+        rig_turn(rig);
+        struct request *request = rig_homed(rig);
+        enum error error = request->reply.failure.error;
+        bool disk = strstr(request->reply.failure.message, "disk") != NULL;
+        request_destroy(request);
+        if (error == ERROR_OVERLOADED && disk && rig->stops == 0) {
+            limit.rlim_cur = RLIM_INFINITY;
+            setrlimit(RLIMIT_FSIZE, &limit);
+            rig_set(rig, "k", LONG_VALUE);
+            return count_entries(rig) == accepted + 2 ? 0 : 3;
+        }
+        if (error != ERROR_NONE) {
+            return 4;
+        }
+        accepted++;
+    }
+    return 5;
+}
+
+static void a_file_that_cannot_grow_is_a_full_disk(void **state)
+{
+    struct rig *rig = *state;
+    rig_crash(rig);
+    rig->settings.writes.outbox_bytes = 8 << 20;
+    pid_t child = fork();
+    if (child == 0) {
+        rig_open(rig);
+        rig_set(rig, "first", "v");
+        _exit(write_against_a_limit(rig));
+    }
+    int result;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result));
+    assert_int_equal(WEXITSTATUS(result), 0);
+    rig_open(rig);
+    rig_assert_pending(rig, "k", LONG_VALUE);
+}
+
+static void a_smaller_setting_keeps_what_is_there(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t last;
+    int accepted = write_until_full(rig, ACK_JOURNAL, &last);
+    rig_stop(rig);
+    rig->settings.writes.outbox_bytes = 128 << 10;
+    rig_open(rig);
+    assert_int_equal(count_entries(rig), accepted);
+    rig_push_set(rig, "k", "v", ACK_JOURNAL);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_OVERLOADED);
+    rig_flush(rig, "k", last, 1);
+    rig_pass(rig, 2 * RIG_S);
+    rig_set(rig, "k", "v");
+    assert_true(rig_status(rig, STATUS_OUTBOX_BYTES) <= 128 << 10);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_full_outbox_refuses_at_once_and_takes_again),
+        TEST(memory_writes_are_refused_by_a_full_outbox_too),
+        TEST(a_write_larger_than_the_outbox_never_fits),
+        TEST(applied_entries_are_retained_for_connected_time),
+        TEST(a_repeated_id_is_answered_and_not_done_again),
+        TEST(an_id_is_forgotten_after_ten_minutes),
+        TEST(ids_are_limited_and_room_comes_with_time),
+        TEST(a_repeat_of_what_is_under_way_waits_for_its_answer),
+        TEST(a_cancelled_id_may_be_done_and_a_refused_one_not),
+        TEST(what_postgres_decided_against_is_not_decided_again),
+        TEST(a_full_disk_refuses_and_recovers),
+        TEST(a_commit_that_fails_leaves_nothing_half_done),
+        TEST(a_file_that_cannot_grow_is_a_full_disk),
+        TEST(a_smaller_setting_keeps_what_is_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

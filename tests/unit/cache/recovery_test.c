@@ -1,0 +1,555 @@
+// What is there after a crash: the process killed at any of its fault points, the machine gone
+// down, files damaged, deleted or of another life.
+
+#include "unit/cache/rig.h"
+
+#include "cache/outbox.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static int setup(void **state)
+{
+    struct rig *rig = memory_zeroed(1, sizeof *rig);
+    rig_init(rig);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    unsetenv("PGNEAR_FAULT");
+    rig_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+static void cache_path(const struct rig *rig, const char *dir, const char *name, char path[128])
+{
+    snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
+}
+
+static void scribble(const struct rig *rig, const char *dir, const char *name, off_t at, size_t len)
+{
+    char path[128];
+    cache_path(rig, dir, name, path);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    char garbage[4096];
+    memset(garbage, 0x5a, sizeof garbage);
+    for (size_t done = 0; done < len; done += sizeof garbage) {
+        assert_int_equal(pwrite(fd, garbage, sizeof garbage, at + (off_t)done), sizeof garbage);
+    }
+    close(fd);
+}
+
+static void a_warm_start_holds_what_was_held(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    rig_fill(rig, "clean", "v", 1);
+    uint64_t flushed = rig_set(rig, "flushed", "v");
+    rig_flush(rig, "flushed", flushed, 2);
+    uint64_t seq = rig_set(rig, "mine", "v");
+    rig_stop(rig);
+    rig_open(rig);
+    rig_assert_clean(rig, "clean", "v", 1);
+    rig_assert_clean(rig, "flushed", "v", 2);
+    rig_assert_pending(rig, "mine", "v");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), 1);
+    assert_int_equal(rig_status(rig, STATUS_CACHE_PENDING), 1);
+    assert_int_equal(writer_identity(rig->writer)->applied_seq, flushed);
+    assert_true(rig_set(rig, "next", "v") > seq);
+    // The feed of the last run is over: what it held is good for max_stale and no longer.
+    rig->boot_us += 61 * (int64_t)RIG_S;
+    assert_int_equal(rig_read(rig, "clean").lookup, LOOKUP_SUSPECT);
+}
+
+static void a_crash_of_the_process_keeps_the_cache_warm(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    rig_fill(rig, "clean", "v", 1);
+    rig_set(rig, "mine", "v");
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_clean(rig, "clean", "v", 1);
+    rig_assert_pending(rig, "mine", "v");
+    uint64_t epoch = rig_epoch(rig);
+    rig_feed(rig, FEED_STARTED);
+    assert_int_equal(rig_epoch(rig), epoch + 1);
+}
+
+static void a_flush_that_was_not_confirmed_is_pending_again(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    uint64_t seq = rig_set(rig, "k", "v");
+    rig_flush(rig, "k", seq, 1);
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_pending(rig, "k", "v");
+    rig_feed(rig, FEED_STARTED);
+    rig_flush(rig, "k", seq, 1);
+    rig_pass(rig, 2 * RIG_S);
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_clean(rig, "k", "v", 1);
+    assert_int_equal(writer_identity(rig->writer)->applied_seq, seq);
+}
+
+static void memory_writes_survive_a_crash_of_the_process(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_set(rig, "a", "v");
+    rig_push_set(rig, "b", "v", ACK_MEMORY);
+    rig_push_set(rig, "c", "v", ACK_MEMORY);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_NONE);
+    uint64_t seq = rig_expect_home(rig, ERROR_NONE);
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_pending(rig, "b", "v");
+    rig_assert_pending(rig, "c", "v");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_JOURNALED_SEQ), seq);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), 3);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+}
+
+static void memory_writes_lost_with_the_machine_are_counted(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    rig_fill(rig, "clean", "v", 1);
+    rig_set(rig, "a", "v");
+    rig_push_set(rig, "b", "v", ACK_MEMORY);
+    rig_push_set(rig, "c", "v", ACK_MEMORY);
+    rig_turn(rig);
+    rig_expect_home(rig, ERROR_NONE);
+    uint64_t last = rig_expect_home(rig, ERROR_NONE);
+    rig_crash(rig);
+    strcpy(rig->boot_id, "00000000-0000-4000-8000-000000000002");
+    rig_open(rig);
+    rig_assert_miss(rig, "clean");
+    rig_assert_pending(rig, "a", "v");
+    rig_assert_miss(rig, "b");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+    assert_true(rig_set(rig, "next", "v") > last);
+}
+
+static void a_stop_in_order_keeps_the_cache_over_a_reboot(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    rig_fill(rig, "clean", "v", 1);
+    rig_push_set(rig, "b", "v", ACK_MEMORY);
+    rig_stop(rig);
+    rig_expect_home(rig, ERROR_NONE);
+    strcpy(rig->boot_id, "00000000-0000-4000-8000-000000000002");
+    rig_open(rig);
+    assert_int_not_equal(rig_read(rig, "clean").lookup, LOOKUP_MISS);
+    rig_assert_pending(rig, "b", "v");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+}
+
+// ---- kill -9
+
+struct shared {
+    _Atomic int acked; // keys 0 to acked-1 were acknowledged
+};
+
+static void key_of(int i, char key[16])
+{
+    snprintf(key, 16, "k%05d", i);
+}
+
+// Flushes the keys `from` to `to`, the last of which was written as `seq`.
+static void flush_keys(struct rig *rig, int from, int to, const uint64_t *seqs)
+{
+    struct flushed_message *flushed = rig_flushed(rig, seqs[to], (size_t)(to - from + 1));
+    for (int i = from; i <= to; i++) {
+        char key[16];
+        key_of(i, key);
+        flushed->keys[i - from] = (struct flushed_key){
+            .key = arena_copy(&flushed->arena, rig_text(key)),
+            .seq = seqs[i],
+            .present = true,
+            .version = i,
+        };
+    }
+    rig_push_message(rig, flushed);
+    rig_turn(rig);
+    message_destroy(rig_posted(rig));
+}
+
+// In the child: acknowledged writes of all kinds, flushes and fills, until a fault point kills it.
+static _Noreturn void write_until_killed(struct rig *rig, struct shared *shared)
+{
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    uint64_t seqs[200];
+    for (int i = 0; i < 200; i++) {
+        char key[16];
+        key_of(i, key);
+        rig_push_set(rig, key, "v", i % 3 == 0 ? ACK_MEMORY : ACK_JOURNAL);
+        rig_fill(rig, "filled", "v", i);
+        seqs[i] = rig_expect_home(rig, ERROR_NONE);
+        shared->acked = i + 1;
+        if (i % 10 == 9) {
+            flush_keys(rig, i < 10 ? 0 : i - 14, i - 5, seqs);
+            rig_pass(rig, 2 * RIG_S);
+        }
+    }
+    _exit(0);
+}
+
+struct seen {
+    int count;
+    uint64_t last_seq;
+};
+
+static bool expect_in_order(void *context, const struct entry *entry)
+{
+    struct seen *seen = context;
+    assert_true(entry->seq > seen->last_seq);
+    seen->last_seq = entry->seq;
+    struct entry_cursor cursor = entry_cursor_of(entry);
+    struct pair pair;
+    assert_true(entry_next_pair(&cursor, &pair));
+    char key[16];
+    key_of(seen->count++, key);
+    assert_true(slice_equal(pair.key, rig_text(key)));
+    return true;
+}
+
+// Everything acknowledged is in the outbox, in order and without a gap, and can be read.
+static void assert_acked(struct rig *rig, int acked)
+{
+    struct seen seen = {0};
+    assert_int_equal(rig->outbox.visit(rig->outbox.outbox, 0, expect_in_order, &seen), ERROR_NONE);
+    assert_in_range(seen.count, acked, acked + 1);
+    for (int i = 0; i < seen.count; i++) {
+        char key[16];
+        key_of(i, key);
+        assert_string_equal(rig_read(rig, key).value, "v");
+    }
+    assert_true(rig_set(rig, "next", "v") > seen.last_seq);
+}
+
+static void nothing_acknowledged_is_lost_by_kill_9(void **state)
+{
+    struct rig *first = *state;
+    static const char *const POINTS[] = {
+        "before_outbox_sync",
+        "after_outbox_sync",
+        "before_cache_commit",
+        "after_cache_commit",
+    };
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(shared, MAP_FAILED);
+    for (size_t point = 0; point < 4; point++) {
+        for (int pass = 2; pass < 130; pass += 9) {
+            struct rig *rig = memory_zeroed(1, sizeof *rig);
+            rig_init(rig);
+            char fault[64];
+            snprintf(fault, sizeof fault, "%s=crash:%d", POINTS[point], pass);
+            setenv("PGNEAR_FAULT", fault, 1);
+            shared->acked = 0;
+            pid_t child = fork();
+            if (child == 0) {
+                write_until_killed(rig, shared);
+            }
+            int result;
+            assert_int_equal(waitpid(child, &result, 0), child);
+            assert_true(WIFSIGNALED(result) && WTERMSIG(result) == SIGKILL);
+            unsetenv("PGNEAR_FAULT");
+            rig_open(rig);
+            assert_acked(rig, shared->acked);
+            rig_deinit(rig);
+            free(rig);
+        }
+    }
+    munmap(shared, sizeof *shared);
+    rig_open(first);
+}
+
+// ---- damage
+
+static void fill_some(struct rig *rig)
+{
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    for (int i = 0; i < 2000; i++) {
+        char key[16];
+        key_of(i, key);
+        rig_push_fill(rig, key, "a value of some length, to have some pages", i, rig_epoch(rig));
+    }
+    rig_turn(rig);
+    rig_set(rig, "mine", "v");
+    rig_crash(rig);
+}
+
+static void assert_cold_but_whole(struct rig *rig)
+{
+    rig_open(rig);
+    rig_assert_miss(rig, "k00000");
+    rig_assert_miss(rig, "k01999");
+    rig_assert_pending(rig, "mine", "v");
+    assert_true(rig_status(rig, STATUS_OUTBOX_DEPTH) >= 1);
+}
+
+static void a_damaged_cache_is_wiped(void **state)
+{
+    struct rig *rig = *state;
+    fill_some(rig);
+    scribble(rig, "cache", "cache.mdb", 0, 8192); // its meta pages
+    assert_cold_but_whole(rig);
+    rig_crash(rig);
+    fill_some(rig);
+    scribble(rig, "cache", "cache.mdb", 8192, 1 << 20); // all the others
+    assert_cold_but_whole(rig);
+    rig_crash(rig);
+    fill_some(rig);
+    char path[128];
+    cache_path(rig, "cache", "cache.mdb", path);
+    assert_int_equal(truncate(path, 20000), 0);
+    assert_cold_but_whole(rig);
+    rig_crash(rig);
+    fill_some(rig);
+    scribble(rig, "cache", "control", 0, 4096);
+    assert_cold_but_whole(rig);
+}
+
+static void a_deleted_cache_is_made_anew(void **state)
+{
+    struct rig *rig = *state;
+    fill_some(rig);
+    char command[160];
+    snprintf(command, sizeof command, "rm -rf '%s'", rig->cache_dir);
+    assert_int_equal(system(command), 0);
+    assert_cold_but_whole(rig);
+}
+
+static void a_cache_of_another_table_or_outbox_is_wiped(void **state)
+{
+    struct rig *rig = *state;
+    fill_some(rig);
+    rig->settings.postgres.table = "other";
+    assert_cold_but_whole(rig);
+    rig_crash(rig);
+    rig->settings.postgres.table = "kv_store";
+    fill_some(rig);
+    char command[160];
+    snprintf(command, sizeof command, "rm -rf '%s'", rig->outbox_dir);
+    assert_int_equal(system(command), 0);
+    rig_open(rig);
+    rig_assert_miss(rig, "k00000");
+    rig_assert_miss(rig, "mine");
+}
+
+static void a_smaller_cache_starts_cold_after_a_stop(void **state)
+{
+    struct rig *rig = *state;
+    fill_some(rig);
+    rig_open(rig);
+    rig_stop(rig);
+    rig->settings.cache.size_bytes /= 2;
+    assert_cold_but_whole(rig);
+}
+
+static void a_damaged_outbox_stops_the_start(void **state)
+{
+    struct rig *rig = *state;
+    static const struct {
+        off_t at;
+        size_t len;
+        off_t cut; // 0: not
+    } DAMAGES[] = {{0, 8192, 0}, {8192, 65536, 0}, {0, 0, 1}, {0, 0, 12288}};
+    for (size_t i = 0; i < sizeof DAMAGES / sizeof DAMAGES[0]; i++) {
+        rig_open(rig);
+        for (int write = 0; write < 50; write++) {
+            rig_set(rig, "k", "v");
+        }
+        rig_crash(rig);
+        char path[128];
+        cache_path(rig, "outbox", "outbox.mdb", path);
+        if (DAMAGES[i].cut > 0) {
+            assert_int_equal(truncate(path, DAMAGES[i].cut - 1), 0);
+        } else {
+            scribble(rig, "outbox", "outbox.mdb", DAMAGES[i].at, DAMAGES[i].len);
+        }
+        struct stat before, after;
+        assert_int_equal(stat(path, &before), 0);
+        struct failure failure;
+        assert_int_equal(rig_try_open(rig, &failure), ERROR_CORRUPT);
+        assert_non_null(strstr(failure.message, "is damaged"));
+        assert_non_null(strstr(failure.message, rig->outbox_dir));
+        // Untouched, for whoever is to mend it.
+        assert_int_equal(stat(path, &after), 0);
+        assert_int_equal(after.st_size, before.st_size);
+        assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+        assert_int_equal(unlink(path), 0);
+    }
+    rig_open(rig);
+}
+
+// ---- a second daemon, and other refusals
+
+static void a_second_daemon_is_refused(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    const struct writer_options options = {.settings = &rig->settings, .status = &rig->status};
+    struct writer *second;
+    struct failure failure = {0};
+    assert_int_equal(writer_open(&options, &second, &failure), ERROR_IN_USE);
+    assert_non_null(strstr(failure.message, "in use"));
+    struct settings other = rig->settings;
+    char dir[96];
+    snprintf(dir, sizeof dir, "%s/outbox2", rig->dir);
+    other.writes.dir = dir;
+    const struct writer_options same_cache = {.settings = &other, .status = &rig->status};
+    assert_int_equal(writer_open(&same_cache, &second, &failure), ERROR_IN_USE);
+    assert_non_null(strstr(failure.message, rig->cache_dir));
+    rig_set(rig, "k", "v"); // the first is none the worse for it
+}
+
+static void a_memory_file_system_is_refused_for_the_outbox(void **state)
+{
+    struct rig *rig = *state;
+    struct stat shm;
+    if (stat("/dev/shm", &shm) != 0 ||
+        directory_refused_file_system("/dev/shm", DIRECTORY_DURABLE) == NULL) {
+        skip();
+    }
+    char dir[] = "/dev/shm/pgnear-outbox-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    rig->settings.writes.dir = dir;
+    struct failure failure;
+    assert_int_equal(rig_try_open(rig, &failure), ERROR_CONFIG);
+    assert_non_null(strstr(failure.message, "tmpfs"));
+    rig->settings.writes.dir = rig->outbox_dir;
+    rig->settings.cache.dir = dir;
+    rig_open(rig); // but not for the cache
+    rig_crash(rig);
+    char command[160];
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void a_cache_smaller_than_the_outbox_is_refused(void **state)
+{
+    struct rig *rig = *state;
+    rig->settings.cache.size_bytes = rig->settings.writes.outbox_bytes;
+    struct failure failure;
+    assert_int_equal(rig_try_open(rig, &failure), ERROR_CONFIG);
+    assert_non_null(strstr(failure.message, "cache.size"));
+}
+
+static void starts_are_journaled_incarnations(void **state)
+{
+    struct rig *rig = *state;
+    char first[37], node[37];
+    rig_open(rig);
+    strcpy(first, writer_identity(rig->writer)->incarnation);
+    strcpy(node, writer_identity(rig->writer)->node);
+    assert_false(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
+    rig_crash(rig);
+    rig_open(rig);
+    assert_string_equal(writer_identity(rig->writer)->node, node);
+    assert_string_not_equal(writer_identity(rig->writer)->incarnation, first);
+    assert_true(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
+    for (int i = 0; i < OUTBOX_INCARNATIONS_MAX; i++) {
+        rig_crash(rig);
+        rig_open(rig);
+    }
+    assert_false(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
+}
+
+static void a_seq_is_never_used_twice(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t last = 0;
+    for (int start = 0; start < 3; start++) {
+        rig_open(rig);
+        uint64_t seq = rig_set(rig, "k", "v");
+        // Beyond whatever may have been given out before, entry or not.
+        assert_true(start == 0 || seq >= last + (1 << 20));
+        last = seq;
+        rig_crash(rig);
+    }
+}
+
+// A reader that died in another process leaves its slot; the start takes it back.
+static void slots_of_dead_readers_are_taken_back(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    pid_t child = fork();
+    if (child == 0) {
+        char path[128];
+        cache_path(rig, "cache", "cache.mdb", path);
+        MDB_env *env;
+        MDB_txn *txn;
+        if (environment_open(&env, path, MDB_RDONLY, 0, NULL) != ERROR_NONE ||
+            mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
+            _exit(1);
+        }
+        kill(getpid(), SIGKILL);
+    }
+    int result;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFSIGNALED(result));
+    // Were the dead one's snapshot still held, these would run the map full for ever.
+    rig_feed(rig, FEED_STARTED);
+    rig_pass(rig, 11 * (int64_t)RIG_S);
+    rig_feed(rig, FEED_HEARTBEAT);
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 1000; i++) {
+            char key[16];
+            key_of(i, key);
+            rig_push_fill(rig, key, "another value of some length, for some pages", round,
+                          rig_epoch(rig));
+        }
+        rig_turn(rig);
+    }
+    assert_int_equal(rig->stops, 0);
+    rig_assert_clean(rig, "k00999", "another value of some length, for some pages", 39);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_warm_start_holds_what_was_held),
+        TEST(a_crash_of_the_process_keeps_the_cache_warm),
+        TEST(a_flush_that_was_not_confirmed_is_pending_again),
+        TEST(memory_writes_survive_a_crash_of_the_process),
+        TEST(memory_writes_lost_with_the_machine_are_counted),
+        TEST(a_stop_in_order_keeps_the_cache_over_a_reboot),
+        TEST(nothing_acknowledged_is_lost_by_kill_9),
+        TEST(a_damaged_cache_is_wiped),
+        TEST(a_deleted_cache_is_made_anew),
+        TEST(a_cache_of_another_table_or_outbox_is_wiped),
+        TEST(a_smaller_cache_starts_cold_after_a_stop),
+        TEST(a_damaged_outbox_stops_the_start),
+        TEST(a_second_daemon_is_refused),
+        TEST(a_memory_file_system_is_refused_for_the_outbox),
+        TEST(a_cache_smaller_than_the_outbox_is_refused),
+        TEST(starts_are_journaled_incarnations),
+        TEST(a_seq_is_never_used_twice),
+        TEST(slots_of_dead_readers_are_taken_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
