@@ -49,7 +49,8 @@ void config_write_example(struct buffer *out)
         if (row->type == KEY_LATER) {
             buffer_printf(out, "# Not available yet.\n");
         }
-        buffer_printf(out, "#%s = %s\n", row->name, row->value != NULL ? row->value : "");
+        buffer_printf(out, "#%s =%s%s\n", row->name, row->value != NULL ? " " : "",
+                      row->value != NULL ? row->value : "");
     }
 }
 

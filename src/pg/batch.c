@@ -73,8 +73,7 @@ static enum batch_kind kind_of(const struct batch *batch, const struct entry *en
     case CONDITION_NONE:
         break;
     }
-    bool has_expired =
-        entry->expires_at_us != 0 && entry->expires_at_us <= batch->limits.now_us;
+    bool has_expired = entry->expires_at_us != 0 && entry->expires_at_us <= batch->limits.now_us;
     return has_expired ? BATCH_DELETE : BATCH_PUT;
 }
 
@@ -249,8 +248,7 @@ void batch_seal(struct batch *batch)
             batch->ops[rows_count++] = batch->ops[i];
         }
     }
-    CHECK_VALUES(rows_count == batch->rows_count, "%zu of %zu rows", rows_count,
-                 batch->rows_count);
+    CHECK_VALUES(rows_count == batch->rows_count, "%zu of %zu rows", rows_count, batch->rows_count);
     batch->ops_count = rows_count;
     if (rows_count > 0) {
         qsort(batch->ops, rows_count, sizeof *batch->ops, compare_ops);

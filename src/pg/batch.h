@@ -19,8 +19,8 @@
 #include "base/entry.h"
 
 enum {
-    BATCH_BYTES_MAX = 8 << 20, // of keys and values; the first entry always fits
-    BATCH_LEVELS_MAX = 64,     // as many writes of a key whose results are wanted
+    BATCH_BYTES_MAX = 8 << 20,     // of keys and values; the first entry always fits
+    BATCH_LEVELS_MAX = 64,         // as many writes of a key whose results are wanted
     BATCH_GROUP_RESULTS_MAX = 100, // writes in a group of those that return a result
 };
 
@@ -42,7 +42,7 @@ struct batch_entry;
 struct batch_op {
     struct batch_entry *entry;
     enum batch_kind kind;
-    bool returns; // its result is wanted
+    bool returns;  // its result is wanted
     bool absorbed; // a later write replaced it: in no group
     uint32_t level;
     struct batch_op *before; // of the same key, in the order of seq; NULL: the first
@@ -51,11 +51,11 @@ struct batch_op {
     int64_t expires_at_us;
     int64_t if_version;
     // The outcome, filled by whoever executes the batch:
-    bool is_known;    // the rest holds
-    bool is_applied;  // false: the condition failed, or there was nothing to delete or touch
-    bool has_version; // it exists, or did before it was deleted
-    bool is_altered;  // the row is not what was written: somebody's trigger
-    int64_t version;  // of the row now; where not applied, the one that is in the way
+    bool is_known;       // the rest holds
+    bool is_applied;     // false: the condition failed, or there was nothing to delete or touch
+    bool has_version;    // it exists, or did before it was deleted
+    bool is_altered;     // the row is not what was written: somebody's trigger
+    int64_t version;     // of the row now; where not applied, the one that is in the way
     struct slice result; // of an incr or a merge: canonical msgpack
 };
 

@@ -235,8 +235,8 @@ static void reply_value(const struct batch_entry *entry, struct reply *reply)
 // A plain write has happened whatever its result was; of the others nothing can be said without.
 static bool is_lost(const struct batch_entry *entry)
 {
-    bool is_plain = (entry->op == ENTRY_SET || entry->op == ENTRY_DELETE) &&
-                    entry->condition == CONDITION_NONE;
+    bool is_plain =
+        (entry->op == ENTRY_SET || entry->op == ENTRY_DELETE) && entry->condition == CONDITION_NONE;
     return !is_plain && !only_op(entry)->is_known;
 }
 

@@ -5,8 +5,8 @@
 #include <libpq-fe.h>
 
 #include "base/messages.h"
-#include "json/json.h"
 #include "pg/batch.h"
+#include "json/json.h"
 
 // Takes the rows of a group's query. `is_checked`: of a put whose rows were compared. A write whose
 // row is missing stays unknown.

@@ -6,16 +6,16 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "json/json.h"
 #include "pg/pg_array.h"
+#include "json/json.h"
 
 static const char ADVANCE[] = "SELECT @advance@($1::uuid, $2::uuid, $3::bigint, $4::bigint)";
 
 static const char LOCK[] = "SELECT count(*) FROM (SELECT key FROM @table@"
                            " WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE) locked";
 
-#define LIVE       "(t.expires_at IS NULL OR t.expires_at > statement_timestamp())"
-#define NEXT       "nextval(@sequence@::regclass)"
+#define LIVE "(t.expires_at IS NULL OR t.expires_at > statement_timestamp())"
+#define NEXT "nextval(@sequence@::regclass)"
 #define OVERWRITE                                                                                  \
     " value = EXCLUDED.value, expires_at = EXCLUDED.expires_at, updated_at = now(),"               \
     " version = " NEXT
@@ -83,8 +83,9 @@ static const struct returning RETURNING[] = {
                       " t.version, t.value, t.expires_at, " LIVE " AS applied",
                       "false", "NULL::jsonb"},
     [BATCH_PUT_IF_ABSENT] = {", $4::jsonb[], $5::timestamptz[]", ", value, expires_at",
-                             INSERT_PUT "input i ON CONFLICT (key) DO UPDATE SET created_at = now(),"
-                             OVERWRITE " WHERE NOT " LIVE RESULT,
+                             INSERT_PUT
+                             "input i ON CONFLICT (key) DO UPDATE SET created_at = now()," OVERWRITE
+                             " WHERE NOT " LIVE RESULT,
                              ALTERED, "NULL::jsonb"},
     [BATCH_PUT_IF_VERSION] = {", $4::jsonb[], $5::timestamptz[], $6::bigint[]",
                               ", value, expires_at, if_version",
@@ -385,10 +386,9 @@ static void add_query(struct batch_unit *unit, struct params *params, const char
     if (params != NULL && params->count > 0) {
         size_t count = (size_t)params->count;
         query.params_count = params->count;
-        query.values =
-            (const char *const *)arena_copy(params->arena,
-                                            slice_of(params->values, count * sizeof(char *)))
-                .at;
+        query.values = (const char *const *)arena_copy(
+                           params->arena, slice_of(params->values, count * sizeof(char *)))
+                           .at;
         query.lengths =
             (const int *)arena_copy(params->arena, slice_of(params->lengths, count * sizeof(int)))
                 .at;
@@ -478,8 +478,8 @@ struct batch_unit batch_sql_unit(const struct batch_sql *sql, struct batch *batc
     enum { FRAME_QUERIES = 5 };
     struct batch_unit unit = {.is_checked = check_rows};
     struct params params = {.arena = &batch->arena};
-    unit.queries = arena_alloc(&batch->arena,
-                               (batch->groups_count + FRAME_QUERIES) * sizeof *unit.queries);
+    unit.queries =
+        arena_alloc(&batch->arena, (batch->groups_count + FRAME_QUERIES) * sizeof *unit.queries);
     add_query(&unit, NULL, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
     add_advance(&unit, &params, sql->advance, identity, from_seq, batch_to_seq(batch));
     if (batch->groups_count > 0 && wants_lock(batch)) {

@@ -33,11 +33,12 @@ struct conn {
     struct event *timer;  // the end of the pause, or of the patience with a server
     struct event *failer; // ends a connection that broke while a call was on the stack
     struct retry retry;
-    unsigned turn;            // how many servers of the list the next attempt begins behind
-    char server[256];         // that the attempt is busy with
-    bool was_connected;       // in this life
-    struct failure farewell; // what the server said before it hung up; .error == ERROR_NONE: nothing
-    bool reading;             // false: back-pressure
+    unsigned turn;      // how many servers of the list the next attempt begins behind
+    char server[256];   // that the attempt is busy with
+    bool was_connected; // in this life
+    struct failure
+        farewell; // what the server said before it hung up; .error == ERROR_NONE: nothing
+    bool reading; // false: back-pressure
     int64_t connected_boot_us;
     char last_error[FAILURE_MESSAGE_BYTES];
     // The unit or script in flight:
@@ -57,8 +58,8 @@ static void lose(struct conn *conn, const struct failure *failure);
 static void drop(struct conn *conn, const struct failure *failure, enum conn_state next);
 
 static const char *const STATE_NAMES[] = {
-    [CONN_CLOSED] = "closed",         [CONN_WAITING] = "waiting", [CONN_CONNECTING] = "connecting",
-    [CONN_PREPARING] = "preparing",   [CONN_IDLE] = "idle",       [CONN_BUSY] = "busy",
+    [CONN_CLOSED] = "closed",       [CONN_WAITING] = "waiting", [CONN_CONNECTING] = "connecting",
+    [CONN_PREPARING] = "preparing", [CONN_IDLE] = "idle",       [CONN_BUSY] = "busy",
 };
 
 // The one place where the state changes.
@@ -145,7 +146,8 @@ static void watch_socket(struct conn *conn, bool read, bool write)
     if (conn->read_event == NULL || event_get_fd(conn->read_event) != fd) {
         free_events(conn);
         conn->read_event = event_new(conn->options.base, fd, EV_READ | EV_PERSIST, on_ready, conn);
-        conn->write_event = event_new(conn->options.base, fd, EV_WRITE | EV_PERSIST, on_ready, conn);
+        conn->write_event =
+            event_new(conn->options.base, fd, EV_WRITE | EV_PERSIST, on_ready, conn);
         CHECK(conn->read_event != NULL && conn->write_event != NULL);
     }
     CHECK((read ? event_add(conn->read_event, NULL) : event_del(conn->read_event)) == 0);
@@ -217,7 +219,8 @@ static void send_script(struct conn *conn, const char *script)
 static void prepare_session(struct conn *conn)
 {
     char script[128];
-    snprintf(script, sizeof script, "SET statement_timeout = %lld; SET client_min_messages = warning",
+    snprintf(script, sizeof script,
+             "SET statement_timeout = %lld; SET client_min_messages = warning",
              (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS));
     CHECK(evtimer_del(conn->timer) == 0);
     arm_timer(conn, conn->options.connect_timeout_us);
@@ -510,8 +513,7 @@ static void log_loss(struct conn *conn, const struct failure *failure, int64_t p
 static void lose(struct conn *conn, const struct failure *failure)
 {
     struct failure reason = *failure;
-    bool was_steady =
-        conn->was_connected && clock_boot_us() - conn->connected_boot_us >= STEADY_US;
+    bool was_steady = conn->was_connected && clock_boot_us() - conn->connected_boot_us >= STEADY_US;
     if (was_steady) {
         retry_reset(&conn->retry);
     }

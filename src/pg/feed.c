@@ -50,8 +50,8 @@ struct feed {
     struct event *full_timer;
     struct event *deadline_timer;
     // Requests for sync, linked by sibling:
-    struct request *asked; // wait for the next heartbeat to be sent
-    struct request *sent;  // wait for the one that is out
+    struct request *asked;         // wait for the next heartbeat to be sent
+    struct request *sent;          // wait for the one that is out
     int64_t next_deadline_boot_us; // none of theirs is earlier
 };
 
@@ -111,8 +111,7 @@ void feed_begin_epoch(struct feed *feed)
     worker->server_replaced = false;
     worker->epoch++;
     worker->is_swept = false;
-    struct feed_message *message =
-        feed_message_create(is_replaced ? FEED_REPLACED : FEED_STARTED);
+    struct feed_message *message = feed_message_create(is_replaced ? FEED_REPLACED : FEED_STARTED);
     message->heartbeat_boot_us = feed->proven_boot_us;
     worker_post(worker, &message->message);
     if (feed->has_lived) {
@@ -479,9 +478,8 @@ static void on_listen_result(void *context, size_t index, const PGresult *result
     struct feed *feed = context;
     const struct server_identity *server = &feed->worker->server;
     if (index == 0) {
-        feed->listens_same =
-            strtoll(PQgetvalue(result, 0, 0), NULL, 10) == server->started_us &&
-            strcmp(PQgetvalue(result, 0, 1), server->timeline) == 0;
+        feed->listens_same = strtoll(PQgetvalue(result, 0, 0), NULL, 10) == server->started_us &&
+                             strcmp(PQgetvalue(result, 0, 1), server->timeline) == 0;
     }
 }
 

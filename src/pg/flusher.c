@@ -1,7 +1,7 @@
 // Two states matter. `phase`: what the one batch is doing; a step is taken from FLUSHER_IDLE only.
 // And `sent_seq`: entries up to there may be in PostgreSQL although we have no answer, so a waiting
-// caller can no longer be told that nothing was done; it falls back to applied_seq when a refusal or
-// a claim says so.
+// caller can no longer be told that nothing was done; it falls back to applied_seq when a refusal
+// or a claim says so.
 #include "pg/flusher.h"
 
 #include <stdio.h>
@@ -148,8 +148,8 @@ static void fail_unknown(struct request *request)
     worker_describe(request, words, sizeof words);
     request->reply.failure.has_seq = true;
     request->reply.failure.seq = request->seq;
-    request_fail(request, ERROR_OUTCOME_UNKNOWN,
-                 "%s: not decided in time; the write stays queued", words);
+    request_fail(request, ERROR_OUTCOME_UNKNOWN, "%s: not decided in time; the write stays queued",
+                 words);
 }
 
 static void fail_flush(struct flusher *flusher, struct request *request)
@@ -232,8 +232,7 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
 
 static void finish_flushes(struct flusher *flusher)
 {
-    struct request *request =
-        waiters_take_flushes(&flusher->waiters, done_seq(flusher));
+    struct request *request = waiters_take_flushes(&flusher->waiters, done_seq(flusher));
     while (request != NULL) {
         struct request *sibling = request->sibling;
         request->reply.seq = request->after_seq;
@@ -369,13 +368,12 @@ static void on_retire_returned(struct flusher *flusher, struct retire_message *m
 {
     CHECK(flusher->retires_out > 0);
     flusher->retires_out--;
-    bool is_settling = flusher->phase == FLUSHER_SETTLING &&
-                       batch_find(&flusher->batch, message->seq) != NULL;
+    bool is_settling =
+        flusher->phase == FLUSHER_SETTLING && batch_find(&flusher->batch, message->seq) != NULL;
     if (!is_settling) {
         struct request *late = waiters_take(&flusher->waiters, message->seq);
         struct failure failure = {0};
-        enum error error =
-            message->reason == RETIRE_CANCELLED ? ERROR_TIMEOUT : ERROR_REJECTED;
+        enum error error = message->reason == RETIRE_CANCELLED ? ERROR_TIMEOUT : ERROR_REJECTED;
         failure_set(&failure, error, "%s", message->text);
         memcpy(failure.sqlstate, message->sqlstate, sizeof failure.sqlstate);
         fill_failures(late, error, &failure);
@@ -664,8 +662,7 @@ static void judge_claim(struct flusher *flusher)
     struct worker *worker = flusher->worker;
     const struct node_row *row = &flusher->row;
     flusher->sent_seq = worker->applied_seq;
-    bool is_ours =
-        row->is_found && strcmp(row->incarnation, worker->identity.incarnation) == 0;
+    bool is_ours = row->is_found && strcmp(row->incarnation, worker->identity.incarnation) == 0;
     enum node_verdict verdict =
         node_row_judge(row, &worker->identity, &worker->outbox, worker->applied_seq);
     if (!is_ours || (verdict != NODE_ROW_SAME && verdict != NODE_ROW_AHEAD)) {
@@ -725,8 +722,8 @@ void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice 
     CHECK(flusher->phase == FLUSHER_IDLE);
     LOG_INFO("results lost", LOG_INT("from_seq", worker->applied_seq + 1),
              LOG_INT("to_seq", applied_seq));
-    struct batch_limits limits = {.rows_max = SIZE_MAX, .entries_max = SIZE_MAX,
-                                  .is_unbounded = true};
+    struct batch_limits limits = {
+        .rows_max = SIZE_MAX, .entries_max = SIZE_MAX, .is_unbounded = true};
     struct json_limits json = limits_of(flusher);
     if (!collect(flusher, &limits, applied_seq)) {
         worker->stop.stop(worker->stop.context, 1);

@@ -23,8 +23,8 @@ void node_row_take(struct node_row *row, const PGresult *result);
 
 enum node_verdict {
     NODE_ROW_SAME,
-    NODE_ROW_AHEAD,    // a batch was applied whose result was lost
-    NODE_ROW_BEHIND,   // applied writes were lost: a failover
+    NODE_ROW_AHEAD,  // a batch was applied whose result was lost
+    NODE_ROW_BEHIND, // applied writes were lost: a failover
     NODE_ROW_MISSING,
     NODE_ROW_STRANGER, // another daemon claims to be this node
 };

@@ -28,18 +28,36 @@ static const struct {
     {"44", SQLSTATE_ROW},        // WITH CHECK OPTION violation
     {"54", SQLSTATE_ROW},        // program limit exceeded: a row or an index entry too large
     {"P0", SQLSTATE_ROW},        // PL/pgSQL: RAISE and its like
-    {"00", SQLSTATE_OPERATOR},   {"01", SQLSTATE_OPERATOR}, {"02", SQLSTATE_OPERATOR},
-    {"03", SQLSTATE_OPERATOR},   {"0A", SQLSTATE_OPERATOR}, {"0B", SQLSTATE_OPERATOR},
-    {"0F", SQLSTATE_OPERATOR},   {"0L", SQLSTATE_OPERATOR}, {"0P", SQLSTATE_OPERATOR},
-    {"0Z", SQLSTATE_OPERATOR},   {"20", SQLSTATE_OPERATOR}, {"24", SQLSTATE_OPERATOR},
+    {"00", SQLSTATE_OPERATOR},
+    {"01", SQLSTATE_OPERATOR},
+    {"02", SQLSTATE_OPERATOR},
+    {"03", SQLSTATE_OPERATOR},
+    {"0A", SQLSTATE_OPERATOR},
+    {"0B", SQLSTATE_OPERATOR},
+    {"0F", SQLSTATE_OPERATOR},
+    {"0L", SQLSTATE_OPERATOR},
+    {"0P", SQLSTATE_OPERATOR},
+    {"0Z", SQLSTATE_OPERATOR},
+    {"20", SQLSTATE_OPERATOR},
+    {"24", SQLSTATE_OPERATOR},
     {"25", SQLSTATE_OPERATOR}, // invalid transaction state: a read-only server
-    {"26", SQLSTATE_OPERATOR},   {"28", SQLSTATE_OPERATOR}, {"2B", SQLSTATE_OPERATOR},
-    {"2D", SQLSTATE_OPERATOR},   {"2F", SQLSTATE_OPERATOR}, {"34", SQLSTATE_OPERATOR},
-    {"3B", SQLSTATE_OPERATOR},   {"3D", SQLSTATE_OPERATOR}, {"3F", SQLSTATE_OPERATOR},
+    {"26", SQLSTATE_OPERATOR},
+    {"28", SQLSTATE_OPERATOR},
+    {"2B", SQLSTATE_OPERATOR},
+    {"2D", SQLSTATE_OPERATOR},
+    {"2F", SQLSTATE_OPERATOR},
+    {"34", SQLSTATE_OPERATOR},
+    {"3B", SQLSTATE_OPERATOR},
+    {"3D", SQLSTATE_OPERATOR},
+    {"3F", SQLSTATE_OPERATOR},
     {"42", SQLSTATE_OPERATOR}, // no such table, no right
     {"53", SQLSTATE_OPERATOR}, // insufficient resources: disk full
-    {"55", SQLSTATE_OPERATOR},   {"58", SQLSTATE_OPERATOR}, {"72", SQLSTATE_OPERATOR},
-    {"F0", SQLSTATE_OPERATOR},   {"HV", SQLSTATE_OPERATOR}, {"XX", SQLSTATE_OPERATOR},
+    {"55", SQLSTATE_OPERATOR},
+    {"58", SQLSTATE_OPERATOR},
+    {"72", SQLSTATE_OPERATOR},
+    {"F0", SQLSTATE_OPERATOR},
+    {"HV", SQLSTATE_OPERATOR},
+    {"XX", SQLSTATE_OPERATOR},
 };
 
 enum sqlstate_class sqlstate_classify(const char *sqlstate)

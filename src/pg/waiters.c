@@ -11,7 +11,7 @@
 struct waiter {
     UT_hash_handle hh; // of a write
     uint64_t seq;
-    struct waiter *next;     // of a flush
+    struct waiter *next;      // of a flush
     struct request *requests; // linked by sibling
 };
 

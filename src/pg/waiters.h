@@ -18,8 +18,8 @@ void waiters_init(struct waiters *waiters);
 // Nobody waits any more.
 void waiters_deinit(struct waiters *waiters);
 
-// A write (request->seq is set), or a flush (its method; after_seq is set). It is the waiters' until
-// it is taken.
+// A write (request->seq is set), or a flush (its method; after_seq is set). It is the waiters'
+// until it is taken.
 void waiters_add(struct waiters *waiters, struct request *request);
 
 // The writes that wait for `seq`, linked by sibling (a repeated opts.id makes several); NULL where

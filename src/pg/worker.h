@@ -64,10 +64,10 @@ struct worker {
     struct mailbox mailbox; // any thread pushes
 
     // Written by worker, node, feed and flusher; the other modules read them:
-    bool ready;             // the node's row was compared: answers may be used, units may be sent
-    bool feed_live;         // the last heartbeat came back in time
-    uint64_t epoch;         // of the feed's present life; counts FEED_STARTED and FEED_REPLACED
-    uint64_t applied_seq;   // this node's writes up to here are in PostgreSQL, and the writer knows
+    bool ready;           // the node's row was compared: answers may be used, units may be sent
+    bool feed_live;       // the last heartbeat came back in time
+    uint64_t epoch;       // of the feed's present life; counts FEED_STARTED and FEED_REPLACED
+    uint64_t applied_seq; // this node's writes up to here are in PostgreSQL, and the writer knows
     char table[QUALIFIED_NAME_BYTES]; // ready to stand in SQL; "" until it was first `ready`
     struct table_name table_name;     // with its schema, from when it was first `ready`
     struct schema_names names;        // the same
@@ -76,8 +76,8 @@ struct worker {
     bool foreign_triggers; // there may be triggers of others on the table: what our own batches
                            // announce is then treated as written by others
     struct failure last_failure; // why it is not ready; .error == ERROR_NONE where it is
-    bool is_swept;         // the sweep of `epoch` has come to its end
-    uint64_t catch_up_seq; // what was journaled when it became ready
+    bool is_swept;               // the sweep of `epoch` has come to its end
+    uint64_t catch_up_seq;       // what was journaled when it became ready
 
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:
     struct read_pool *read_pool; // made before and freed after the modules that use it: fetcher,

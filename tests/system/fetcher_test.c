@@ -4,25 +4,28 @@
 
 static void announce(struct bench *bench, const char *payload)
 {
-    pg_exec(bench->pg, "SELECT pg_notify((SELECT substring(prosrc FROM 'pgnear_[0-9a-f]{16}')"
-                       " FROM pg_proc WHERE proname = 'kv_store_pgnear_notify'), '%s')",
+    pg_exec(bench->pg,
+            "SELECT pg_notify((SELECT substring(prosrc FROM 'pgnear_[0-9a-f]{16}')"
+            " FROM pg_proc WHERE proname = 'kv_store_pgnear_notify'), '%s')",
             payload);
 }
 
 static const char *versioned(struct bench *bench, const char *json, const char *key)
 {
-    return scenario_text(bench->scenario, "%s v%lld", json,
-                         (long long)pg_int(bench->pg,
-                                           "SELECT version FROM kv_store WHERE key = '%s'", key));
+    return scenario_text(
+        bench->scenario, "%s v%lld", json,
+        (long long)pg_int(bench->pg, "SELECT version FROM kv_store WHERE key = '%s'", key));
 }
 
 static void rows_are_answered_and_cached(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     struct bench *bench = bench_of(scenario, pg);
-    pg_exec(pg, "INSERT INTO kv_store (key, value, expires_at) VALUES"
-                " ('a', '{\"n\": 12345678901234567890123}', NULL), ('old', '1', now() - '1s'::interval),"
-                " ('soon', '2', now() + '1 hour'), ('ever', '3', 'infinity')");
+    pg_exec(
+        pg,
+        "INSERT INTO kv_store (key, value, expires_at) VALUES"
+        " ('a', '{\"n\": 12345678901234567890123}', NULL), ('old', '1', now() - '1s'::interval),"
+        " ('soon', '2', now() + '1 hour'), ('ever', '3', 'infinity')");
     bench_sync(bench);
     assert_string_equal(bench_get(bench, "a"),
                         versioned(bench, "{\"n\":12345678901234567890123}", "a"));
@@ -47,7 +50,8 @@ static void an_mget_keeps_its_order(struct scenario *scenario)
     struct pair pairs[1000];
     for (int i = 0; i < 1000; i++) {
         // 999 of 1000 exist, one is asked for twice.
-        const char *key = i == 500 ? "none" : scenario_text(scenario, "k%d", i == 0 ? 999 : 1000 - i);
+        const char *key =
+            i == 500 ? "none" : scenario_text(scenario, "k%d", i == 0 ? 999 : 1000 - i);
         pairs[i] = (struct pair){.key = slice_of_string(key)};
     }
     struct call call = {.method = METHOD_MGET, .pairs_count = 1000, .pairs = pairs};
@@ -78,7 +82,8 @@ static void ttl_counts_by_the_row(struct scenario *scenario)
         struct call call = bench_call(METHOD_TTL, &pair, keys[i]);
         struct request *request = bench_await_reply(bench, bench_send(bench, &call));
         assert_int_equal(request->reply.has_integer, i == 1);
-        assert_true(i != 1 || (request->reply.integer > 3590000 && request->reply.integer <= 3600000));
+        assert_true(i != 1 ||
+                    (request->reply.integer > 3590000 && request->reply.integer <= 3600000));
         request_destroy(request);
     }
     bench_end(bench);
@@ -185,7 +190,8 @@ static void an_answer_of_another_epoch_is_not_cached(struct scenario *scenario)
     struct request *request = bench_send_get(bench, "k");
     bench_await_blocked(bench, "1");
     int64_t epoch = status_get(&bench->status, STATUS_CACHE_EPOCH);
-    pg_exec(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'listen%%'");
+    pg_exec(pg,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'listen%%'");
     bench_await(bench, STATUS_CACHE_EPOCH, epoch + 1);
     bench_commit(lock);
     assert_string_equal(bench_outcome(bench, request), "absent");
@@ -210,7 +216,8 @@ static void rows_beyond_the_limits_are_told(struct scenario *scenario)
     const char *const keys[] = {"large", "huge", "deep"};
     for (int i = 0; i < 3; i++) {
         const char *outcome = bench_get(bench, keys[i]);
-        const char *start = scenario_text(scenario, "TOO_LARGE: Failed to get key \"%s\": ", keys[i]);
+        const char *start =
+            scenario_text(scenario, "TOO_LARGE: Failed to get key \"%s\": ", keys[i]);
         if (strncmp(outcome, start, strlen(start)) != 0) {
             scenario_fail("%s", outcome);
         }
@@ -237,8 +244,8 @@ static void a_row_beyond_its_share_is_asked_alone(struct scenario *scenario)
                 " FROM generate_series(1, 4) i");
     struct pair pairs[256] = {0};
     for (int i = 0; i < 256; i++) {
-        pairs[i].key = slice_of_string(scenario_text(scenario, "%s%d", i < 4 ? "big" : "none",
-                                                     i + 1));
+        pairs[i].key =
+            slice_of_string(scenario_text(scenario, "%s%d", i < 4 ? "big" : "none", i + 1));
     }
     struct call call = {.method = METHOD_MGET, .pairs_count = 256, .pairs = pairs};
     struct request *request = bench_await_reply(bench, bench_send(bench, &call));
@@ -269,7 +276,8 @@ static void a_read_waits_for_the_nodes_write(struct scenario *scenario)
     assert_string_equal(bench_get(bench, "unrelated"), "absent");
     assert_false(bench_is_home(bench, request));
     bench_commit(lock);
-    assert_string_equal(bench_outcome(bench, request), versioned(bench, "7", "k"));
+    const char *outcome = bench_outcome(bench, request);
+    assert_string_equal(outcome, versioned(bench, "7", "k"));
     bench_end(bench);
 }
 
@@ -281,8 +289,9 @@ static void a_deadline_ends_the_wait(struct scenario *scenario)
     struct pair pair;
     struct call call = bench_call(METHOD_GET, &pair, "k");
     call.timeout_ms = 100;
-    assert_string_equal(bench_outcome(bench, bench_send(bench, &call)),
-                        "TIMEOUT: Failed to get key \"k\": PostgreSQL did not answer within 100 ms");
+    assert_string_equal(
+        bench_outcome(bench, bench_send(bench, &call)),
+        "TIMEOUT: Failed to get key \"k\": PostgreSQL did not answer within 100 ms");
     bench_commit(lock);
     assert_string_equal(bench_get(bench, "k"), "absent");
     bench_end(bench);

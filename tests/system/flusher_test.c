@@ -1,7 +1,7 @@
-// The pg worker against a real PostgreSQL, with the rest of the daemon played by the test: an outbox
-// in memory, and a writer that returns what the worker posts. What must hold: every entry is applied
-// exactly once and in order whatever happens to the connections, callers are told the truth, and the
-// feed says when it may be trusted.
+// The pg worker against a real PostgreSQL, with the rest of the daemon played by the test: an
+// outbox in memory, and a writer that returns what the worker posts. What must hold: every entry is
+// applied exactly once and in order whatever happens to the connections, callers are told the
+// truth, and the feed says when it may be trusted.
 #include "system/harness/deadline.h"
 #include "system/harness/pg.h"
 
@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "json/json.h"
 #include "pg/worker.h"
 #include "system/harness/json_text.h"
 #include "system/harness/proxy.h"
+#include "json/json.h"
 
 enum { ENTRIES_MAX = 20000, TIMEOUT_US = 20 * CLOCK_US_PER_S };
 
@@ -51,7 +51,7 @@ struct daemon {
     // The last FLUSHED of the watched key:
     const char *watched;
     struct flushed_key watched_key; // value and key are not kept
-    int stop_status; // -1: not asked to stop
+    int stop_status;                // -1: not asked to stop
 };
 
 // ---- The ports
@@ -298,9 +298,7 @@ static void start_worker(struct daemon *daemon, uint64_t applied_seq)
                   .visit_suspects = visit_no_suspects,
                   .now_us = now_us,
                   .check = check_nothing},
-        .outbox = {.outbox = daemon,
-                   .knows_incarnation = knows_incarnation,
-                   .visit = visit_outbox},
+        .outbox = {.outbox = daemon, .knows_incarnation = knows_incarnation, .visit = visit_outbox},
         .stop = {.context = daemon, .stop = on_stop},
         .identity = {.binding = daemon->binding, .applied_seq = applied_seq},
     };
@@ -444,8 +442,7 @@ static void send_call(struct daemon *daemon, struct written *written)
     written->pair.value = buffer_slice(&written->value);
     written->call.pairs = &written->pair;
     struct request *request = request_create(&written->call, &daemon->home);
-    request->deadline_boot_us =
-        clock_boot_us() + written->call.timeout_ms * CLOCK_US_PER_MS;
+    request->deadline_boot_us = clock_boot_us() + written->call.timeout_ms * CLOCK_US_PER_MS;
     if (method_class(written->call.method) == METHOD_WRITE) {
         request->seq = journal(daemon, &written->call);
     }
@@ -516,8 +513,9 @@ static void writes_reach_the_table_once(struct scenario *scenario)
     write_only(daemon, call_of(METHOD_DELETE, "k8", NULL));
     await_applied(daemon);
     assert_pg_value(pg, "99", "SELECT count(*) FROM kv_store");
-    assert_pg_value(pg, "t", "SELECT bool_and(value::text = (400 + substr(key, 2)::int)::text)"
-                             " FROM kv_store");
+    assert_pg_value(pg, "t",
+                    "SELECT bool_and(value::text = (400 + substr(key, 2)::int)::text)"
+                    " FROM kv_store");
     assert_pg_value(pg, "501", "SELECT applied_seq FROM pgnear_node WHERE node = '%s'", NODE);
     assert_int_equal(daemon->watched_key.version,
                      pg_int(pg, "SELECT version FROM kv_store WHERE key = 'k7'"));
@@ -544,8 +542,9 @@ static void results_come_from_postgresql(struct scenario *scenario)
     assert_done(request);
     assert_true(request->reply.boolean);
     request_destroy(request);
-    assert_pg_value(pg, "t", "SELECT expires_at > now() + interval '50 s' FROM kv_store"
-                             " WHERE key = 'n'");
+    assert_pg_value(pg, "t",
+                    "SELECT expires_at > now() + interval '50 s' FROM kv_store"
+                    " WHERE key = 'n'");
     assert_value(daemon, call(daemon, call_of(METHOD_INCR, "n", "1")), "4.5");
     assert_pg_value(pg, "t", "SELECT expires_at IS NOT NULL FROM kv_store WHERE key = 'n'");
 
@@ -666,7 +665,8 @@ static void an_operators_error_stops_the_flush(struct scenario *scenario)
     await_applied(daemon);
     await(daemon, STATUS_PG_FLUSHABLE, 1);
     assert_false(status_get_error(&daemon->status, &failure));
-    assert_pg_value(pg, "before, queued", "SELECT string_agg(key, ', ' ORDER BY key) FROM kv_store");
+    assert_pg_value(pg, "before, queued",
+                    "SELECT string_agg(key, ', ' ORDER BY key) FROM kv_store");
     assert_int_equal(daemon->retires_count, 1);
     tear_down(daemon);
 }
@@ -953,8 +953,9 @@ static void stopping_drains_the_outbox(struct scenario *scenario)
     }
     stop_worker(daemon, 20 * (int64_t)CLOCK_US_PER_S);
     assert_pg_value(pg, "100", "SELECT count(*) FROM kv_store");
-    assert_pg_value(pg, "0", "SELECT count(*) FROM pg_stat_activity"
-                             " WHERE application_name = 'pgnear'");
+    assert_pg_value(pg, "0",
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE application_name = 'pgnear'");
     start_worker(daemon, 100);
     tear_down(daemon);
 }

@@ -9,11 +9,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "json/json.h"
 #include "pg/worker.h"
 #include "system/harness/deadline.h"
 #include "system/harness/json_text.h"
 #include "system/harness/pg.h"
+#include "json/json.h"
 
 enum { BENCH_RECORDS_MAX = 20000, BENCH_ENTRIES_MAX = 20000, BENCH_TIMEOUT_MS = 20000 };
 
@@ -439,11 +439,10 @@ static inline const char *bench_outcome(struct bench *bench, struct request *req
 {
     bench_await_reply(bench, request);
     const struct failure *failure = &request->reply.failure;
-    const char *text =
-        failure->error != ERROR_NONE
-            ? scenario_text(bench->scenario, "%s: %s", error_wire_code(failure->error),
-                            failure->message)
-            : bench_item(bench, &request->reply.items[0]);
+    const char *text = failure->error != ERROR_NONE
+                           ? scenario_text(bench->scenario, "%s: %s",
+                                           error_wire_code(failure->error), failure->message)
+                           : bench_item(bench, &request->reply.items[0]);
     request_destroy(request);
     return text;
 }

@@ -45,8 +45,9 @@ static bool add(struct batch *batch, uint64_t seq, enum method method, const cha
 // "put a@1 b@2 | delete c@3": the groups with the keys and seqs of their writes.
 static void assert_groups(struct batch *batch, const char *expected)
 {
-    static const char *const KINDS[] = {"put",    "delete", "put-if-absent", "put-if-version",
-                                        "delete-if-version", "incr", "merge", "touch"};
+    static const char *const KINDS[] = {
+        "put",  "delete", "put-if-absent", "put-if-version", "delete-if-version",
+        "incr", "merge",  "touch"};
     struct buffer text = {0};
     for (size_t i = 0; i < batch->groups_count; i++) {
         const struct batch_group *group = &batch->groups[i];
@@ -105,8 +106,8 @@ static void a_caller_who_waits_keeps_the_write(void **state)
     struct batch batch;
     batch_init(&batch, &LIMITS);
     assert_true(add(&batch, 1, METHOD_SET, "a"));
-    assert_true(add_call(&batch, 2, waiting_set, "a")); // replaces what nobody waits for
-    assert_true(add(&batch, 3, METHOD_SET, "a"));       // but is not replaced
+    assert_true(add_call(&batch, 2, waiting_set, "a"));    // replaces what nobody waits for
+    assert_true(add(&batch, 3, METHOD_SET, "a"));          // but is not replaced
     assert_true(add_call(&batch, 4, waiting_delete, "a")); // counts what it deletes
     batch_seal(&batch);
     assert_groups(&batch, "put! a@2 | put a@3 | delete! a@4");
@@ -155,8 +156,7 @@ static void an_expired_set_is_a_delete(void **state)
     (void)state;
     struct batch batch;
     batch_init(&batch, &LIMITS);
-    assert_true(
-        add_call(&batch, 1, (struct call){.method = METHOD_SET, .ttl_ms = 999999}, "past"));
+    assert_true(add_call(&batch, 1, (struct call){.method = METHOD_SET, .ttl_ms = 999999}, "past"));
     assert_true(
         add_call(&batch, 2, (struct call){.method = METHOD_SET, .ttl_ms = 1000001}, "future"));
     batch_seal(&batch);
@@ -339,8 +339,13 @@ static void recorded_results_answer_what_was_lost(void **state)
     assert_int_equal(flushed->answers[0].seq, 1);
     message_destroy(&flushed->message);
 
-    static const char *const BROKEN[] = {"", "{}", "[1]", "[[1]]", "[[1,\"n\",true,\"x\",1]]",
-                                         "[[-1,\"n\",true,1,1]]", "[[1,\"n\",1,1,1]]"};
+    static const char *const BROKEN[] = {"",
+                                         "{}",
+                                         "[1]",
+                                         "[[1]]",
+                                         "[[1,\"n\",true,\"x\",1]]",
+                                         "[[-1,\"n\",true,1,1]]",
+                                         "[[1,\"n\",1,1,1]]"};
     for (size_t i = 0; i < sizeof BROKEN / sizeof BROKEN[0]; i++) {
         assert_int_equal(batch_take_recorded(&batch, slice_of_string(BROKEN[i]), &limits),
                          ERROR_CORRUPT);
