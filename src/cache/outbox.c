@@ -15,10 +15,11 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/mpack.h"
 
 static const char FILE_NAME[] = "outbox.mdb";
 
-enum { OUTBOX_LAYOUT = 1, SEQ_CHUNK = 1 << 20 };
+enum { OUTBOX_LAYOUT = 1, SEQ_CHUNK = 1 << 20, BINDING_FIELDS = 3 };
 
 static const size_t ROOM_CHUNK_BYTES = 1 << 20;
 static const size_t ROOM_RESERVE_BYTES = 1 << 20; // for what makes room on a full disk
@@ -141,18 +142,33 @@ static enum error load_node(struct outbox *outbox)
     return meta_put(outbox, "node", slice_of(outbox->identity.node, UUID_BYTES));
 }
 
+// One string of the binding; false where there is none or it is too long.
+static bool read_text(struct mpack_cursor *cursor, char *text, size_t text_bytes)
+{
+    struct slice read;
+    if (!mpack_read_str(cursor, &read) || read.len >= text_bytes) {
+        return false;
+    }
+    memcpy(text, read.at, read.len);
+    text[read.len] = '\0';
+    return true;
+}
+
 static enum error load_binding(struct outbox *outbox)
 {
-    struct slice binding;
-    enum error error = meta_get(outbox, "binding", &binding);
-    if (error == ERROR_NOT_FOUND) {
-        return ERROR_NONE;
+    struct slice bytes;
+    enum error error = meta_get(outbox, "binding", &bytes);
+    if (error != ERROR_NONE) {
+        return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
     }
-    if (error != ERROR_NONE || binding.len != sizeof outbox->identity.binding) {
-        return ERROR_CORRUPT;
-    }
-    memcpy(&outbox->identity.binding, binding.at, binding.len);
-    return ERROR_NONE;
+    struct outbox_binding *binding = &outbox->identity.binding;
+    struct mpack_cursor cursor = mpack_cursor_of(bytes);
+    uint32_t fields;
+    bool whole = mpack_read_array(&cursor, &fields) && fields == BINDING_FIELDS &&
+                 read_text(&cursor, binding->system_identifier, SYSTEM_IDENTIFIER_BYTES) &&
+                 read_text(&cursor, binding->database, DATABASE_BYTES) &&
+                 read_text(&cursor, binding->table, TABLE_BYTES);
+    return whole ? ERROR_NONE : ERROR_CORRUPT;
 }
 
 static enum error check_layout(struct outbox *outbox)
@@ -440,7 +456,16 @@ uint64_t outbox_take_seq(struct outbox *outbox)
 enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding)
 {
     CHECK(outbox->txn != NULL);
-    return meta_put(outbox, "binding", slice_of(binding, sizeof *binding));
+    struct buffer bytes = {0};
+    msgpack_packer packer;
+    mpack_packer_init(&packer, &bytes);
+    msgpack_pack_array(&packer, BINDING_FIELDS);
+    mpack_pack_string(&packer, binding->system_identifier);
+    mpack_pack_string(&packer, binding->database);
+    mpack_pack_string(&packer, binding->table);
+    enum error error = meta_put(outbox, "binding", buffer_slice(&bytes));
+    buffer_deinit(&bytes);
+    return error;
 }
 
 size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn)
