@@ -50,16 +50,17 @@ static enum error visit_memory_rows(struct turn *turn, struct keep_visit *visit)
         return environment_error(code);
     }
     enum error error = ERROR_NONE;
-    while (error == ERROR_NONE &&
-           (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+    code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    while (error == ERROR_NONE && code == MDB_SUCCESS) {
         struct entry entry;
         error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
         if (error == ERROR_NONE && !keep_pending(visit, &entry)) {
             error = visit->error;
         }
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
     mdb_cursor_close(cursor);
-    return error;
+    return error == ERROR_NONE && code != MDB_NOTFOUND ? environment_error(code) : error;
 }
 
 // Every pending record has an entry that is not applied: in the outbox or in `memory`.

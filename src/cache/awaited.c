@@ -23,11 +23,12 @@ static struct awaited_key *find(struct awaited *awaited, struct slice key)
 
 void awaited_deinit(struct awaited *awaited)
 {
-    struct awaited_key *each, *next;
-    HASH_ITER(hh, awaited->keys, each, next)
-    {
-        HASH_DEL(awaited->keys, each);
+    struct awaited_key *each = awaited->keys;
+    HASH_CLEAR(hh, awaited->keys); // frees the table; the list of its elements stays
+    while (each != NULL) {
+        struct awaited_key *next = each->hh.next;
         free(each);
+        each = next;
     }
     *awaited = (struct awaited){0};
 }

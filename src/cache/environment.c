@@ -121,7 +121,7 @@ static bool is_whole(MDB_env *env)
 
 static bool can_be_read(const char *path)
 {
-    MDB_env *env;
+    MDB_env *env = NULL;
     // A map of 0 bytes: the size that the file itself names.
     if (environment_open(&env, path, MDB_RDONLY, 0, NULL) != ERROR_NONE) {
         return false;

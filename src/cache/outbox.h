@@ -16,7 +16,7 @@
 #include "cache/directory.h"
 #include "cache/environment.h"
 
-enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37 };
+enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37, OUTBOX_SEQ_CHUNK = 1 << 20 };
 
 #define ID_LIFE_US (600 * (int64_t)1000000)
 
@@ -92,8 +92,6 @@ enum error outbox_get(struct outbox *outbox, uint64_t seq, struct buffer *bytes,
 enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
                          const struct retire_message *letter, int64_t now_us);
 
-enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding);
-
 // Bytes of the pages of entries and dead letters, within the transaction.
 size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn);
 
@@ -109,6 +107,14 @@ size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_se
 
 size_t outbox_letters(struct outbox *outbox);
 
+// ---- meta records; outbox_meta.c
+
+// Within the transaction of the start: reads them all, makes what is missing, journals this start.
+enum error outbox_load_meta(struct outbox *outbox);
+// Within a transaction: the numbers of the state that it changed.
+enum error outbox_put_numbers(struct outbox *outbox);
+enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding);
+// Any thread: whether the incarnation is of an earlier start.
 bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnation);
 
 // ---- ids, within a transaction; outbox_ids.c

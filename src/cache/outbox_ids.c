@@ -54,7 +54,7 @@ static enum error get(struct outbox *outbox, struct slice id, struct outbox_id *
 enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us,
                           struct outbox_id *found)
 {
-    struct outbox_id row;
+    struct outbox_id row = {0};
     enum error error = get(outbox, id, &row);
     if (error == ERROR_NONE && now_us - row.accepted_us >= ID_LIFE_US) {
         return ERROR_NOT_FOUND;
@@ -84,7 +84,7 @@ static bool is_full(struct outbox *outbox)
 
 enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int64_t now_us)
 {
-    struct outbox_id old;
+    struct outbox_id old = {0};
     enum error error = get(outbox, entry->id, &old);
     if (error == ERROR_NONE) {
         error = remove_row(outbox, entry->id, old.seq);
@@ -114,7 +114,7 @@ enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int6
 
 enum error outbox_answer_id(struct outbox *outbox, const struct id_answer *answer)
 {
-    struct outbox_id row;
+    struct outbox_id row = {0};
     enum error error = get(outbox, answer->id, &row);
     if (error == ERROR_NOT_FOUND || (error == ERROR_NONE && row.seq != answer->seq)) {
         return ERROR_NONE;
@@ -129,7 +129,7 @@ enum error outbox_answer_id(struct outbox *outbox, const struct id_answer *answe
 
 enum error outbox_forget_id(struct outbox *outbox, struct slice id, uint64_t seq)
 {
-    struct outbox_id row;
+    struct outbox_id row = {0};
     enum error error = get(outbox, id, &row);
     if (error == ERROR_NOT_FOUND || (error == ERROR_NONE && row.seq != seq)) {
         return ERROR_NONE;

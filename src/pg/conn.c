@@ -375,6 +375,9 @@ static void note_refusal(struct conn *conn, const PGresult *result)
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     char line[FAILURE_MESSAGE_BYTES];
     conn_one_line(words != NULL ? words : PQresultErrorMessage(result), line, sizeof line);
+    if (conn->options.implied != NULL && conn->options.implied->schema[0] != '\0') {
+        table_name_shorten(conn->options.implied, line);
+    }
     failure_set(&conn->failure, ERROR_REJECTED, "%s", line);
     snprintf(conn->failure.sqlstate, sizeof conn->failure.sqlstate, "%s",
              sqlstate == NULL ? "" : sqlstate);

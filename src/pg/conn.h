@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/slice.h"
+#include "pg/table_name.h"
 
 enum conn_state {
     CONN_CLOSED,     // and stays so until conn_open
@@ -64,6 +65,8 @@ struct conn_options {
     const char *conninfo; // outlives the connection; never logged
     int64_t connect_timeout_us;
     int64_t statement_timeout_us; // 0: none
+    // The table whose schema messages are not to name; .schema is "" where they are. May be NULL.
+    const struct table_name *implied;
     void *context;
     // The session is ready and idle.
     void (*on_connected)(void *context);

@@ -198,7 +198,9 @@ static void name_table(struct handshake *handshake)
         give_up_words(handshake, "3F000", "the search_path names no schema that exists");
         return;
     }
+    bool is_implied = worker->table_name.schema[0] == '\0';
     memcpy(worker->table_name.schema, handshake->schema, sizeof handshake->schema);
+    worker->implied_name = is_implied ? worker->table_name : (struct table_name){0};
     schema_names_of(&worker->table_name, &worker->names);
     memcpy(worker->table, worker->names.table, sizeof worker->table);
     if (worker->settings->postgres.create_schema) {

@@ -4,6 +4,9 @@
 
 #include "pg/table_name.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/check.h"
 
 static bool is_blank(char byte)
@@ -170,4 +173,15 @@ void quote_qualified(const char *schema, const char *name, char out[QUALIFIED_NA
     CHECK_VALUES(buffer_len(&quoted) <= QUALIFIED_NAME_BYTES, "%s.%s", schema, name);
     memcpy(out, buffer_slice(&quoted).at, buffer_len(&quoted));
     buffer_deinit(&quoted);
+}
+
+void table_name_shorten(const struct table_name *name, char *message)
+{
+    char qualified[sizeof name->schema + sizeof name->table + 3];
+    int len = snprintf(qualified, sizeof qualified, "\"%s.%s\"", name->schema, name->table);
+    CHECK(len > 0 && len < (int)sizeof qualified);
+    size_t schema_len = strlen(name->schema) + 1; // with the dot
+    for (char *at = message; (at = strstr(at, qualified)) != NULL; at++) {
+        memmove(at + 1, at + 1 + schema_len, strlen(at + 1 + schema_len) + 1);
+    }
 }

@@ -34,5 +34,9 @@ void quote_identifier(struct buffer *out, const char *identifier);
 // PQescapeLiteral without a connection.
 void quote_literal(struct buffer *out, const char *text);
 
+// PostgreSQL's messages name a relation as our SQL does, with its schema. Where the schema is not
+// the user's own word, turns each `"schema.table"` of `message` into `"table"`.
+void table_name_shorten(const struct table_name *name, char *message);
+
 // Writes "schema"."name", or "name" where `schema` is empty, with a NUL.
 void quote_qualified(const char *schema, const char *name, char out[QUALIFIED_NAME_BYTES]);

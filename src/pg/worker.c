@@ -252,6 +252,7 @@ struct conn_options worker_conn_options(struct worker *worker, const char *name)
         .conninfo = settings->conninfo,
         .connect_timeout_us = settings->connect_timeout_us,
         .statement_timeout_us = settings->statement_timeout_us,
+        .implied = &worker->implied_name,
     };
 }
 

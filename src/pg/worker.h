@@ -71,6 +71,7 @@ struct worker {
     char table[QUALIFIED_NAME_BYTES]; // ready to stand in SQL; "" until it was first `ready`
     struct table_name table_name;     // with its schema, from when it was first `ready`
     struct schema_names names;        // the same
+    struct table_name implied_name;   // table_name, where the settings do not name its schema
     struct server_identity server;    // of the control connection, while `ready`
     bool server_replaced;  // it is another than before, and the cache has not been told yet
     bool foreign_triggers; // there may be triggers of others on the table: what our own batches

@@ -32,6 +32,17 @@ static void postgresql_crashes(struct scenario *scenario)
     load_stop_and_check(load);
 }
 
+// A connection that breaks again and again is made anew after growing pauses, which only a daemon
+// just started does not make; and one that is killed here is in no ordinary moment either.
+static void kill_now_and_then(struct node *node, int round)
+{
+    enum { ROUNDS_A_LIFE = 6 };
+    if (round % ROUNDS_A_LIFE == ROUNDS_A_LIFE - 1) {
+        node_kill(node);
+        node_spawn(node);
+    }
+}
+
 static void await_cut(struct proxy *proxy, int fired_before)
 {
     struct deadline deadline = deadline_in(2 * DEADLINE_MS);
@@ -58,6 +69,7 @@ static void connections_are_cut_in_commit(struct scenario *scenario)
         load_await_acks(load, INCRS, random_below(&random, INCRS_A_ROUND));
         proxy_cut_at_commit(proxy, cut);
         await_cut(proxy, fired);
+        kill_now_and_then(node, i);
     }
     load_await_acks(load, INCRS, INCRS_A_ROUND);
     load_stop_and_check(load);
@@ -109,6 +121,7 @@ static void the_whole_network_breaks(struct scenario *scenario)
             load_await_acks(load, SETS, random_below(&random, ACKS_A_ROUND));
             proxy_set_open(proxy, true);
         }
+        kill_now_and_then(node, i);
     }
     load_await_acks(load, INCRS, INCRS_A_ROUND);
     load_stop_and_check(load);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"

@@ -372,7 +372,8 @@ static void other_events_drop_what_they_must(void **state)
 
 // ---- trust
 
-enum { NOW = 100000000, SECOND = 1000000 };
+#define NOW    ((int64_t)100000000)
+#define SECOND ((int64_t)1000000)
 
 static const struct page_view PAGE = {
     .epoch = EPOCH,
@@ -413,18 +414,18 @@ static void a_dead_feed_vouches_until_max_stale(void **state)
 {
     (void)state;
     static const struct {
-        bool feed_live;
         int64_t age_us;
         int64_t max_stale_us;
         enum trust trust;
+        bool feed_live;
     } ROWS[] = {
-        {true, 2 * SECOND, 0, TRUST_GOOD},
-        {true, 2 * SECOND + 1, 0, TRUST_STALE}, // not heard of for too long: dead, said or not
-        {false, 1, 0, TRUST_STALE},
-        {false, 1, 1, TRUST_GOOD},
-        {false, 60 * SECOND, 60 * SECOND, TRUST_GOOD},
-        {false, 60 * SECOND + 1, 60 * SECOND, TRUST_STALE},
-        {true, 60 * SECOND + 1, 60 * SECOND, TRUST_STALE},
+        {2 * SECOND, 0, TRUST_GOOD, true},
+        {2 * SECOND + 1, 0, TRUST_STALE, true}, // not heard of for too long: dead, said or not
+        {1, 0, TRUST_STALE, false},
+        {1, 1, TRUST_GOOD, false},
+        {60 * SECOND, 60 * SECOND, TRUST_GOOD, false},
+        {60 * SECOND + 1, 60 * SECOND, TRUST_STALE, false},
+        {60 * SECOND + 1, 60 * SECOND, TRUST_STALE, true},
     };
     for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
         struct page_view page = PAGE;

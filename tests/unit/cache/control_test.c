@@ -28,9 +28,7 @@ static int teardown(void **state)
 {
     struct place *place = *state;
     directory_close(&place->directory);
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf '%s'", place->path);
-    assert_int_equal(system(command), 0);
+    rig_remove_tree(place->path);
     free(place);
     return 0;
 }

@@ -20,7 +20,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     rig_deinit(*state);
     free(*state);
     return 0;
@@ -147,7 +147,7 @@ static void a_full_map_is_evicted_and_the_turn_done_again(void **state)
     fill_range(rig, 0, 2000);
     uint64_t seq = rig_set(rig, "a", "v1");
     int64_t evicted = rig_status(rig, STATUS_CACHE_EVICTIONS);
-    setenv("PGNEAR_FAULT", "cache_full=fail:1", 1);
+    rig_arm("cache_full=fail:1");
     // All kinds in one turn, so that each is done twice.
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_push_set(rig, "m", "v", ACK_MEMORY);
@@ -163,7 +163,7 @@ static void a_full_map_is_evicted_and_the_turn_done_again(void **state)
     rig_push(rig, &call);
     rig_push_fill(rig, "e", "v", 1, epoch + 1);
     rig_turn(rig);
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     assert_true(rig_status(rig, STATUS_CACHE_EVICTIONS) > evicted);
     assert_int_equal(rig_epoch(rig), epoch + 1);
     assert_true(rig_expect_home(rig, ERROR_NONE) > seq);
@@ -185,10 +185,10 @@ static void a_cache_that_cannot_be_written_stops_the_node_and_starts_cold(void *
     struct rig *rig = *state;
     fill_range(rig, 0, 10);
     uint64_t seq = rig_set(rig, "a", "v");
-    setenv("PGNEAR_FAULT", "cache_full=fail", 1);
+    rig_arm("cache_full=fail");
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_turn(rig);
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     assert_int_equal(rig->stops, 1);
     struct request *request = rig_homed(rig);
     assert_int_equal(request->reply.failure.error, ERROR_OUTCOME_UNKNOWN);

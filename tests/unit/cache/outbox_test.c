@@ -21,7 +21,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     rig_deinit(*state);
     free(*state);
     return 0;
@@ -127,21 +127,21 @@ static void applied_entries_are_retained_for_connected_time(void **state)
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
     rig_pass(rig, 1000);
     rig_flush(rig, "a", first, 1);
-    rig_pass(rig, 30 * (int64_t)RIG_S);
+    rig_pass(rig, 30 * RIG_S);
     rig_flush(rig, "b", second, 2);
     assert_int_equal(count_entries(rig), 3);
     // Cut off, the clock stands.
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 0);
     rig_pass(rig, 1000);
-    rig_pass(rig, 3600 * (int64_t)RIG_S);
+    rig_pass(rig, 3600 * RIG_S);
     assert_int_equal(count_entries(rig), 3);
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
     rig_pass(rig, 1000);
-    rig_pass(rig, 31 * (int64_t)RIG_S);
+    rig_pass(rig, 31 * RIG_S);
     rig_pass(rig, 1000);
     assert_int_equal(count_entries(rig), 2);
-    rig_pass(rig, 61 * (int64_t)RIG_S);
-    rig_pass(rig, 11 * (int64_t)RIG_S);
+    rig_pass(rig, 61 * RIG_S);
+    rig_pass(rig, 11 * RIG_S);
     assert_int_equal(count_entries(rig), 1); // `c` is not applied
     // What a failover would ask for and is gone is named.
     struct rewind_message *rewind = message_create(MESSAGE_REWIND, sizeof *rewind);
@@ -201,14 +201,14 @@ static void an_id_is_forgotten_after_ten_minutes(void **state)
     struct rig *rig = *state;
     push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
     uint64_t seq = rig_expect_home(rig, ERROR_NONE);
-    rig_pass(rig, 599 * (int64_t)RIG_S);
+    rig_pass(rig, 599 * RIG_S);
     push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
     assert_int_equal(rig_expect_home(rig, ERROR_NONE), seq);
-    rig_pass(rig, 1 * (int64_t)RIG_S);
+    rig_pass(rig, 1 * RIG_S);
     push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
     uint64_t again = rig_expect_home(rig, ERROR_NONE);
     assert_true(again > seq);
-    rig_pass(rig, 599 * (int64_t)RIG_S);
+    rig_pass(rig, 599 * RIG_S);
     push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
     assert_int_equal(rig_expect_home(rig, ERROR_NONE), again);
 }
@@ -237,7 +237,7 @@ static void ids_are_limited_and_room_comes_with_time(void **state)
     }
     assert_true(accepted > 1000);
     rig_set(rig, "k", "without an id");
-    rig_pass(rig, 601 * (int64_t)RIG_S);
+    rig_pass(rig, 601 * RIG_S);
     push_with_id(rig, METHOD_SET, "v", "new", ACK_JOURNAL);
     rig_expect_home(rig, ERROR_NONE);
 }
@@ -342,12 +342,6 @@ static void a_cancelled_id_may_be_done_and_a_refused_one_not(void **state)
     request_destroy(request);
 }
 
-static bool collect_retired(void *context, const struct entry *entry)
-{
-    strcat(context, entry->retired ? "r" : ".");
-    return true;
-}
-
 static void what_postgres_decided_against_is_not_decided_again(void **state)
 {
     struct rig *rig = *state;
@@ -358,9 +352,7 @@ static void what_postgres_decided_against_is_not_decided_again(void **state)
     flush_answered(rig, request, request->seq, "\x07");
     rig_expect_home(rig, ERROR_CONFLICT);
     rig_pass(rig, 2 * RIG_S);
-    char marks[8] = "";
-    rig->outbox.visit(rig->outbox.outbox, 0, collect_retired, marks);
-    assert_string_equal(marks, "r");
+    rig_assert_entries(rig, "r");
 }
 
 // ---- a full disk
@@ -372,7 +364,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
     rig_push_set(rig, "m", "v", ACK_MEMORY);
     rig_turn(rig);
     rig_expect_home(rig, ERROR_NONE);
-    setenv("PGNEAR_FAULT", "outbox_room=fail", 1);
+    rig_arm("outbox_room=fail");
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_turn(rig);
     rig_expect_home(rig, ERROR_OVERLOADED);
@@ -386,7 +378,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
     rig_feed(rig, FEED_STARTED);
     rig_fill(rig, "c", "v", 1);
     rig_assert_clean(rig, "c", "v", 1);
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     rig_pass(rig, 200000);
     assert_int_equal(count_entries(rig), 2);
     uint64_t after = rig_set(rig, "b", "v");
@@ -399,7 +391,7 @@ static void a_commit_that_fails_leaves_nothing_half_done(void **state)
     struct rig *rig = *state;
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
     uint64_t first = rig_set(rig, "a", "v");
-    setenv("PGNEAR_FAULT", "before_outbox_sync=fail", 1);
+    rig_arm("before_outbox_sync=fail");
     push_with_id(rig, METHOD_SET, "v", "id-1", ACK_JOURNAL);
     rig_expect_home(rig, ERROR_OVERLOADED);
     rig_assert_miss(rig, "k");
@@ -413,7 +405,7 @@ static void a_commit_that_fails_leaves_nothing_half_done(void **state)
         rig_turn(rig);
     }
     assert_null(rig_posted(rig));
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     rig_pass(rig, 200000);
     for (int i = 0; i < 2; i++) {
         struct retire_message *retire = rig_posted(rig);

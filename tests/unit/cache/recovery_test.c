@@ -21,7 +21,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    unsetenv("PGNEAR_FAULT");
+    rig_arm(NULL);
     rig_deinit(*state);
     free(*state);
     return 0;
@@ -65,7 +65,7 @@ static void a_warm_start_holds_what_was_held(void **state)
     assert_int_equal(writer_identity(rig->writer)->applied_seq, flushed);
     assert_true(rig_set(rig, "next", "v") > seq);
     // The feed of the last run is over: what it held is good for max_stale and no longer.
-    rig->boot_us += 61 * (int64_t)RIG_S;
+    rig->boot_us += 61 * RIG_S;
     assert_int_equal(rig_read(rig, "clean").lookup, LOOKUP_SUSPECT);
 }
 
@@ -136,7 +136,7 @@ static void memory_writes_lost_with_the_machine_are_counted(void **state)
     rig_expect_home(rig, ERROR_NONE);
     uint64_t last = rig_expect_home(rig, ERROR_NONE);
     rig_crash(rig);
-    strcpy(rig->boot_id, "00000000-0000-4000-8000-000000000002");
+    rig_boot(rig, 2);
     rig_open(rig);
     rig_assert_miss(rig, "clean");
     rig_assert_pending(rig, "a", "v");
@@ -154,7 +154,7 @@ static void a_stop_in_order_keeps_the_cache_over_a_reboot(void **state)
     rig_push_set(rig, "b", "v", ACK_MEMORY);
     rig_stop(rig);
     rig_expect_home(rig, ERROR_NONE);
-    strcpy(rig->boot_id, "00000000-0000-4000-8000-000000000002");
+    rig_boot(rig, 2);
     rig_open(rig);
     assert_int_not_equal(rig_read(rig, "clean").lookup, LOOKUP_MISS);
     rig_assert_pending(rig, "b", "v");
@@ -263,7 +263,7 @@ static void nothing_acknowledged_is_lost_by_kill_9(void **state)
             rig_init(rig);
             char fault[64];
             snprintf(fault, sizeof fault, "%s=crash:%d", POINTS[point], pass);
-            setenv("PGNEAR_FAULT", fault, 1);
+            rig_arm(fault);
             shared->acked = 0;
             pid_t child = fork();
             if (child == 0) {
@@ -272,7 +272,7 @@ static void nothing_acknowledged_is_lost_by_kill_9(void **state)
             int result;
             assert_int_equal(waitpid(child, &result, 0), child);
             assert_true(WIFSIGNALED(result) && WTERMSIG(result) == SIGKILL);
-            unsetenv("PGNEAR_FAULT");
+            rig_arm(NULL);
             rig_open(rig);
             assert_acked(rig, shared->acked);
             rig_deinit(rig);
@@ -334,9 +334,7 @@ static void a_deleted_cache_is_made_anew(void **state)
 {
     struct rig *rig = *state;
     fill_some(rig);
-    char command[160];
-    snprintf(command, sizeof command, "rm -rf '%s'", rig->cache_dir);
-    assert_int_equal(system(command), 0);
+    rig_remove_tree(rig->cache_dir);
     assert_cold_but_whole(rig);
 }
 
@@ -349,9 +347,7 @@ static void a_cache_of_another_table_or_outbox_is_wiped(void **state)
     rig_crash(rig);
     rig->settings.postgres.table = "kv_store";
     fill_some(rig);
-    char command[160];
-    snprintf(command, sizeof command, "rm -rf '%s'", rig->outbox_dir);
-    assert_int_equal(system(command), 0);
+    rig_remove_tree(rig->outbox_dir);
     rig_open(rig);
     rig_assert_miss(rig, "k00000");
     rig_assert_miss(rig, "mine");
@@ -442,9 +438,7 @@ static void a_memory_file_system_is_refused_for_the_outbox(void **state)
     rig->settings.cache.dir = dir;
     rig_open(rig); // but not for the cache
     rig_crash(rig);
-    char command[160];
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    assert_int_equal(system(command), 0);
+    rig_remove_tree(dir);
 }
 
 static void a_cache_smaller_than_the_outbox_is_refused(void **state)
@@ -512,7 +506,7 @@ static void slots_of_dead_readers_are_taken_back(void **state)
     assert_true(WIFSIGNALED(result));
     // Were the dead one's snapshot still held, these would run the map full for ever.
     rig_feed(rig, FEED_STARTED);
-    rig_pass(rig, 11 * (int64_t)RIG_S);
+    rig_pass(rig, 11 * RIG_S);
     rig_feed(rig, FEED_HEARTBEAT);
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < 1000; i++) {

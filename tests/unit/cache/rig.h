@@ -3,6 +3,7 @@
 // a memory file system, so the directories are in /var/tmp.
 #pragma once
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +22,7 @@
 
 #define RIG_UNUSED __attribute__((unused))
 
-enum { RIG_S = 1000000 };
+#define RIG_S      ((int64_t)1000000)
 
 struct rig {
     char dir[64];
@@ -60,41 +62,61 @@ RIG_UNUSED static void rig_on_stop(void *context, int exit_status)
     ((struct rig *)context)->stops++;
 }
 
-RIG_UNUSED static void rig_remove_files(const struct rig *rig)
+static int rig_remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
 {
-    char command[160];
-    snprintf(command, sizeof command, "rm -rf '%s'", rig->dir);
-    assert_int_equal(system(command), 0);
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+// As rm -r.
+RIG_UNUSED static void rig_remove_tree(const char *path)
+{
+    assert_int_equal(nftw(path, rig_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+// Arms fault points (base/fault.h), or disarms them all where NULL.
+RIG_UNUSED static void rig_arm(const char *faults)
+{
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread of the test reads the environment
+    assert_int_equal(setenv("PGNEAR_FAULT", faults == NULL ? "" : faults, 1), 0);
+}
+
+// The machine is booted for the `number`th time.
+RIG_UNUSED static void rig_boot(struct rig *rig, int number)
+{
+    snprintf(rig->boot_id, sizeof rig->boot_id, "00000000-0000-4000-8000-%012d", number);
 }
 
 RIG_UNUSED static void rig_init(struct rig *rig)
 {
     memset(rig, 0, sizeof *rig);
-    strcpy(rig->dir, "/var/tmp/pgnear-cache-test-XXXXXX");
+    snprintf(rig->dir, sizeof rig->dir, "/var/tmp/pgnear-cache-test-XXXXXX");
     assert_non_null(mkdtemp(rig->dir));
     snprintf(rig->cache_dir, sizeof rig->cache_dir, "%s/cache", rig->dir);
     snprintf(rig->outbox_dir, sizeof rig->outbox_dir, "%s/outbox", rig->dir);
     rig->settings.cache = (struct cache_settings){
         .dir = rig->cache_dir,
         .size_bytes = 16 << 20,
-        .max_stale_us = 60 * (int64_t)RIG_S,
+        .max_stale_us = 60 * RIG_S,
         .negative = true,
     };
     rig->settings.writes = (struct writes_settings){
         .dir = rig->outbox_dir,
         .outbox_bytes = 4 << 20,
-        .retain_us = 60 * (int64_t)RIG_S,
+        .retain_us = 60 * RIG_S,
     };
     rig->settings.postgres.conninfo = "host=nowhere";
     rig->settings.postgres.table = "kv_store";
-    rig->boot_us = 1000 * (int64_t)RIG_S;
-    rig->real_us = 1700000000 * (int64_t)RIG_S;
+    rig->boot_us = 1000 * RIG_S;
+    rig->real_us = 1700000000 * RIG_S;
     rig->clock = (struct cache_clock){
         .context = rig,
         .boot_us = rig_boot_us,
         .real_us = rig_real_us,
     };
-    strcpy(rig->boot_id, "00000000-0000-4000-8000-000000000001");
+    rig_boot(rig, 1);
     status_init(&rig->status);
     assert_int_equal(mailbox_init(&rig->pg, 1000, 1 << 20), ERROR_NONE);
     assert_int_equal(mailbox_init(&rig->server, 4, 1 << 20), ERROR_NONE);
@@ -181,7 +203,7 @@ RIG_UNUSED static void rig_deinit(struct rig *rig)
         mailbox_deinit(mailboxes[i]);
     }
     status_deinit(&rig->status);
-    rig_remove_files(rig);
+    rig_remove_tree(rig->dir);
 }
 
 RIG_UNUSED static void rig_pass(struct rig *rig, int64_t us)
@@ -429,4 +451,25 @@ RIG_UNUSED static void rig_assert_miss(struct rig *rig, const char *key)
 RIG_UNUSED static int64_t rig_status(struct rig *rig, enum status_item item)
 {
     return status_get(&rig->status, item);
+}
+
+struct rig_marks {
+    char marks[16];
+    size_t count;
+};
+
+static bool rig_mark_entry(void *context, const struct entry *entry)
+{
+    struct rig_marks *marks = context;
+    assert_in_range(marks->count, 0, sizeof marks->marks - 2);
+    marks->marks[marks->count++] = entry->retired ? 'r' : '.';
+    return true;
+}
+
+// The entries of the outbox in order: `r` for a retired one, `.` for another.
+RIG_UNUSED static void rig_assert_entries(struct rig *rig, const char *expected)
+{
+    struct rig_marks marks = {0};
+    assert_int_equal(rig->outbox.visit(rig->outbox.outbox, 0, rig_mark_entry, &marks), ERROR_NONE);
+    assert_string_equal(marks.marks, expected);
 }

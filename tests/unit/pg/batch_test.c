@@ -170,11 +170,10 @@ static void an_mset_is_never_divided(void **state)
     struct batch_limits limits = LIMITS;
     limits.rows_max = 4;
     enum { PAIRS = 10 };
-    char keys[PAIRS][4];
+    static const char KEYS[] = "0123456789";
     struct pair pairs[PAIRS];
     for (int i = 0; i < PAIRS; i++) {
-        snprintf(keys[i], sizeof keys[i], "k%d", i);
-        pairs[i] = (struct pair){.key = slice_of_string(keys[i]), .value = slice_of("\x01", 1)};
+        pairs[i] = (struct pair){.key = slice_of(KEYS + i, 1), .value = slice_of("\x01", 1)};
     }
     struct batch batch;
     batch_init(&batch, &limits);

@@ -150,6 +150,15 @@ static void what_is_quoted_is_read_back(void **state)
     }
 }
 
+static void messages_leave_the_schema_out(void **state)
+{
+    (void)state;
+    struct table_name name = {.schema = "public", .table = "kv"};
+    char message[] = "relation \"public.kv\" is not \"public.kv_2\", see \"public.kv\"";
+    table_name_shorten(&name, message);
+    assert_string_equal(message, "relation \"kv\" is not \"public.kv_2\", see \"kv\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +168,7 @@ int main(void)
         cmocka_unit_test(quotes_are_doubled),
         cmocka_unit_test(the_longest_qualified_name_fits),
         cmocka_unit_test(what_is_quoted_is_read_back),
+        cmocka_unit_test(messages_leave_the_schema_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

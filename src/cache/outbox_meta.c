@@ -1,0 +1,232 @@
+// The meta records of the outbox: the layout, the node and its starts, whose outbox it is, and the
+// numbers that its transactions move. Numbers are in the machine's byte order, as the files are.
+#include "base/check.h"
+#include "base/mpack.h"
+#include "cache/outbox.h"
+
+enum { OUTBOX_LAYOUT = 1, BINDING_FIELDS = 3 };
+
+static enum error meta_put(struct outbox *outbox, const char *name, struct slice value)
+{
+    MDB_val key = environment_value(slice_of_string(name));
+    MDB_val bytes = environment_value(value);
+    return environment_error(mdb_put(outbox->txn, outbox->meta, &key, &bytes, 0));
+}
+
+static enum error meta_get(struct outbox *outbox, const char *name, struct slice *value)
+{
+    MDB_val key = environment_value(slice_of_string(name));
+    MDB_val bytes;
+    int code = mdb_get(outbox->txn, outbox->meta, &key, &bytes);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    *value = environment_slice(bytes);
+    return ERROR_NONE;
+}
+
+static enum error meta_put_number(struct outbox *outbox, const char *name, uint64_t number)
+{
+    return meta_put(outbox, name, slice_of(&number, sizeof number));
+}
+
+// Leaves `number` as it is where there is none.
+static enum error meta_get_number(struct outbox *outbox, const char *name, uint64_t *number)
+{
+    struct slice value = {0};
+    enum error error = meta_get(outbox, name, &value);
+    if (error == ERROR_NOT_FOUND) {
+        return ERROR_NONE;
+    }
+    if (error == ERROR_NONE && value.len != sizeof *number) {
+        error = ERROR_CORRUPT;
+    }
+    if (error == ERROR_NONE) {
+        memcpy(number, value.at, sizeof *number);
+    }
+    return error;
+}
+
+// ---- what the start reads
+
+static enum error load_incarnations(struct outbox *outbox)
+{
+    struct slice list = {0};
+    enum error error = meta_get(outbox, "incarnations", &list);
+    if (error == ERROR_NOT_FOUND) {
+        return ERROR_NONE;
+    }
+    if (error != ERROR_NONE || list.len % UUID_BYTES != 0 ||
+        list.len > sizeof outbox->incarnations) {
+        return ERROR_CORRUPT;
+    }
+    memcpy(outbox->incarnations, list.at, list.len);
+    outbox->incarnations_count = list.len / UUID_BYTES;
+    return ERROR_NONE;
+}
+
+// Adds this start to the list; the oldest makes room.
+static enum error journal_incarnation(struct outbox *outbox)
+{
+    char list[OUTBOX_INCARNATIONS_MAX][UUID_BYTES];
+    size_t kept = outbox->incarnations_count;
+    size_t skipped = kept == OUTBOX_INCARNATIONS_MAX ? 1 : 0;
+    memcpy(list, outbox->incarnations + skipped, (kept - skipped) * UUID_BYTES);
+    memcpy(list[kept - skipped], outbox->identity.incarnation, UUID_BYTES);
+    return meta_put(outbox, "incarnations", slice_of(list, (kept - skipped + 1) * UUID_BYTES));
+}
+
+static enum error load_node(struct outbox *outbox)
+{
+    struct slice node = {0};
+    enum error error = meta_get(outbox, "node", &node);
+    if (error == ERROR_NONE) {
+        if (node.len != UUID_BYTES || node.at[UUID_BYTES - 1] != '\0') {
+            return ERROR_CORRUPT;
+        }
+        memcpy(outbox->identity.node, node.at, UUID_BYTES);
+        return ERROR_NONE;
+    }
+    char uuid[BOOT_ID_BYTES];
+    if (error != ERROR_NOT_FOUND || directory_random_uuid(uuid) != ERROR_NONE) {
+        return ERROR_SYSTEM;
+    }
+    memcpy(outbox->identity.node, uuid, UUID_BYTES);
+    return meta_put(outbox, "node", slice_of(outbox->identity.node, UUID_BYTES));
+}
+
+// One string of the binding; false where there is none or it is too long.
+static bool read_text(struct mpack_cursor *cursor, char *text, size_t text_bytes)
+{
+    struct slice read;
+    if (!mpack_read_str(cursor, &read) || read.len >= text_bytes) {
+        return false;
+    }
+    memcpy(text, read.at, read.len);
+    text[read.len] = '\0';
+    return true;
+}
+
+static enum error load_binding(struct outbox *outbox)
+{
+    struct slice bytes = {0};
+    enum error error = meta_get(outbox, "binding", &bytes);
+    if (error != ERROR_NONE) {
+        return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
+    }
+    struct outbox_binding *binding = &outbox->identity.binding;
+    struct mpack_cursor cursor = mpack_cursor_of(bytes);
+    uint32_t fields;
+    bool whole = mpack_read_array(&cursor, &fields) && fields == BINDING_FIELDS &&
+                 read_text(&cursor, binding->system_identifier, SYSTEM_IDENTIFIER_BYTES) &&
+                 read_text(&cursor, binding->database, DATABASE_BYTES) &&
+                 read_text(&cursor, binding->table, TABLE_BYTES);
+    return whole ? ERROR_NONE : ERROR_CORRUPT;
+}
+
+static enum error check_layout(struct outbox *outbox)
+{
+    uint64_t layout = 0;
+    enum error error = meta_get_number(outbox, "layout", &layout);
+    if (error == ERROR_NONE && layout == 0) {
+        return meta_put_number(outbox, "layout", OUTBOX_LAYOUT);
+    }
+    return error == ERROR_NONE && layout != OUTBOX_LAYOUT ? ERROR_CORRUPT : error;
+}
+
+static enum error load_numbers(struct outbox *outbox)
+{
+    struct outbox_state *state = &outbox->state;
+    enum error error = meta_get_number(outbox, "applied", &state->applied_seq);
+    if (error == ERROR_NONE) {
+        error = meta_get_number(outbox, "trimmed", &state->trimmed_seq);
+    }
+    if (error == ERROR_NONE) {
+        error = meta_get_number(outbox, "ceiling", &state->ceiling);
+    }
+    MDB_cursor *cursor;
+    if (error != ERROR_NONE || mdb_cursor_open(outbox->txn, outbox->entries, &cursor) != 0) {
+        return error != ERROR_NONE ? error : ERROR_SYSTEM;
+    }
+    MDB_val key, value;
+    state->last_seq =
+        state->applied_seq > state->trimmed_seq ? state->applied_seq : state->trimmed_seq;
+    if (mdb_cursor_get(cursor, &key, &value, MDB_LAST) == MDB_SUCCESS &&
+        environment_number_of(key) > state->last_seq) {
+        state->last_seq = environment_number_of(key);
+    }
+    mdb_cursor_close(cursor);
+    if (state->last_seq > state->ceiling) {
+        return ERROR_CORRUPT;
+    }
+    outbox->next_seq = state->ceiling + 1;
+    state->ceiling += OUTBOX_SEQ_CHUNK;
+    return ERROR_NONE;
+}
+
+static enum error new_incarnation(struct outbox *outbox)
+{
+    char uuid[BOOT_ID_BYTES];
+    enum error error = directory_random_uuid(uuid);
+    if (error == ERROR_NONE) {
+        memcpy(outbox->identity.incarnation, uuid, UUID_BYTES);
+        error = journal_incarnation(outbox);
+    }
+    return error;
+}
+
+enum error outbox_load_meta(struct outbox *outbox)
+{
+    enum error (*const steps[])(struct outbox *) = {
+        check_layout, load_node, load_binding, load_numbers, load_incarnations, new_incarnation,
+    };
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < sizeof steps / sizeof steps[0]; i++) {
+        error = steps[i](outbox);
+    }
+    return error;
+}
+
+bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnation)
+{
+    for (size_t i = 0; i < outbox->incarnations_count; i++) {
+        if (strcmp(outbox->incarnations[i], incarnation) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// ---- what transactions write
+
+enum error outbox_put_numbers(struct outbox *outbox)
+{
+    const struct outbox_state *now = &outbox->state;
+    const struct outbox_state *then = &outbox->committed;
+    enum error error = ERROR_NONE;
+    if (now->ceiling != then->ceiling) {
+        error = meta_put_number(outbox, "ceiling", now->ceiling);
+    }
+    if (error == ERROR_NONE && now->applied_seq != then->applied_seq) {
+        error = meta_put_number(outbox, "applied", now->applied_seq);
+    }
+    if (error == ERROR_NONE && now->trimmed_seq != then->trimmed_seq) {
+        error = meta_put_number(outbox, "trimmed", now->trimmed_seq);
+    }
+    return error;
+}
+
+enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding)
+{
+    CHECK(outbox->txn != NULL);
+    struct buffer bytes = {0};
+    msgpack_packer packer;
+    mpack_packer_init(&packer, &bytes);
+    msgpack_pack_array(&packer, BINDING_FIELDS);
+    mpack_pack_string(&packer, binding->system_identifier);
+    mpack_pack_string(&packer, binding->database);
+    mpack_pack_string(&packer, binding->table);
+    enum error error = meta_put(outbox, "binding", buffer_slice(&bytes));
+    buffer_deinit(&bytes);
+    return error;
+}
