@@ -8,7 +8,7 @@
 # The label of a test is its first word. Each test owns its servers and directories, so any number
 # of them may run at once.
 
-set(PGNEAR_ALL_COMPONENTS base json config cache pg server client cli)
+set(PGNEAR_ALL_COMPONENTS base json config cachefile cache pg server client cli)
 
 # Each applies where the binary has that sanitizer. A race ends the process at once, since a daemon
 # that a test kills would never come to report it at its exit.
@@ -73,7 +73,7 @@ endfunction()
 # The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM.
 function(pgnear_system_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
-    pgnear_existing_components(components base json pg client)
+    pgnear_existing_components(components base json cachefile pg client)
     file(GLOB harness CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/system/harness/*.c")
     if(harness)
         add_library(pgnear_harness STATIC ${harness})

@@ -2,6 +2,7 @@
 // transaction `turn->txn` and may run again for the same message, see apply.c.
 #pragma once
 
+#include "cache/coherence.h"
 #include "cache/turn.h"
 
 // ---- records; apply.c

@@ -13,8 +13,8 @@
 
 #include "base/messages.h"
 #include "base/ports.h"
-#include "cache/directory.h"
-#include "cache/environment.h"
+#include "cachefile/directory.h"
+#include "cachefile/environment.h"
 
 enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37, OUTBOX_SEQ_CHUNK = 1 << 20 };
 

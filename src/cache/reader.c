@@ -83,7 +83,7 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
     }
     int64_t current_boot_us;
     enum trust trust =
-        coherence_trust(&record, key, &reader->page, reader->now_boot_us, &current_boot_us);
+        trust_of_record(&record, key, &reader->page, reader->now_boot_us, &current_boot_us);
     bool present = !record.absent && !record_is_expired(&record, reader->now_us);
     *cached = (struct cached){
         .present = present,

@@ -6,6 +6,7 @@
 //   3. unapplied entries are laid over the cache, as pending
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/coherence.h"
 #include "cache/turn.h"
 
 enum { LAY_ENTRIES_PER_COMMIT = 1024, DROPS_PER_COMMIT = 4096 };

@@ -8,10 +8,10 @@
 
 #include "base/entry.h"
 #include "base/ports.h"
-#include "cache/control.h"
-#include "cache/environment.h"
-#include "cache/record.h"
-#include "cache/sketch.h"
+#include "cachefile/control.h"
+#include "cachefile/environment.h"
+#include "cachefile/record.h"
+#include "cachefile/sketch.h"
 
 // The clocks that the cache goes by; a test or a simulation brings its own.
 struct cache_clock {

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "cachefile/trust.h"
+
 enum { EPOCH = 5, VERSION = 7, SEQ = 20, EXPIRES = 1000 };
 
 // What can be held of a key.
@@ -385,7 +387,7 @@ static const struct page_view PAGE = {
 
 static enum trust trust_of(enum held held, const struct page_view *page, int64_t *current_us)
 {
-    return coherence_trust(record_of(held), slice_of_string("m"), page, NOW, current_us);
+    return trust_of_record(record_of(held), slice_of_string("m"), page, NOW, current_us);
 }
 
 static void a_pending_record_is_always_good(void **state)

@@ -1,5 +1,5 @@
 // LMDB's side of both environments. Owns nothing; the writer and the start use it.
-#include "cache/environment.h"
+#include "cachefile/environment.h"
 
 #include <errno.h>
 #include <fcntl.h>

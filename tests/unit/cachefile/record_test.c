@@ -1,6 +1,6 @@
 // The record codec: what goes in comes out, and nothing else is taken for a record.
 
-#include "cache/record.h"
+#include "cachefile/record.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

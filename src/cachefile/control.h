@@ -18,8 +18,8 @@
 
 #include <stdatomic.h>
 
-#include "cache/coherence.h"
-#include "cache/directory.h"
+#include "cachefile/directory.h"
+#include "cachefile/trust.h"
 
 enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 1, CONTROL_HAND_WORDS = 64 };
 

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/slice.h"
-#include "cache/directory.h"
+#include "cachefile/directory.h"
 
 // Passes of the hand that a key survives after a read, and after it was stored. Less for the
 // latter: else what only comes in once would cool what is read again and again.

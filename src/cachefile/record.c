@@ -1,5 +1,5 @@
 // The codec of records. Decoding is on the path of every hit: a handful of loads and compares.
-#include "cache/record.h"
+#include "cachefile/record.h"
 
 #include "base/check.h"
 

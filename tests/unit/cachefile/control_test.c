@@ -1,11 +1,20 @@
 // The control page: what is published is seen whole, by other threads and after a crash.
 
-#include "cache/control.h"
-#include "cache/sketch.h"
-#include "unit/cache/rig.h"
+#include "cachefile/control.h"
+#include "cachefile/sketch.h"
 
+#include <ftw.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
 
 struct place {
     char path[64];
@@ -24,11 +33,19 @@ static int setup(void **state)
     return 0;
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
 static int teardown(void **state)
 {
     struct place *place = *state;
     directory_close(&place->directory);
-    rig_remove_tree(place->path);
+    nftw(place->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     free(place);
     return 0;
 }

@@ -1,6 +1,6 @@
 // The directories of the two environments. LMDB lives on shared memory maps and on the order in
 // which a file system writes: network file systems give neither, and memory file systems forget.
-#include "cache/directory.h"
+#include "cachefile/directory.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 // The reference sketch. It holds hints only: any content is valid, so a torn or foreign file is no
 // error, and relaxed loads and stores are enough.
-#include "cache/sketch.h"
+#include "cachefile/sketch.h"
 
 #include <errno.h>
 #include <fcntl.h>

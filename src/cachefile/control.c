@@ -1,6 +1,6 @@
 // The control page: a sequence lock with one writer over atomic words, so that a reader in another
 // process needs no lock and a writer that dies in the middle is noticed (the sequence stays odd).
-#include "cache/control.h"
+#include "cachefile/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
