@@ -29,7 +29,8 @@ struct fetch {
     bool feed_was_live;          // at the sending
     size_t count;
     struct flight *flights[FETCH_KEYS_MAX]; // by key; NULL once landed or put back
-    struct slice keys[FETCH_KEYS_MAX];      // theirs
+    struct slice keys[FETCH_KEYS_MAX];      // in `arena`: flights may be gone before the last row
+    struct arena arena;
 };
 
 void fetch_prepare(struct fetch_desk *desk)
@@ -226,6 +227,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
     }
     post_fills(fetch);
     buffer_deinit(&fetch->value);
+    arena_deinit(&fetch->arena);
     free(fetch);
     desk->on_done(desk->context);
 }
@@ -285,7 +287,7 @@ bool fetch_send(struct fetch_desk *desk, struct conn *conn)
     fetch->feed_was_live = worker->feed_live;
     for (size_t i = 0; i < count; i++) {
         fetch->flights[i] = batch[i];
-        fetch->keys[i] = batch[i]->key;
+        fetch->keys[i] = arena_copy(&fetch->arena, batch[i]->key);
     }
     size_t json_bytes_max = table_row_json_bytes_max(worker->settings->server.max_value_bytes);
     size_t share = FETCH_BYTES_MAX / count;
