@@ -1,0 +1,219 @@
+// bench_direct: reads in this process, one key after another, uniformly drawn.
+//
+//   bench_direct warm SOCKET KEYS                          mget of all keys: fills the node's cache
+//   bench_direct get SOCKET KEYS VALUE-BYTES SECONDS SEED  pgnear_get of pgnear.h
+//   bench_direct mdb FILE KEYS VALUE-BYTES SECONDS SEED    mdb_get of the same file, each in a
+//                                                          transaction renewed for it
+//   bench_direct mdb-bare ...                              as mdb, all in one transaction: sees
+//                                                          nothing that came after its begin
+//
+// Every value's first and last bytes are compared, so that all touch the same memory. Throughput
+// is of runs of 64 reads between looks at the clock; every 16th read of another tenth of the time
+// is timed by itself for the latencies.
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <pgnear.h>
+
+#include "base/check.h"
+#include "load/histogram.h"
+#include "load/keys.h"
+
+enum { RUN_READS = 64, SAMPLE_EVERY = 16, WARM_KEYS = 1000 };
+
+// Prints what is wrong and ends the process.
+static _Noreturn void give_up(const char *what, const char *why)
+{
+    fprintf(stderr, "bench_direct: %s: %s\n", what, why);
+    exit(1);
+}
+
+struct source {
+    pgnear *node;
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi records;
+    bool renews;
+    size_t header_bytes; // in front of the value
+};
+
+static void check_mdb(int code, const char *what)
+{
+    if (code != MDB_SUCCESS) {
+        give_up(what, mdb_strerror(code));
+    }
+}
+
+// True where the key is there; the value is valid until the next read.
+static bool read_key(struct source *source, const char *key, const uint8_t **value, size_t *len)
+{
+    if (source->node != NULL) {
+        pgnear_item item;
+        pgnear_error error;
+        pgnear_bytes name = {key, KEY_TEXT_BYTES};
+        if (pgnear_get(source->node, name, NULL, &item, &error) != PGNEAR_OK) {
+            give_up("pgnear_get", error.message);
+        }
+        *value = item.value.at;
+        *len = item.value.len;
+        return item.present;
+    }
+    MDB_val name = {KEY_TEXT_BYTES, (void *)(uintptr_t)key};
+    MDB_val found;
+    if (source->renews) {
+        mdb_txn_reset(source->txn);
+        check_mdb(mdb_txn_renew(source->txn), "mdb_txn_renew");
+    }
+    int code = mdb_get(source->txn, source->records, &name, &found);
+    if (code == MDB_NOTFOUND) {
+        return false;
+    }
+    check_mdb(code, "mdb_get");
+    *value = (const uint8_t *)found.mv_data + source->header_bytes;
+    *len = found.mv_size - source->header_bytes;
+    return true;
+}
+
+static void open_mdb(struct source *source, const char *file)
+{
+    enum { MAPS = 8, RECORD_HEADER = 40 };
+    check_mdb(mdb_env_create(&source->env), "mdb_env_create");
+    check_mdb(mdb_env_set_maxdbs(source->env, MAPS), "mdb_env_set_maxdbs");
+    check_mdb(mdb_env_set_maxreaders(source->env, 1024), "mdb_env_set_maxreaders");
+    check_mdb(mdb_env_open(source->env, file, MDB_RDONLY | MDB_NOSUBDIR | MDB_NOTLS, 0), file);
+    check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
+    check_mdb(mdb_dbi_open(source->txn, "records", 0, &source->records), "records");
+    source->header_bytes = RECORD_HEADER;
+}
+
+static void open_source(struct source *source, const char *kind, const char *path)
+{
+    *source = (struct source){0};
+    if (strncmp(kind, "mdb", 3) == 0) {
+        source->renews = strcmp(kind, "mdb") == 0;
+        open_mdb(source, path);
+        return;
+    }
+    pgnear_error error;
+    if (pgnear_open(path, NULL, &source->node, &error) != PGNEAR_OK) {
+        give_up(path, error.message);
+    }
+}
+
+static void warm(const struct source *source, uint64_t keys)
+{
+    static char texts[WARM_KEYS][KEY_TEXT_BYTES];
+    static pgnear_bytes names[WARM_KEYS];
+    uint64_t present = 0;
+    for (uint64_t first = 0; first < keys; first += WARM_KEYS) {
+        size_t count = keys - first < WARM_KEYS ? (size_t)(keys - first) : WARM_KEYS;
+        for (size_t i = 0; i < count; i++) {
+            key_format(first + i, texts[i]);
+            names[i] = (pgnear_bytes){texts[i], KEY_TEXT_BYTES};
+        }
+        const pgnear_item *items;
+        pgnear_error error;
+        if (pgnear_mget(source->node, names, count, NULL, &items, &error) != PGNEAR_OK) {
+            give_up("pgnear_mget", error.message);
+        }
+        for (size_t i = 0; i < count; i++) {
+            present += items[i].present;
+        }
+    }
+    printf("{\"present\": %llu}\n", (unsigned long long)present);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+struct tally {
+    uint64_t reads;
+    uint64_t misses;
+    uint64_t wrong;
+    uint64_t spent_ns;
+    struct histogram latency;
+};
+
+static void read_one(struct source *source, struct key_chooser *keys, size_t value_bytes,
+                     struct tally *tally)
+{
+    char key[KEY_TEXT_BYTES];
+    const uint8_t *value;
+    size_t len;
+    key_format(keys_next(keys), key);
+    if (!read_key(source, key, &value, &len)) {
+        tally->misses++;
+    } else if (len != value_bytes || value[len - 1] != 'x' ||
+               memcmp(value + (len - 2 <= UINT8_MAX ? 2 : 3), key, KEY_TEXT_BYTES) != 0) {
+        tally->wrong++;
+    }
+    tally->reads++;
+}
+
+static void measure(struct source *source, struct key_chooser *keys, size_t value_bytes,
+                    double seconds, struct tally *tally)
+{
+    uint64_t began_ns = now_ns();
+    uint64_t ends_ns = began_ns + (uint64_t)(seconds * 1e9);
+    uint64_t at_ns = began_ns;
+    while (at_ns < ends_ns) {
+        for (int i = 0; i < RUN_READS; i++) {
+            read_one(source, keys, value_bytes, tally);
+        }
+        at_ns = now_ns();
+    }
+    tally->spent_ns = at_ns - began_ns;
+}
+
+static void sample(struct source *source, struct key_chooser *keys, size_t value_bytes,
+                   double seconds, struct tally *tally)
+{
+    struct tally aside = {0};
+    uint64_t ends_ns = now_ns() + (uint64_t)(seconds * 1e9);
+    for (uint64_t began_ns = now_ns(); began_ns < ends_ns;) {
+        for (int i = 1; i < SAMPLE_EVERY; i++) {
+            read_one(source, keys, value_bytes, &aside);
+        }
+        began_ns = now_ns();
+        read_one(source, keys, value_bytes, &aside);
+        histogram_record(&tally->latency, now_ns() - began_ns);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct source source;
+    if (argc == 4 && strcmp(argv[1], "warm") == 0) {
+        open_source(&source, argv[1], argv[2]);
+        warm(&source, strtoull(argv[3], NULL, 10));
+        return 0;
+    }
+    if (argc != 7) {
+        give_up("usage", "bench_direct get|mdb|mdb-bare PATH KEYS VALUE-BYTES SECONDS SEED");
+    }
+    static struct tally tally;
+    struct key_chooser keys;
+    size_t value_bytes = strtoul(argv[4], NULL, 10);
+    double seconds = strtod(argv[5], NULL);
+    open_source(&source, argv[1], argv[2]);
+    keys_init(&keys, DISTRIBUTION_UNIFORM, strtoull(argv[3], NULL, 10), 0,
+              strtoull(argv[6], NULL, 10));
+    sample(&source, &keys, value_bytes, seconds / 10, &tally);
+    measure(&source, &keys, value_bytes, seconds * 9 / 10, &tally);
+    double spent_s = (double)tally.spent_ns / 1e9;
+    printf("{\"operations\": %llu, \"seconds\": %.6f, \"per_second\": %.1f, \"hits\": %llu, "
+           "\"misses\": %llu, \"errors\": 0, \"wrong\": %llu, \"latency_ns\": ",
+           (unsigned long long)tally.reads, spent_s, (double)tally.reads / spent_s,
+           (unsigned long long)(tally.reads - tally.misses), (unsigned long long)tally.misses,
+           (unsigned long long)tally.wrong);
+    histogram_print(&tally.latency, stdout);
+    printf("}\n");
+    return 0;
+}

@@ -1,0 +1,34 @@
+"""The rows by name. A factory is called when its row is to be measured and gives a Row, or the
+finished results where a row is not a matter of rounds."""
+
+import fnmatch
+
+FACTORIES = {}  # in the order of the report
+
+
+def row(name):
+    def register(factory):
+        assert name not in FACTORIES, name
+        FACTORIES[name] = factory
+        return factory
+    return register
+
+
+def chosen(patterns):
+    """The names that any pattern matches, whole or as a beginning; all where there is none."""
+    if not patterns:
+        return list(FACTORIES)
+    return [name for name in FACTORIES
+            if any(name.startswith(pattern) or fnmatch.fnmatch(name, pattern)
+                   for pattern in patterns)]
+
+
+def size_name(value_bytes):
+    return f"{value_bytes // 1024}KiB" if value_bytes % 1024 == 0 else f"{value_bytes}B"
+
+
+def count_name(count):
+    for unit, factor in (("M", 1_000_000), ("k", 1000)):
+        if count % factor == 0:
+            return f"{count // factor}{unit}"
+    return str(count)

@@ -1,0 +1,108 @@
+"""What the rows measure in: sizes and times of this run, and servers that are started when the
+first row asks for them and then shared by all."""
+
+import dataclasses
+import functools
+import subprocess
+
+from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+    name: str
+    seconds: float  # of each contestant in each round
+    rounds: int
+    keys: int  # of the socket rows
+    sizes: tuple  # numbers of keys of the rows by size
+    bulk_rows: int  # rows of what runs once over a whole table
+    burst: int  # clients that miss one key at once
+
+
+SCALES = {
+    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 2000, 100),
+    "quick": Scale("quick", 0.5, 3, 100_000, (10_000, 100_000, 1_000_000), 200_000, 1000),
+    "full": Scale("full", 2.0, 7, 100_000, (10_000, 100_000, 1_000_000, 10_000_000), 1_000_000,
+                  1000),
+}
+
+# A get of a 16-byte key and its answer with a version of up to 4 bytes, as they are on the wire.
+GET_REQUEST_BYTES = 27
+GET_REPLY_OVERHEAD_BYTES = 14
+
+
+def value_sql(value_bytes):
+    """The text whose MessagePack is what load/keys.c's value_format makes."""
+    header_bytes = 2 if value_bytes - 2 <= 255 else 3
+    return f"to_jsonb(rpad(key, {value_bytes - header_bytes}, 'x'))"
+
+
+def fill_sql(table, first, count, value_bytes):
+    return (f"INSERT INTO {table} (key, value) SELECT key, {value_sql(value_bytes)} FROM "
+            f"(SELECT 'k' || lpad(i::text, 15, '0') AS key "
+            f"FROM generate_series({first}, {first + count - 1}) i) AS keys")
+
+
+def cache_size_for(keys, value_bytes):
+    """Room for so many records at LMDB's usual fill, and for the outbox twice."""
+    mib = keys * (value_bytes + 150) * 2 // 2**20 + 256
+    return f"{mib}MiB"
+
+
+class World:
+    def __init__(self, build, scale):
+        self.scale = scale
+        self.home = Home(build)
+
+    def close(self):
+        self.home.close()
+
+    @functools.cached_property
+    def postgres(self):
+        return Postgres(self.home)
+
+    def database(self, name):
+        self.postgres.sql(f'CREATE DATABASE "{name}"')
+        return name
+
+    @functools.cache
+    def node(self, keys, value_bytes):
+        """A node whose cache holds the whole table: (node, database)."""
+        name = f"node-{keys}-{value_bytes}"
+        database = self.database(name)
+        node = Node(self.home, self.postgres.url(database), name,
+                    cache=cache_size_for(keys, value_bytes), outbox="64MiB")
+        step = 1_000_000
+        for first in range(0, keys, step):
+            count = min(step, keys - first)
+            self.postgres.sql(fill_sql("kv_store", first, count, value_bytes), database)
+        self.postgres.sql("ANALYZE kv_store", database)
+        node.cli("sync")
+        node.warm(keys)
+        return node, database
+
+    @functools.cache
+    def redis(self, sync="none", keys=0, value_bytes=100):
+        return self.loaded("redis", Redis(self.home, sync, f"{keys}-{value_bytes}"), keys,
+                           value_bytes)
+
+    @functools.cache
+    def memcached(self, keys=0, value_bytes=100):
+        return self.loaded("memcached", Memcached(self.home, f"{keys}-{value_bytes}"), keys,
+                           value_bytes)
+
+    def loaded(self, protocol, server, keys, value_bytes):
+        if keys > 0:
+            command = [self.home.program("bench/bench_load"), "--protocol", protocol, "--socket",
+                       server.socket, "--mix", "set", "--distribution", "sequential", "--warmup",
+                       "0", "--seconds", "600", "--operations", str(keys), "--pipeline", "64",
+                       "--value-bytes", str(value_bytes), "--keys", str(keys)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise Failed(f"loading {protocol}: {done.stderr}")
+        return server
+
+    @functools.cache
+    def echo(self, value_bytes):
+        return Echo(self.home, GET_REQUEST_BYTES, value_bytes + GET_REPLY_OVERHEAD_BYTES)
