@@ -142,6 +142,17 @@ typedef struct pgnear_check_item {
     bool ok;
 } pgnear_check_item;
 
+// A write that PostgreSQL refuses for good, kept aside by the node.
+typedef struct pgnear_dead_letter {
+    uint64_t seq;     // its name for pgnear_retry_dead_letter and pgnear_discard_dead_letter
+    pgnear_bytes key; // the first of its keys
+    uint64_t keys;    // how many they are: 1 but for an mset or a delete of several
+    pgnear_bytes op;  // the method that made it: "set", "mset", "delete", ...
+    pgnear_bytes sqlstate;
+    pgnear_bytes message; // PostgreSQL's words
+    int64_t at_us;        // when it was refused, in microseconds since 1970
+} pgnear_dead_letter;
+
 typedef enum pgnear_event_kind {
     PGNEAR_EVENT_SET = 1,
     PGNEAR_EVENT_DELETE = 2,
@@ -227,6 +238,17 @@ typedef struct pgnear_scan_options {
 #define PGNEAR_SCAN_OPTIONS_INIT                                                                   \
     {                                                                                              \
         sizeof(pgnear_scan_options), 0, {NULL, 0}, {NULL, 0}, 0                                    \
+    }
+
+typedef struct pgnear_dead_letters_options {
+    size_t size;
+    int64_t timeout_ms;
+    uint64_t after_seq; // only letters with a greater seq
+    uint32_t limit;     // at most 1000; 0: the node's default
+} pgnear_dead_letters_options;
+#define PGNEAR_DEAD_LETTERS_OPTIONS_INIT                                                           \
+    {                                                                                              \
+        sizeof(pgnear_dead_letters_options), 0, 0, 0                                               \
     }
 
 // ---- The handle
@@ -335,6 +357,28 @@ PGNEAR_API pgnear_code pgnear_check(pgnear *handle, const pgnear_call_options *o
 // The counters: a MessagePack map.
 PGNEAR_API pgnear_code pgnear_stats(pgnear *handle, const pgnear_call_options *options,
                                     pgnear_bytes *stats, pgnear_error *error);
+
+// ---- Dead letters
+
+// The node's dead letters in order of seq. There may be more after the last one: ask again with its
+// seq as after_seq until none come.
+PGNEAR_API pgnear_code pgnear_dead_letters(pgnear *handle,
+                                           const pgnear_dead_letters_options *options,
+                                           const pgnear_dead_letter **letters, size_t *count,
+                                           pgnear_error *error);
+
+// Writes a dead letter again, as a new write, and waits until it is in PostgreSQL; the letter is
+// gone then. PGNEAR_CONFLICT where one of its keys has changed since it was parked, unless `force`;
+// PGNEAR_REJECTED where PostgreSQL refuses it again: the letter stays in both cases. Takes nothing
+// but id and timeout.
+PGNEAR_API pgnear_code pgnear_retry_dead_letter(pgnear *handle, uint64_t seq, bool force,
+                                                const pgnear_write_options *options,
+                                                pgnear_written *written, pgnear_error *error);
+
+// Forgets a dead letter; *existed is false where there is none of that seq.
+PGNEAR_API pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
+                                                  const pgnear_call_options *options, bool *existed,
+                                                  pgnear_error *error);
 
 // Any method by its name on the wire; `params` is a MessagePack array. `writes` says whether a
 // repeat could do something twice. A timeout of `options` is only the library's own here; one for

@@ -3,14 +3,20 @@
 //   [1, op, ack, condition, retired, if_version, accepted_us, expires_at_us, id, pairs_count,
 //   pairs]
 //
-// where `pairs` is a bin of (str key, bin value) one after another. The leading 1 is the version
-// of this layout: a daemon reads its own and the one before.
+// where `pairs` is a bin of (str key, bin value) one after another. The leading number is the
+// version of the layout: a daemon reads its own and the one before. Layout 2 is for entries that
+// try a dead letter again, and has three fields more:
+//
+//   letter_seq, is_guarded, guards
+//
+// where `guards` is a bin of (version or nil) one after another, as many as there are pairs.
 #include "base/entry.h"
 
 #include "base/check.h"
 #include "base/mpack.h"
 
-enum { ENTRY_LAYOUT = 1, ENTRY_FIELDS = 11 };
+enum { LAYOUT_PLAIN = 1, FIELDS_PLAIN = 11 };
+enum { LAYOUT_RETRY = 2, FIELDS_RETRY = FIELDS_PLAIN + 3 };
 
 static enum entry_op op_of_method(enum method method)
 {
@@ -51,10 +57,11 @@ void entry_of_call(const struct call *call, struct entry *entry, struct buffer *
 
 void entry_encode(const struct entry *entry, struct buffer *out)
 {
+    bool is_retry = entry->letter_seq != 0;
     msgpack_packer packer;
     mpack_packer_init(&packer, out);
-    msgpack_pack_array(&packer, ENTRY_FIELDS);
-    msgpack_pack_int(&packer, ENTRY_LAYOUT);
+    msgpack_pack_array(&packer, is_retry ? FIELDS_RETRY : FIELDS_PLAIN);
+    msgpack_pack_int(&packer, is_retry ? LAYOUT_RETRY : LAYOUT_PLAIN);
     msgpack_pack_int(&packer, (int)entry->op);
     msgpack_pack_int(&packer, (int)entry->ack);
     msgpack_pack_int(&packer, (int)entry->condition);
@@ -66,6 +73,12 @@ void entry_encode(const struct entry *entry, struct buffer *out)
     msgpack_pack_uint32(&packer, entry->pairs_count);
     msgpack_pack_bin(&packer, entry->pairs.len);
     msgpack_pack_bin_body(&packer, entry->pairs.at, entry->pairs.len);
+    if (is_retry) {
+        msgpack_pack_uint64(&packer, entry->letter_seq);
+        msgpack_pack_int(&packer, entry->is_guarded);
+        msgpack_pack_bin(&packer, entry->guards.len);
+        msgpack_pack_bin_body(&packer, entry->guards.at, entry->guards.len);
+    }
 }
 
 static bool read_small(struct mpack_cursor *cursor, uint64_t limit, unsigned *value)
@@ -112,21 +125,72 @@ static bool pairs_are_well_formed(const struct entry *entry)
     return cursor.rest.len == 0 && count == entry->pairs_count;
 }
 
+void entry_append_guard(struct buffer *guards, const struct guard *guard)
+{
+    msgpack_packer packer;
+    mpack_packer_init(&packer, guards);
+    if (guard->present) {
+        msgpack_pack_int64(&packer, guard->version);
+    } else {
+        msgpack_pack_nil(&packer);
+    }
+}
+
+bool entry_next_guard(struct slice *guards, struct guard *guard)
+{
+    struct mpack_cursor cursor = mpack_cursor_of(*guards);
+    guard->present = !mpack_read_nil(&cursor);
+    if (guard->present && !mpack_read_int(&cursor, &guard->version)) {
+        return false;
+    }
+    *guards = slice_of(cursor.at, (size_t)(cursor.end - cursor.at));
+    return true;
+}
+
+bool entry_guards_are_well_formed(struct slice guards, uint32_t count)
+{
+    struct guard guard;
+    while (count > 0 && entry_next_guard(&guards, &guard)) {
+        count--;
+    }
+    return count == 0 && guards.len == 0;
+}
+
+// The fields that layout 2 adds; none in layout 1.
+static bool read_retry(struct mpack_cursor *cursor, unsigned layout, struct entry *entry)
+{
+    unsigned guarded;
+    if (layout == LAYOUT_PLAIN) {
+        return true;
+    }
+    if (!mpack_read_uint(cursor, &entry->letter_seq) || entry->letter_seq == 0 ||
+        !read_small(cursor, 1, &guarded) || !read_bin(cursor, &entry->guards)) {
+        return false;
+    }
+    entry->is_guarded = guarded == 1;
+    return entry_guards_are_well_formed(entry->guards, entry->is_guarded ? entry->pairs_count : 0);
+}
+
+static bool read_layout(struct mpack_cursor *cursor, unsigned *layout)
+{
+    uint32_t fields;
+    return mpack_read_array(cursor, &fields) && read_small(cursor, LAYOUT_RETRY, layout) &&
+           *layout >= LAYOUT_PLAIN &&
+           fields == (*layout == LAYOUT_RETRY ? (uint32_t)FIELDS_RETRY : (uint32_t)FIELDS_PLAIN);
+}
+
 enum error entry_decode(uint64_t seq, struct slice bytes, struct entry *entry)
 {
     struct mpack_cursor cursor = mpack_cursor_of(bytes);
-    uint32_t fields;
     unsigned layout, op, ack, condition, retired, pairs_count;
     struct entry decoded = {.seq = seq};
-    if (!mpack_read_array(&cursor, &fields) || fields != ENTRY_FIELDS ||
-        !read_small(&cursor, ENTRY_LAYOUT, &layout) || layout != ENTRY_LAYOUT ||
-        !read_small(&cursor, ENTRY_TOUCH, &op) || !read_small(&cursor, ACK_POSTGRES, &ack) ||
+    if (!read_layout(&cursor, &layout) || !read_small(&cursor, ENTRY_TOUCH, &op) ||
+        !read_small(&cursor, ACK_POSTGRES, &ack) ||
         !read_small(&cursor, CONDITION_IF_ABSENT, &condition) ||
         !read_small(&cursor, 1, &retired) || !mpack_read_int(&cursor, &decoded.if_version) ||
         !mpack_read_int(&cursor, &decoded.accepted_us) ||
         !mpack_read_int(&cursor, &decoded.expires_at_us) || !mpack_read_str(&cursor, &decoded.id) ||
-        !read_small(&cursor, UINT32_MAX, &pairs_count) || !read_bin(&cursor, &decoded.pairs) ||
-        cursor.at != cursor.end) {
+        !read_small(&cursor, UINT32_MAX, &pairs_count) || !read_bin(&cursor, &decoded.pairs)) {
         return ERROR_CORRUPT;
     }
     decoded.op = (enum entry_op)op;
@@ -134,7 +198,8 @@ enum error entry_decode(uint64_t seq, struct slice bytes, struct entry *entry)
     decoded.condition = (enum condition)condition;
     decoded.retired = retired == 1;
     decoded.pairs_count = pairs_count;
-    if (!pairs_are_well_formed(&decoded)) {
+    if (!pairs_are_well_formed(&decoded) || !read_retry(&cursor, layout, &decoded) ||
+        cursor.at != cursor.end) {
         return ERROR_CORRUPT;
     }
     *entry = decoded;

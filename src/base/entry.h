@@ -16,6 +16,9 @@ struct entry {
     int64_t if_version;
     int64_t accepted_us;   // when it was acknowledged or queued, by PostgreSQL's clock
     int64_t expires_at_us; // set, touch: by PostgreSQL's clock; 0: none
+    uint64_t letter_seq;   // of the dead letter that it tries again; 0: none
+    bool is_guarded;       // to be applied only where every key has the version of `guards`
+    struct slice guards;   // encoded; read with entry_next_guard
     struct slice id;       // opts.id; empty: none
     uint32_t pairs_count;  // 1, or those of an mset or of a delete of several keys: one unit
     struct slice pairs;    // encoded; read with entry_next_pair
@@ -25,7 +28,7 @@ struct entry {
 static inline bool entry_returns_result(const struct entry *entry)
 {
     return entry->op == ENTRY_INCR || entry->op == ENTRY_MERGE || entry->op == ENTRY_TOUCH ||
-           entry->condition != CONDITION_NONE;
+           entry->condition != CONDITION_NONE || entry->letter_seq != 0;
 }
 
 // The entry of a call that writes. Slices are the call's; the pairs are encoded into `pairs`.
@@ -47,3 +50,17 @@ static inline struct entry_cursor entry_cursor_of(const struct entry *entry)
 
 // False at the end. The pairs of a decoded entry are known to be well-formed.
 bool entry_next_pair(struct entry_cursor *cursor, struct pair *pair);
+
+// What a key held at some moment, as the guard of a later write: a version, or absence. Guards
+// stand one after another, in the order of the pairs they are for.
+struct guard {
+    bool present;
+    int64_t version;
+};
+
+void entry_append_guard(struct buffer *guards, const struct guard *guard);
+
+// False at the end. The guards of a decoded entry are as many as its pairs.
+bool entry_next_guard(struct slice *guards, struct guard *guard);
+// Whether the bytes are `count` guards.
+bool entry_guards_are_well_formed(struct slice guards, uint32_t count);

@@ -50,6 +50,7 @@ void message_destroy(struct message *message)
         break;
     case MESSAGE_RETIRE:
         destroy_requests(((struct retire_message *)message)->requests);
+        arena_deinit(&((struct retire_message *)message)->arena);
         break;
     }
     free(message);

@@ -115,6 +115,8 @@ struct flushed_message {
     struct request *requests; // linked by sibling, replies filled
     size_t answers_count;     // for entries with opts.id whether or not a request waits
     struct id_answer *answers;
+    size_t letters_count; // dead letters that were tried again and are applied: to be forgotten
+    uint64_t *letters;
 };
 
 // The remembered answer to a write that carried an id.
@@ -136,6 +138,10 @@ struct retire_message {
     struct request *requests; // linked by sibling
     char sqlstate[SQLSTATE_BYTES];
     char text[FAILURE_MESSAGE_BYTES];
+    bool is_poison; // PostgreSQL refused the write itself
+    struct arena arena;
+    bool has_state;     // of a dead letter: what PostgreSQL held of the keys when it was parked
+    struct slice state; // guards, one a pair (base/entry.h)
 };
 
 enum { SYSTEM_IDENTIFIER_BYTES = 32, DATABASE_BYTES = 64, TABLE_BYTES = 260 };

@@ -27,6 +27,9 @@ enum method_class { METHOD_LOCAL, METHOD_READ, METHOD_WRITE, METHOD_CONTROL, MET
     X(INCR, "incr", METHOD_WRITE)                                                                  \
     X(MERGE, "merge", METHOD_WRITE)                                                                \
     X(TOUCH, "touch", METHOD_WRITE)                                                                \
+    X(RETRY_DEAD_LETTER, "retry_dead_letter", METHOD_WRITE)                                        \
+    X(DEAD_LETTERS, "dead_letters", METHOD_CONTROL)                                                \
+    X(DISCARD_DEAD_LETTER, "discard_dead_letter", METHOD_CONTROL)                                  \
     X(INVALIDATE, "invalidate", METHOD_CONTROL)                                                    \
     X(FLUSH, "flush", METHOD_CONTROL)                                                              \
     X(SYNC, "sync", METHOD_ASK)                                                                    \
@@ -70,13 +73,15 @@ struct call {
     bool has_min_version; // get
     bool has_key;         // invalidate: false is everything
     bool all;             // scan without a limit
-    uint32_t limit;       // scan
+    bool force;           // retry_dead_letter: whatever the keys hold now
+    uint32_t limit;       // scan, dead_letters
     int64_t ttl_ms;
     int64_t timeout_ms;
     int64_t max_age_ms;
     int64_t min_version;
     int64_t if_version;
-    uint64_t seq;
+    uint64_t seq;        // flush; retry_dead_letter, discard_dead_letter: of the letter
+    uint64_t after_seq;  // dead_letters: letters with a greater seq
     struct slice id;     // empty: none
     struct slice prefix; // scan, all, watch
     struct slice after;  // scan: keys greater than this; empty: from the start
@@ -99,11 +104,22 @@ struct check_item {
     bool ok;
 };
 
+// A dead letter: a write that PostgreSQL refused for good.
+struct letter {
+    uint64_t seq;
+    const char *op;      // the method that made it, such as "mset"; static
+    uint32_t keys_count; // of an mset or of a delete: as many keys
+    struct slice key;    // the first of them
+    struct slice sqlstate;
+    struct slice message; // PostgreSQL's words
+    int64_t at_us;        // when it was parked, or refused again
+};
+
 // The answer, filled by whoever decides it. Slices belong to `arena`.
 struct reply {
     struct failure failure; // .error == ERROR_NONE: the fields below that the method speaks of
     struct arena arena;
-    bool boolean;     // touch
+    bool boolean;     // touch, discard_dead_letter
     bool has_integer; // ttl: false is nil
     bool has_version; // set, delete with a condition or ack postgres
     bool has_deleted; // delete
@@ -117,6 +133,8 @@ struct reply {
     struct slice *skipped; // scan: keys beyond our limits
     size_t checks_count;
     struct check_item *checks;
+    size_t letters_count; // dead_letters
+    struct letter *letters;
 };
 
 // A call on its way through the threads: made by a server loop, owned by one thread at a time,

@@ -56,6 +56,53 @@ static void answer_attached(struct turn *turn, struct turn_item *item)
     }
 }
 
+// ---- dead letters
+
+enum { LETTERS_BYTES_MAX = 32 << 20 }; // read for one answer
+
+static const char *op_name(const struct entry *entry)
+{
+    static const enum method METHODS[] = {
+        [ENTRY_SET] = METHOD_SET,     [ENTRY_DELETE] = METHOD_DELETE, [ENTRY_INCR] = METHOD_INCR,
+        [ENTRY_MERGE] = METHOD_MERGE, [ENTRY_TOUCH] = METHOD_TOUCH,
+    };
+    bool is_mset = entry->op == ENTRY_SET && entry->pairs_count > 1;
+    return method_name(is_mset ? METHOD_MSET : METHODS[entry->op]);
+}
+
+static bool list_letter(void *context, const struct outbox_letter *found)
+{
+    struct request *request = context;
+    struct reply *reply = &request->reply;
+    struct entry_cursor cursor = entry_cursor_of(&found->entry);
+    struct pair first = {0};
+    bool has_key = entry_next_pair(&cursor, &first);
+    CHECK(has_key);
+    reply->letters[reply->letters_count++] = (struct letter){
+        .seq = found->seq,
+        .op = op_name(&found->entry),
+        .keys_count = found->entry.pairs_count,
+        .key = arena_copy(&reply->arena, first.key),
+        .sqlstate = arena_copy(&reply->arena, found->sqlstate),
+        .message = arena_copy(&reply->arena, found->text),
+        .at_us = found->at_us,
+    };
+    return reply->letters_count < request->call.limit;
+}
+
+static void answer_letters(struct writer *writer, struct request *request)
+{
+    struct reply *reply = &request->reply;
+    reply->letters = arena_alloc(&reply->arena, request->call.limit * sizeof *reply->letters);
+    enum error error = outbox_visit_letters(&writer->outbox, request->call.after_seq,
+                                            LETTERS_BYTES_MAX, list_letter, request);
+    if (error == ERROR_NONE) {
+        request_finish(request);
+    } else {
+        request_fail(request, ERROR_INTERNAL, "Failed to list dead letters: %s", error_text(error));
+    }
+}
+
 static void answer_request(struct turn *turn, struct turn_item *item)
 {
     struct request *request = (struct request *)item->message;
@@ -67,6 +114,10 @@ static void answer_request(struct turn *turn, struct turn_item *item)
         answer_write(turn, item);
     } else if (request->call.method == METHOD_FLUSH) {
         answer_flush(turn, request);
+    } else if (request->call.method == METHOD_DEAD_LETTERS) {
+        answer_letters(turn->writer, request);
+    } else if (request->call.method == METHOD_DISCARD_DEAD_LETTER) {
+        request_finish(request);
     } else {
         request->reply.boolean = true; // sync: what came before is in the cache
         request_finish(request);

@@ -17,15 +17,18 @@ static bool needs_outbox(const struct turn *turn, const struct turn_item *item)
 {
     switch ((enum message_kind)item->message->kind) {
     case MESSAGE_REQUEST:
-        return item_is_write(item) ? !item_is_memory_write(item)
-                                   : item_request(item)->call.method == METHOD_FLUSH &&
-                                         turn->writer->memory.count > 0;
+        if (item_is_write(item)) {
+            return !item_is_memory_write(item);
+        }
+        return item_is_discard(item) ||
+               (item_request(item)->call.method == METHOD_FLUSH && turn->writer->memory.count > 0);
     case MESSAGE_RETIRE:
     case MESSAGE_BIND:
     case MESSAGE_REWIND:
         return true;
     case MESSAGE_FLUSHED:
-        return ((struct flushed_message *)item->message)->answers_count > 0;
+        return ((struct flushed_message *)item->message)->answers_count > 0 ||
+               ((struct flushed_message *)item->message)->letters_count > 0;
     default:
         return false;
     }
@@ -112,6 +115,9 @@ static enum error journal_item(struct turn *turn, struct turn_item *item)
     struct outbox *outbox = &turn->writer->outbox;
     switch ((enum message_kind)item->message->kind) {
     case MESSAGE_REQUEST:
+        if (item_is_discard(item)) {
+            return journal_discard(turn, item);
+        }
         return item_is_write(item) ? journal_write(turn, item) : ERROR_NONE;
     case MESSAGE_FLUSHED:
         return journal_answers(turn, (struct flushed_message *)item->message);
@@ -233,7 +239,7 @@ static void note_full(struct turn *turn)
     writer->confirm_boot_us = writer->retry_boot_us;
     for (size_t i = 0; i < turn->count; i++) {
         struct turn_item *item = &turn->items[i];
-        if (item_is_write(item)) {
+        if (item_is_write(item) || item_is_discard(item)) {
             journal_refuse_full(item);
         } else if (needs_outbox(turn, item) && !item_is_request(item)) {
             item->is_durable = false;

@@ -21,11 +21,17 @@ static inline bool item_is_write(const struct turn_item *item)
     return item_is_request(item) && method_class(item_request(item)->call.method) == METHOD_WRITE;
 }
 
+static inline bool item_is_discard(const struct turn_item *item)
+{
+    return item_is_request(item) && item_request(item)->call.method == METHOD_DISCARD_DEAD_LETTER;
+}
+
 // Its answer is decided in PostgreSQL.
 static inline bool call_returns_result(const struct call *call)
 {
     return call->method == METHOD_INCR || call->method == METHOD_MERGE ||
-           call->method == METHOD_TOUCH || call->condition != CONDITION_NONE;
+           call->method == METHOD_TOUCH || call->method == METHOD_RETRY_DEAD_LETTER ||
+           call->condition != CONDITION_NONE;
 }
 
 // Nothing of it has to be synced before it is answered. A write with an id is: the id is bound to
@@ -45,6 +51,21 @@ enum error journal_write(struct turn *turn, struct turn_item *item);
 // Of a turn that goes without the outbox.
 void journal_memory_write(struct turn *turn, struct turn_item *item);
 void journal_refuse_full(struct turn_item *item);
+
+// Refuses the write of the item: its fate is the answer.
+void journal_refuse(struct turn_item *item, enum error error, const char *reason);
+
+// ---- dead letters; journal_letters.c
+
+// Makes the item's entry from the dead letter that the call names, and marks the letter. Where
+// that is refused, the item has its fate.
+enum error journal_retry(struct turn *turn, struct turn_item *item);
+// The letter is gone with the commit, where there is one and nothing tries it again.
+enum error journal_discard(struct turn *turn, struct turn_item *item);
+// Letters that were tried again and are applied.
+enum error journal_forget_letters(struct turn *turn, const struct flushed_message *flushed);
+// An entry that tried a letter again is retired: the letter stays. `exists` says whether it does.
+enum error journal_letter_stays(struct turn *turn, const struct turn_item *item, bool *exists);
 
 // ---- PostgreSQL's side; journal_reports.c
 

@@ -10,7 +10,7 @@ enum error journal_answers(struct turn *turn, const struct flushed_message *flus
     for (size_t i = 0; error == ERROR_NONE && i < flushed->answers_count; i++) {
         error = outbox_answer_id(&turn->writer->outbox, &flushed->answers[i]);
     }
-    return error;
+    return error == ERROR_NONE ? journal_forget_letters(turn, flushed) : error;
 }
 
 // What a repeat of the retired write is told: that it was refused; nothing where it was cancelled,
@@ -57,9 +57,13 @@ enum error journal_retire(struct turn *turn, struct turn_item *item)
         item->entry = (struct entry){.seq = retire->seq};
         return ERROR_NONE;
     }
+    bool is_letter = false;
+    if (error == ERROR_NONE && item->entry.letter_seq != 0) {
+        error = journal_letter_stays(turn, item, &is_letter);
+    }
     if (error == ERROR_NONE) {
-        error = outbox_retire(outbox, &item->entry,
-                              retire->reason == RETIRE_DEAD_LETTER ? retire : NULL, turn->now_us);
+        bool parks = retire->reason == RETIRE_DEAD_LETTER && !is_letter;
+        error = outbox_retire(outbox, &item->entry, parks ? retire : NULL, turn->now_us);
     }
     return error == ERROR_NONE ? journal_retired_id(turn, item) : error;
 }

@@ -2,14 +2,19 @@
 // Part of the journal phase of a turn.
 #include "cache/journal.h"
 
+#include "base/check.h"
+
 enum { ENTRY_OVERHEAD_BYTES = 256 };
 
-static void refuse(struct turn_item *item, enum error error, const char *reason)
+void journal_refuse(struct turn_item *item, enum error error, const char *reason)
 {
     const struct call *call = &item_request(item)->call;
     struct failure *failure = &item_request(item)->reply.failure;
     item->fate = FATE_ANSWER;
-    if (call->pairs_count == 1) {
+    if (call->method == METHOD_RETRY_DEAD_LETTER) {
+        failure_set(failure, error, "Failed to retry dead letter %llu: %s",
+                    (unsigned long long)call->seq, reason);
+    } else if (call->pairs_count == 1) {
         failure_set(failure, error, "Failed to %s key \"%.*s\": %s", method_name(call->method),
                     SLICE_FORMAT(call->pairs[0].key), reason);
     } else {
@@ -32,14 +37,18 @@ static int64_t expiry_of(const struct call *call, int64_t now_us)
     return expires_at_us;
 }
 
-static void make_entry(struct turn *turn, struct turn_item *item)
+static enum error make_entry(struct turn *turn, struct turn_item *item)
 {
     const struct call *call = &item_request(item)->call;
+    if (call->method == METHOD_RETRY_DEAD_LETTER) {
+        return journal_retry(turn, item);
+    }
     buffer_clear(&item->bytes, SIZE_MAX);
     entry_of_call(call, &item->entry, &item->bytes);
     item->entry.seq = outbox_take_seq(&turn->writer->outbox);
     item->entry.accepted_us = turn->now_us;
     item->entry.expires_at_us = expiry_of(call, turn->now_us);
+    return ERROR_NONE;
 }
 
 // Refuses what came too late.
@@ -47,7 +56,7 @@ static bool is_in_time(const struct turn *turn, struct turn_item *item)
 {
     const struct request *request = item_request(item);
     if (request->deadline_boot_us != 0 && request->deadline_boot_us <= turn->now_boot_us) {
-        refuse(item, ERROR_TIMEOUT, "not accepted in time; nothing was done");
+        journal_refuse(item, ERROR_TIMEOUT, "not accepted in time; nothing was done");
         return false;
     }
     return true;
@@ -58,7 +67,7 @@ static bool has_connection(const struct turn *turn, struct turn_item *item)
 {
     bool needs = call_returns_result(&item_request(item)->call);
     if (needs && status_get(turn->writer->status, STATUS_PG_FLUSHABLE) != 1) {
-        refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
+        journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
         return false;
     }
     return true;
@@ -73,12 +82,13 @@ static void repeat(struct turn *turn, struct turn_item *item, const struct outbo
     item->fate = FATE_ANSWER;
     if (first->answered) {
         if (reply_decode(first->reply, &request->reply) != ERROR_NONE) {
-            refuse(item, ERROR_INTERNAL, "the remembered answer is damaged");
+            journal_refuse(item, ERROR_INTERNAL, "the remembered answer is damaged");
         }
     } else if (waits && first->seq > turn->writer->applied_seq) {
         item->fate = FATE_ATTACH;
     } else if (first->returns_result) {
-        refuse(item, ERROR_OUTCOME_UNKNOWN, "done before; its result is not known any more");
+        journal_refuse(item, ERROR_OUTCOME_UNKNOWN,
+                       "done before; its result is not known any more");
         request->reply.failure.has_seq = true;
         request->reply.failure.seq = first->seq;
     } else {
@@ -106,9 +116,17 @@ static enum error look_for_repeat(struct turn *turn, struct turn_item *item, boo
 static enum error append(struct turn *turn, struct turn_item *item)
 {
     struct outbox *outbox = &turn->writer->outbox;
-    make_entry(turn, item);
+    enum error error = make_entry(turn, item);
+    if (error != ERROR_NONE || item->fate == FATE_ANSWER) {
+        return error;
+    }
     size_t bytes = item->entry.pairs.len + item->entry.id.len + ENTRY_OVERHEAD_BYTES;
-    enum error error = outbox_make_capacity(outbox, bytes, journal_given_up_to(turn->writer));
+    error = outbox_make_capacity(outbox, bytes, journal_given_up_to(turn->writer));
+    // Or letters that fill the outbox could only be discarded. Each is tried again once at a time,
+    // so that together they take no more than as much again.
+    if (error == ERROR_OVERLOADED && item->entry.letter_seq != 0) {
+        error = ERROR_NONE;
+    }
     if (error == ERROR_NONE && item->entry.id.len > 0) {
         error = outbox_bind_id(outbox, &item->entry, turn->now_us);
     }
@@ -116,6 +134,14 @@ static enum error append(struct turn *turn, struct turn_item *item)
         error = outbox_append(outbox, &item->entry);
     }
     return error;
+}
+
+// Who looks for the reason should not look at PostgreSQL where dead letters are to be dealt with.
+static const char *full_because(const struct turn *turn)
+{
+    return status_get(turn->writer->status, STATUS_OUTBOX_DEAD_LETTERS) > 0
+               ? "the outbox is full, part of it with dead letters"
+               : "the outbox is full";
 }
 
 enum error journal_write(struct turn *turn, struct turn_item *item)
@@ -130,11 +156,11 @@ enum error journal_write(struct turn *turn, struct turn_item *item)
     }
     error = append(turn, item);
     if (error == ERROR_OVERLOADED) {
-        refuse(item, ERROR_OVERLOADED, "the outbox is full");
+        journal_refuse(item, ERROR_OVERLOADED, full_because(turn));
         return ERROR_NONE;
     }
     if (error == ERROR_TOO_LARGE) {
-        refuse(item, ERROR_TOO_LARGE, "it is larger than writes.outbox_size allows");
+        journal_refuse(item, ERROR_TOO_LARGE, "it is larger than writes.outbox_size allows");
         return ERROR_NONE;
     }
     return error;
@@ -143,12 +169,12 @@ enum error journal_write(struct turn *turn, struct turn_item *item)
 void journal_memory_write(struct turn *turn, struct turn_item *item)
 {
     if (is_in_time(turn, item)) {
-        make_entry(turn, item);
+        CHECK(make_entry(turn, item) == ERROR_NONE);
     }
 }
 
 void journal_refuse_full(struct turn_item *item)
 {
     reply_deinit(&item_request(item)->reply);
-    refuse(item, ERROR_OVERLOADED, "the disk of the outbox is full");
+    journal_refuse(item, ERROR_OVERLOADED, "the disk of the outbox is full");
 }

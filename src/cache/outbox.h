@@ -105,6 +105,35 @@ enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_t
 // How many entries have a seq greater than `after_seq` and up to `up_to_seq`.
 size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq);
 
+// ---- dead letters; outbox_letters.c
+
+struct outbox_letter {
+    uint64_t seq;
+    uint64_t retry_seq; // the newest entry that tries it again; 0: none
+    int64_t at_us;      // when it was parked, or refused again
+    struct slice sqlstate;
+    struct slice text;
+    bool has_state;     // what PostgreSQL held of the keys when it was parked is known:
+    struct slice state; // guards (base/entry.h)
+    struct entry entry;
+    struct slice encoded; // the entry
+};
+
+// Within a transaction; slices of a letter that was found live until something is written.
+// ERROR_NOT_FOUND where there is none of that number.
+enum error outbox_park(struct outbox *outbox, const struct entry *entry,
+                       const struct retire_message *reason, int64_t now_us);
+enum error outbox_find_letter(struct outbox *outbox, uint64_t seq, struct outbox_letter *letter);
+// Writes back one that was found, with what was changed of it but its entry.
+enum error outbox_change_letter(struct outbox *outbox, const struct outbox_letter *letter);
+enum error outbox_forget_letter(struct outbox *outbox, uint64_t seq);
+
+// Any one thread: in order of seq from the first greater than `after_seq`, while `visit` answers
+// true and not much more than `bytes_max` have been read. Slices live during the visit.
+enum error outbox_visit_letters(struct outbox *outbox, uint64_t after_seq, size_t bytes_max,
+                                bool (*visit)(void *context, const struct outbox_letter *letter),
+                                void *context);
+
 size_t outbox_letters(struct outbox *outbox);
 
 // ---- meta records; outbox_meta.c

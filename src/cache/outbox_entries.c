@@ -1,5 +1,5 @@
 // The entries of the outbox: appended by the writer, visited by the flusher, given up once they
-// are applied and no longer retained; and the dead letters.
+// are applied and no longer retained.
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -7,7 +7,7 @@
 #include "base/mpack.h"
 #include "cache/outbox.h"
 
-enum { LETTER_LAYOUT = 1, LETTER_FIELDS = 5, TRIM_STEP = 64, ENTRY_OVERHEAD_PAGES = 3 };
+enum { TRIM_STEP = 64, ENTRY_OVERHEAD_PAGES = 3 };
 
 static bool has_capacity(const struct outbox *outbox, size_t bytes)
 {
@@ -83,26 +83,6 @@ enum error outbox_trim(struct outbox *outbox, uint64_t seq, size_t count_max)
     return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
 }
 
-static enum error park(struct outbox *outbox, uint64_t seq, struct slice entry,
-                       const struct retire_message *letter, int64_t now_us)
-{
-    struct buffer bytes = {0};
-    msgpack_packer packer;
-    mpack_packer_init(&packer, &bytes);
-    msgpack_pack_array(&packer, LETTER_FIELDS);
-    msgpack_pack_int(&packer, LETTER_LAYOUT);
-    mpack_pack_string(&packer, letter->sqlstate);
-    mpack_pack_string(&packer, letter->text);
-    msgpack_pack_int64(&packer, now_us);
-    msgpack_pack_bin(&packer, entry.len);
-    msgpack_pack_bin_body(&packer, entry.at, entry.len);
-    MDB_val key = environment_number(&seq);
-    MDB_val value = environment_value(buffer_slice(&bytes));
-    int code = mdb_put(outbox->txn, outbox->letters, &key, &value, 0);
-    buffer_deinit(&bytes);
-    return environment_error(code);
-}
-
 enum error outbox_get(struct outbox *outbox, uint64_t seq, struct buffer *bytes,
                       struct entry *entry)
 {
@@ -126,12 +106,7 @@ enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
         return ERROR_NONE;
     }
     struct buffer bytes = {0};
-    enum error error = ERROR_NONE;
-    if (letter != NULL) {
-        entry_encode(entry, &bytes);
-        error = park(outbox, entry->seq, buffer_slice(&bytes), letter, now_us);
-        buffer_clear(&bytes, SIZE_MAX);
-    }
+    enum error error = letter != NULL ? outbox_park(outbox, entry, letter, now_us) : ERROR_NONE;
     if (error == ERROR_NONE) {
         struct entry retired = *entry;
         retired.retired = true;
@@ -213,15 +188,4 @@ size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_se
     mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
     return count;
-}
-
-size_t outbox_letters(struct outbox *outbox)
-{
-    MDB_txn *txn;
-    MDB_stat stat = {0};
-    if (mdb_txn_begin(outbox->env, NULL, MDB_RDONLY, &txn) == MDB_SUCCESS) {
-        CHECK(mdb_stat(txn, outbox->letters, &stat) == MDB_SUCCESS);
-        mdb_txn_abort(txn);
-    }
-    return stat.ms_entries;
 }

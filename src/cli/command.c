@@ -24,6 +24,8 @@ static const struct command COMMANDS[] = {
     {"flush", "", 0, 0, "wait until all acknowledged writes are in PostgreSQL", run_flush},
     {"sync", "", 0, 0, "wait until the cache has all that is committed", run_sync},
     {"invalidate", "[KEY]", 0, 1, "drop a key, or all, from the cache", run_invalidate},
+    {"dead-letters", "[list|retry SEQ|discard SEQ]", 0, 2,
+     "list the writes that PostgreSQL refuses, or deal with one", run_dead_letters},
     {"stats", "", 0, 0, "print the counters of the node", run_stats},
     {"check", "", 0, 0, "examine the node and its PostgreSQL", run_check},
     {"schema", "", 0, 0, "print the SQL that makes the table", run_schema},
@@ -36,7 +38,6 @@ static const struct command COMMANDS[] = {
     {"restore", "NAME", 1, 1, "", NULL},
     {"cleanup-backups", "", 0, 0, "", NULL},
     {"top", "", 0, 0, "", NULL},
-    {"dead-letters", "[list|retry SEQ|discard SEQ]", 0, 2, "", NULL},
 };
 
 enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };

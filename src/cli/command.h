@@ -32,6 +32,7 @@ enum exit_status {
     X(ID, "id", "TEXT", "set delete incr merge touch", "a repeat with the same id is done once")   \
     X(PREFIX, "prefix", "P", "scan", "only keys that begin with P")                                \
     X(LIMIT, "limit", "N", "scan", "at most N keys")                                               \
+    X(FORCE, "force", NULL, "dead-letters", "retry although the key has changed since")            \
     X(JSON, "json", NULL, "stats check", "print JSON instead of lines for people")                 \
     X(CONFIG, "config", "FILE", "schema check", "work without a daemon, as FILE says")             \
     X(DROP, "drop", NULL, "schema", "print what takes everything of ours but the data away")
@@ -104,4 +105,5 @@ enum exit_status run_invalidate(struct invocation *invocation);
 enum exit_status run_stats(struct invocation *invocation);
 enum exit_status run_check(struct invocation *invocation);
 enum exit_status run_schema(struct invocation *invocation);
+enum exit_status run_dead_letters(struct invocation *invocation);
 enum exit_status run_ping(struct invocation *invocation);

@@ -194,6 +194,60 @@ bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_che
     return true;
 }
 
+static bool read_letter_field(struct mpack_cursor *cursor, struct slice name,
+                              pgnear_dead_letter *letter)
+{
+    const struct {
+        const char *name;
+        uint64_t *number;
+        pgnear_bytes *text;
+    } fields[] = {
+        {"seq", &letter->seq, NULL},           {"keys", &letter->keys, NULL},
+        {"key", NULL, &letter->key},           {"op", NULL, &letter->op},
+        {"sqlstate", NULL, &letter->sqlstate}, {"message", NULL, &letter->message},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (slice_equal(name, slice_of_string(fields[i].name))) {
+            return fields[i].number != NULL ? mpack_read_uint(cursor, fields[i].number)
+                                            : read_text(cursor, fields[i].text);
+        }
+    }
+    if (slice_equal(name, slice_of_string("at_us"))) {
+        return mpack_read_int(cursor, &letter->at_us);
+    }
+    return mpack_skip(cursor, NULL) == DECODE_OK;
+}
+
+static bool read_letter(struct mpack_cursor *cursor, pgnear_dead_letter *letter)
+{
+    uint32_t count;
+    bool good = mpack_read_map(cursor, &count);
+    for (uint32_t i = 0; good && i < count; i++) {
+        struct slice name;
+        good = mpack_read_str(cursor, &name) && read_letter_field(cursor, name, letter);
+    }
+    return good && letter->seq != 0;
+}
+
+bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_dead_letter **letters,
+                    size_t *count)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_dead_letter), &answered, &room)) {
+        return false;
+    }
+    pgnear_dead_letter *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!read_letter(cursor, &each[i])) {
+            return false;
+        }
+    }
+    *letters = each;
+    *count = answered;
+    return true;
+}
+
 pgnear_code result_garbled(const char *method, pgnear_error *error)
 {
     return outcome_set(error, PGNEAR_PROTOCOL, "the node's answer to %s is not of its protocol",

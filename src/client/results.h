@@ -21,5 +21,9 @@ bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
 bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_check_item **items,
                    size_t *count);
 
+// [{seq, key, keys, op, sqlstate, message, at_us}...].
+bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_dead_letter **letters,
+                    size_t *count);
+
 // The error of a result that none of the above could read.
 pgnear_code result_garbled(const char *method, pgnear_error *error);

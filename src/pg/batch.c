@@ -77,9 +77,13 @@ static enum batch_kind kind_of(const struct batch *batch, const struct entry *en
     return has_expired ? BATCH_DELETE : BATCH_PUT;
 }
 
-// An mset answers its seq alone, whatever it waits for.
+// An mset answers its seq alone, whatever it waits for, and so does what tries a letter again; but
+// an incr, a merge or a touch is never without its result.
 static bool returns_result(const struct entry *entry)
 {
+    if (entry->letter_seq != 0) {
+        return entry->op != ENTRY_SET && entry->op != ENTRY_DELETE;
+    }
     return entry_returns_result(entry) ||
            (entry->ack == ACK_POSTGRES && (entry->op == ENTRY_DELETE || entry->pairs_count == 1));
 }
@@ -157,7 +161,8 @@ static bool has_room(const struct batch *batch, const struct entry *entry)
     if (batch->entries_count == 0 || batch->limits.is_unbounded) {
         return true;
     }
-    if (batch->entries_count >= batch->limits.entries_max) {
+    if (batch->entries_count >= batch->limits.entries_max || entry->is_guarded ||
+        batch->entries[batch->entries_count - 1]->is_guarded) {
         return false;
     }
     if (entry->retired) {
@@ -182,6 +187,9 @@ bool batch_add(struct batch *batch, const struct entry *entry)
         .condition = entry->condition,
         .is_retired = entry->retired,
         .returns = !entry->retired && returns_result(entry),
+        .is_guarded = !entry->retired && entry->is_guarded,
+        .guards = arena_copy(&batch->arena, entry->guards),
+        .letter_seq = entry->letter_seq,
         .id = arena_copy(&batch->arena, entry->id),
     };
     batch->entries = room_for_one(batch->entries, batch->entries_count, &batch->entries_capacity,

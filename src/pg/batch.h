@@ -12,7 +12,8 @@
 //
 //      level 0: put {a}, delete {b}     level 1: incr {a}     level 2: put {a}
 //
-// An entry is never divided: an mset of any size is one transaction.
+// An entry is never divided: an mset of any size is one transaction. A guarded one is a batch of
+// its own, since it is all or nothing with what it expects of its keys.
 #pragma once
 
 #include "base/arena.h"
@@ -66,6 +67,9 @@ struct batch_entry {
     enum condition condition;
     bool is_retired;
     bool returns; // its answer comes from the batch
+    bool is_guarded;
+    struct slice guards; // one a pair (base/entry.h)
+    uint64_t letter_seq; // of the dead letter that it tries again; 0: none
     struct slice id;
     size_t ops_count;
     struct batch_op **ops;

@@ -254,6 +254,9 @@ void batch_reply(const struct batch_entry *entry, struct reply *reply)
 {
     CHECK(entry->returns);
     reply->seq = entry->seq;
+    if (entry->letter_seq != 0) {
+        return;
+    }
     if (is_lost(entry)) {
         reply_lost(entry, reply);
         return;
@@ -303,7 +306,8 @@ static void fill_key(struct flushed_message *flushed, struct flushed_key *key,
     }
     key->key = arena_copy(&flushed->arena, last->key);
     key->seq = op == NULL ? last->entry->seq : op->entry->seq;
-    key->drop = op == NULL || !op->is_known || op->is_altered || op->kind == BATCH_TOUCH;
+    key->drop = op == NULL || !op->is_known || op->is_altered || op->kind == BATCH_TOUCH ||
+                op->entry->letter_seq != 0;
     if (key->drop) {
         return;
     }
@@ -370,6 +374,23 @@ static void fill_answers(struct flushed_message *flushed, const struct batch *ba
     buffer_deinit(&bytes);
 }
 
+static void fill_letters(struct flushed_message *flushed, const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->entries_count; i++) {
+        flushed->letters_count += batch->entries[i]->letter_seq != 0;
+    }
+    flushed->letters =
+        arena_alloc(&flushed->arena, flushed->letters_count * sizeof *flushed->letters);
+    size_t next = 0;
+    for (size_t i = 0; i < batch->entries_count; i++) {
+        const struct batch_entry *entry = batch->entries[i];
+        if (entry->letter_seq != 0 && !entry->is_retired) {
+            flushed->letters[next++] = entry->letter_seq;
+        }
+    }
+    flushed->letters_count = next;
+}
+
 struct flushed_message *batch_flushed(const struct batch *batch, uint64_t applied_seq,
                                       uint64_t epoch, bool feed_was_live)
 {
@@ -382,6 +403,7 @@ struct flushed_message *batch_flushed(const struct batch *batch, uint64_t applie
     struct filling filling = {.flushed = flushed};
     batch_visit_keys(batch, &filling, on_key);
     fill_answers(flushed, batch);
+    fill_letters(flushed, batch);
     flushed->message.bytes += flushed->arena.bytes;
     return flushed;
 }

@@ -14,6 +14,10 @@ static const char ADVANCE[] = "SELECT @advance@($1::uuid, $2::uuid, $3::bigint, 
 static const char LOCK[] = "SELECT count(*) FROM (SELECT key FROM @table@"
                            " WHERE key = ANY ($1::text[]) ORDER BY key FOR UPDATE) locked";
 
+static const char GUARD[] =
+    "SELECT @conflict@(i.key, t.version) FROM unnest($1::text[], $2::bigint[]) AS i (key, version)"
+    " LEFT JOIN @table@ AS t ON t.key = i.key WHERE t.version IS DISTINCT FROM i.version LIMIT 1";
+
 #define LIVE "(t.expires_at IS NULL OR t.expires_at > statement_timestamp())"
 #define NEXT "nextval(@sequence@::regclass)"
 #define OVERWRITE                                                                                  \
@@ -127,7 +131,7 @@ struct placeholder {
     char *text;
 };
 
-enum { PLACEHOLDERS_COUNT = 7 };
+enum { PLACEHOLDERS_COUNT = 8 };
 
 // The template with its placeholders filled in, for the caller to free.
 static char *fill_in(const struct placeholder *placeholders, const char *template)
@@ -205,10 +209,12 @@ void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
         {"@advance@", (char *)names->advance},
         {"@merge_patch@", (char *)names->merge_patch},
         {"@incr_value@", (char *)names->incr_value},
+        {"@conflict@", (char *)names->conflict},
     };
     *sql = (struct batch_sql){
         .advance = fill_in(placeholders, ADVANCE),
         .lock = fill_in(placeholders, LOCK),
+        .guard = fill_in(placeholders, GUARD),
         .put_plain = fill_in(placeholders, PUT_PLAIN),
         .put_checked = fill_in(placeholders, PUT_CHECKED),
         .delete_plain = fill_in(placeholders, DELETE_PLAIN),
@@ -225,6 +231,7 @@ void batch_sql_deinit(struct batch_sql *sql)
 {
     free(sql->advance);
     free(sql->lock);
+    free(sql->guard);
     free(sql->put_plain);
     free(sql->put_checked);
     free(sql->delete_plain);
@@ -427,8 +434,9 @@ static bool wants_lock(const struct batch *batch)
             return true;
         }
     }
-    return batch_keys_count(batch) > 1 &&
-           (batch->groups_count > 1 || batch->groups[0].kind == BATCH_DELETE);
+    return batch->entries[0]->is_guarded ||
+           (batch_keys_count(batch) > 1 &&
+            (batch->groups_count > 1 || batch->groups[0].kind == BATCH_DELETE));
 }
 
 static void add_lock(struct batch_unit *unit, struct params *params, struct batch *batch,
@@ -442,6 +450,29 @@ static void add_lock(struct batch_unit *unit, struct params *params, struct batc
     for (size_t i = 0; i < batch->ops_count; i++) {
         if (i == 0 || !slice_equal(sorted[i]->key, sorted[i - 1]->key)) {
             pg_array_text(&params->array, sorted[i]->key);
+        }
+    }
+    end_array(params);
+    add_query(unit, params, sql);
+}
+
+// What a guarded entry expects of its keys.
+static void add_guard(struct batch_unit *unit, struct params *params,
+                      const struct batch_entry *entry, const char *sql)
+{
+    begin_array(params, PG_OID_TEXT);
+    for (size_t i = 0; i < entry->ops_count; i++) {
+        pg_array_text(&params->array, entry->ops[i]->key);
+    }
+    end_array(params);
+    begin_array(params, PG_OID_INT8);
+    struct slice guards = entry->guards;
+    struct guard guard;
+    while (entry_next_guard(&guards, &guard)) {
+        if (guard.present) {
+            pg_array_int8(&params->array, guard.version);
+        } else {
+            pg_array_null(&params->array);
         }
     }
     end_array(params);
@@ -475,7 +506,7 @@ struct batch_unit batch_sql_unit(const struct batch_sql *sql, struct batch *batc
                                  bool check_rows)
 {
     CHECK(batch->is_sealed);
-    enum { FRAME_QUERIES = 5 };
+    enum { FRAME_QUERIES = 6 };
     struct batch_unit unit = {.is_checked = check_rows};
     struct params params = {.arena = &batch->arena};
     unit.queries =
@@ -484,6 +515,9 @@ struct batch_unit batch_sql_unit(const struct batch_sql *sql, struct batch *batc
     add_advance(&unit, &params, sql->advance, identity, from_seq, batch_to_seq(batch));
     if (batch->groups_count > 0 && wants_lock(batch)) {
         add_lock(&unit, &params, batch, sql->lock);
+    }
+    if (batch->groups_count > 0 && batch->entries[0]->is_guarded) {
+        add_guard(&unit, &params, batch->entries[0], sql->guard);
     }
     unit.first_group = unit.queries_count;
     for (size_t i = 0; i < batch->groups_count; i++) {

@@ -1,7 +1,7 @@
 // A batch as one unit of queries:
 //
-//      BEGIN; pgnear_advance(...); [lock the rows, by key]; one statement a group;
-//      are there triggers of others?; COMMIT
+//      BEGIN; pgnear_advance(...); [lock the rows, by key]; [are they as expected?];
+//      one statement a group; are there triggers of others?; COMMIT
 //
 // Rows are locked in the order of their keys before anything that could take them in another
 // order, so that nodes cannot deadlock over rows that exist, and so that a condition that fails is
@@ -22,6 +22,7 @@
 struct batch_sql {
     char *advance;
     char *lock;
+    char *guard;       // fails where a key is not as expected
     char *put_plain;   // nothing wanted but the version
     char *put_checked; // nothing wanted, triggers of others about
     char *delete_plain;

@@ -18,6 +18,7 @@
 #include "pg/fetcher.h"
 #include "pg/handshake.h"
 #include "pg/node_row.h"
+#include "pg/parking.h"
 #include "pg/retry.h"
 #include "pg/sqlstate.h"
 #include "pg/waiters.h"
@@ -27,6 +28,7 @@ enum phase {
     FLUSHER_IDLE,
     FLUSHER_CLAIMING, // the node's row is being read
     FLUSHER_SENT,     // a batch is in PostgreSQL's hands
+    FLUSHER_PARKING,  // what the keys of a refused entry hold is being asked
     FLUSHER_SETTLING, // a batch is committed, FLUSHED is with the writer
 };
 
@@ -52,6 +54,9 @@ struct flusher {
     uint64_t batch_epoch;
     bool batch_feed_was_live;
     bool batch_met_triggers;
+    // Of FLUSHER_PARKING:
+    struct parking parking;
+    struct failure refusal;
     // Looking for a poisoned entry: one is among the next `hunted` entries. 0: not looking.
     size_t hunted;
     // Timers:
@@ -69,6 +74,7 @@ struct flusher {
 };
 
 static void step(struct flusher *flusher);
+static void retry_later(struct flusher *flusher, const struct failure *failure);
 
 static struct json_limits limits_of(const struct flusher *flusher)
 {
@@ -167,8 +173,8 @@ static void fail_flush(struct flusher *flusher, struct request *request)
                  has_reason ? ": " : "", has_reason ? failure.message : "");
 }
 
-static void retire(struct flusher *flusher, uint64_t seq, enum retire_reason reason,
-                   const struct failure *failure, struct request *requests)
+static struct retire_message *make_retire(uint64_t seq, enum retire_reason reason,
+                                          const struct failure *failure, struct request *requests)
 {
     struct retire_message *message = message_create(MESSAGE_RETIRE, sizeof *message);
     message->seq = seq;
@@ -176,8 +182,19 @@ static void retire(struct flusher *flusher, uint64_t seq, enum retire_reason rea
     message->requests = requests;
     snprintf(message->sqlstate, sizeof message->sqlstate, "%s", failure->sqlstate);
     snprintf(message->text, sizeof message->text, "%s", failure->message);
+    return message;
+}
+
+static void post_retire(struct flusher *flusher, struct retire_message *message)
+{
     flusher->retires_out++;
     worker_post(flusher->worker, &message->message);
+}
+
+static void retire(struct flusher *flusher, uint64_t seq, enum retire_reason reason,
+                   const struct failure *failure, struct request *requests)
+{
+    post_retire(flusher, make_retire(seq, reason, failure, requests));
 }
 
 // Fills the failures of `requests` with words of their own: "Failed to set key "k": <message>".
@@ -188,6 +205,8 @@ static void fill_failures(struct request *requests, enum error error, const stru
         worker_describe(request, words, sizeof words);
         failure_set(&request->reply.failure, error, "%s: %s", words, failure->message);
         memcpy(request->reply.failure.sqlstate, failure->sqlstate, sizeof failure->sqlstate);
+        request->reply.failure.has_version = failure->has_version;
+        request->reply.failure.version = failure->version;
     }
 }
 
@@ -196,7 +215,8 @@ static bool can_cancel(const struct flusher *flusher, const struct request *requ
 {
     const struct call *call = &request->call;
     bool decides = call->method == METHOD_INCR || call->method == METHOD_MERGE ||
-                   call->method == METHOD_TOUCH || call->condition != CONDITION_NONE;
+                   call->method == METHOD_TOUCH || call->method == METHOD_RETRY_DEAD_LETTER ||
+                   call->condition != CONDITION_NONE;
     return decides && request->seq > flusher->sent_seq &&
            request->seq > flusher->worker->applied_seq;
 }
@@ -305,7 +325,10 @@ static void retire_conflicts(struct flusher *flusher)
         if (is_reapplied) {
             failure_set(&failure, ERROR_CONFLICT,
                         "lost in failover: the state that it was decided on is gone");
-            retire(flusher, entry->seq, RETIRE_DEAD_LETTER, &failure, NULL);
+            struct retire_message *message =
+                make_retire(entry->seq, RETIRE_DEAD_LETTER, &failure, NULL);
+            parking_state_of_conflict(entry, message);
+            post_retire(flusher, message);
         } else {
             failure_set(&failure, ERROR_CONFLICT, "the condition did not hold");
             retire(flusher, entry->seq, RETIRE_WITHDRAWN, &failure, NULL);
@@ -416,17 +439,89 @@ static void hunt(struct flusher *flusher)
     drop_batch(flusher);
 }
 
-static void retire_poison(struct flusher *flusher, const struct failure *failure)
+// Nobody heard of a write that nobody waits for: it becomes a dead letter.
+static void retire_poison(struct flusher *flusher, const struct failure *failure,
+                          const struct parking *parking)
 {
     uint64_t seq = flusher->batch.entries[0]->seq;
     struct request *requests = waiters_take(&flusher->waiters, seq);
     fill_failures(requests, ERROR_REJECTED, failure);
     LOG_WARNING("write refused", LOG_INT("seq", seq), LOG_TEXT("sqlstate", failure->sqlstate),
                 LOG_TEXT("error", failure->message));
+    struct retire_message *message = make_retire(
+        seq, requests == NULL ? RETIRE_DEAD_LETTER : RETIRE_WITHDRAWN, failure, requests);
+    message->is_poison = true;
+    if (parking != NULL) {
+        parking_take_state(parking, message);
+    }
     flusher->hunted = 0;
     drop_batch(flusher);
-    retire(flusher, seq, requests == NULL ? RETIRE_DEAD_LETTER : RETIRE_WITHDRAWN, failure,
-           requests);
+    post_retire(flusher, message);
+}
+
+// A dead letter is tried again later only while its keys are what they are now; so that is asked
+// before it is parked, while the batch stands.
+static void on_parking_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    struct flusher *flusher = context;
+    CHECK(flusher->phase == FLUSHER_PARKING);
+    switch (outcome) {
+    case UNIT_OK:
+        retire_poison(flusher, &flusher->refusal, &flusher->parking);
+        break;
+    case UNIT_REFUSED:
+        retry_later(flusher, failure);
+        break;
+    case UNIT_LOST:
+        drop_batch(flusher);
+        break;
+    }
+    parking_deinit(&flusher->parking);
+    step(flusher);
+}
+
+static void on_parking_result(void *context, size_t index, const PGresult *result)
+{
+    (void)index;
+    struct flusher *flusher = context;
+    parking_take_rows(&flusher->parking, result);
+}
+
+static void park(struct flusher *flusher, const struct failure *failure)
+{
+    const struct batch_entry *entry = flusher->batch.entries[0];
+    flusher->refusal = *failure;
+    flusher->phase = FLUSHER_PARKING;
+    struct unit unit = {
+        .context = flusher,
+        .on_result = on_parking_result,
+        .on_done = on_parking_done,
+    };
+    parking_send(&flusher->parking, flusher->worker->table, entry, flusher->conn, unit);
+}
+
+// A dead letter that was to be tried again, and is not: its keys have changed since.
+static void retire_conflicting(struct flusher *flusher, const struct failure *failure)
+{
+    uint64_t seq = flusher->batch.entries[0]->seq;
+    struct request *requests = waiters_take(&flusher->waiters, seq);
+    struct failure conflict = parking_conflict(failure);
+    fill_failures(requests, ERROR_CONFLICT, &conflict);
+    flusher->hunted = 0;
+    drop_batch(flusher);
+    retire(flusher, seq, RETIRE_WITHDRAWN, &conflict, requests);
+}
+
+static void refuse_entry(struct flusher *flusher, const struct failure *failure)
+{
+    const struct batch_entry *entry = flusher->batch.entries[0];
+    if (strcmp(failure->sqlstate, SCHEMA_SQLSTATE_CONFLICT) == 0) {
+        retire_conflicting(flusher, failure);
+    } else if (waiters_has(&flusher->waiters, entry->seq) || entry->letter_seq != 0) {
+        retire_poison(flusher, failure, NULL);
+    } else {
+        park(flusher, failure);
+    }
 }
 
 // Nothing is parked; but who waits is told, and their writes are taken back.
@@ -479,7 +574,7 @@ static void on_refused(struct flusher *flusher, const struct failure *failure)
         if (flusher->batch.entries_count > 1) {
             hunt(flusher);
         } else {
-            retire_poison(flusher, failure);
+            refuse_entry(flusher, failure);
         }
         break;
     case SQLSTATE_OPERATOR:

@@ -84,6 +84,7 @@ void schema_names_of(const struct table_name *table, struct schema_names *names)
     quote_qualified(schema, "pgnear_advance", names->advance);
     quote_qualified(schema, "pgnear_merge_patch", names->merge_patch);
     quote_qualified(schema, "pgnear_incr_value", names->incr_value);
+    quote_qualified(schema, "pgnear_conflict", names->conflict);
     quote_qualified(schema, "pgnear_lift_versions", names->lift_versions);
     schema_channel(table, names->channel);
 }
@@ -267,6 +268,7 @@ static void placeholders_init(struct placeholders *placeholders,
     add_text(placeholders, "advance", names.advance);
     add_text(placeholders, "merge_patch", names.merge_patch);
     add_text(placeholders, "incr_value", names.incr_value);
+    add_text(placeholders, "conflict", names.conflict);
     add_text(placeholders, "lift_versions", names.lift_versions);
     add_literal(placeholders, "channel_literal", names.channel);
     add_index(placeholders, options);

@@ -9,6 +9,7 @@
 //   pgnear_advance(...)          the first statement of every batch
 //   pgnear_merge_patch(...)      RFC 7396
 //   pgnear_incr_value(...)       the sum, or an error that says why not
+//   pgnear_conflict(...)         the error of a guarded write whose key has changed
 //   pgnear_lift_versions(...)    moves the sequence past all that was ever drawn
 //
 // Names that do not fit 63 bytes are cut and carry a hash of the whole.
@@ -22,12 +23,15 @@
 
 // The number in the functions' text. A daemon replaces functions of a lower number and leaves
 // those of a higher one alone, so that nodes of two releases do not undo each other.
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 2 };
 
 enum { SCHEMA_CHANNEL_BYTES = 64 };
 
 // ERRCODE of pgnear_advance where the node's row is not as the batch expects it.
 #define SCHEMA_SQLSTATE_NOT_ADVANCED "PN001"
+
+// ERRCODE of pgnear_conflict; its message ends with the version where the key exists.
+#define SCHEMA_SQLSTATE_CONFLICT "PN002"
 
 // The setting that names the node on whose behalf a transaction writes; '' or unset is foreign.
 #define SCHEMA_ORIGIN_SETTING "pgnear.origin"
@@ -49,6 +53,7 @@ struct schema_names {
     char advance[QUALIFIED_NAME_BYTES];     // (node uuid, incarnation uuid, from int8, to int8)
     char merge_patch[QUALIFIED_NAME_BYTES]; // (target jsonb, patch jsonb) RETURNS jsonb
     char incr_value[QUALIFIED_NAME_BYTES]; // (old jsonb, by numeric) RETURNS jsonb; old may be NULL
+    char conflict[QUALIFIED_NAME_BYTES];   // (key text, version bigint); fails
     char lift_versions[QUALIFIED_NAME_BYTES]; // (sequence regclass) RETURNS bigint
     char channel[SCHEMA_CHANNEL_BYTES];       // needs no quotes
 };

@@ -184,6 +184,21 @@ static const char CREATE_INCR_VALUE[] =
     "END\n"
     "$@tag@_body$;\n";
 
+static const char CREATE_CONFLICT[] =
+    "        CREATE OR REPLACE FUNCTION @conflict@(key text, version bigint) RETURNS void\n"
+    "        LANGUAGE plpgsql\n"
+    "        AS $@tag@_body$\n"
+    "-- pgnear schema @version@: a guarded write met a key that has changed.\n"
+    "BEGIN\n"
+    "    IF pgnear_conflict.version IS NULL THEN\n"
+    "        RAISE EXCEPTION 'key \"%\" has been deleted since', pgnear_conflict.key\n"
+    "            USING ERRCODE = 'PN002';\n"
+    "    END IF;\n"
+    "    RAISE EXCEPTION 'key \"%\" has changed since, to version %', pgnear_conflict.key,\n"
+    "        pgnear_conflict.version USING ERRCODE = 'PN002';\n"
+    "END\n"
+    "$@tag@_body$;\n";
+
 // A sequence starts at the microseconds since 1970 and is lifted to them after a failover: nobody
 // draws a million versions a second for long, so what was drawn before is always less.
 static const char CREATE_LIFT_VERSIONS[] =
@@ -209,5 +224,6 @@ const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT] = {
     {"@advance@(uuid, uuid, bigint, bigint)", CREATE_ADVANCE, true},
     {"@merge_patch@(jsonb, jsonb)", CREATE_MERGE_PATCH, true},
     {"@incr_value@(jsonb, numeric)", CREATE_INCR_VALUE, true},
+    {"@conflict@(text, bigint)", CREATE_CONFLICT, true},
     {"@lift_versions@(regclass)", CREATE_LIFT_VERSIONS, true},
 };

@@ -10,7 +10,7 @@ struct schema_function {
     bool of_schema;        // shared by the tables of a schema
 };
 
-enum { SCHEMA_FUNCTIONS_COUNT = 6 };
+enum { SCHEMA_FUNCTIONS_COUNT = 7 };
 extern const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT];
 
 // The parts of the script that creates, in order; the functions stand between the last two.

@@ -14,6 +14,7 @@ static const struct {
     {"53300", SQLSTATE_CONNECTION}, // too_many_connections
     {"55P03", SQLSTATE_CONNECTION}, // lock_not_available
     {"PN001", SQLSTATE_CONNECTION}, // pgnear_advance: the node's row is looked at again
+    {"PN002", SQLSTATE_ROW},        // pgnear_conflict: a guarded write is not to be done
     // Classes.
     {"08", SQLSTATE_CONNECTION}, // connection exception
     {"40", SQLSTATE_CONNECTION}, // serialization failure, deadlock

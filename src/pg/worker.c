@@ -51,6 +51,7 @@ static void dispatch_request(struct worker *worker, struct request *request)
     case METHOD_INCR:
     case METHOD_MERGE:
     case METHOD_TOUCH:
+    case METHOD_RETRY_DEAD_LETTER:
     case METHOD_FLUSH:
         flusher_request(worker->flusher, request);
         break;
@@ -214,7 +215,10 @@ void worker_describe(const struct request *request, char *text, size_t text_byte
 {
     const struct call *call = &request->call;
     const char *verb = method_name(call->method);
-    if (call->pairs_count == 1) {
+    if (call->method == METHOD_RETRY_DEAD_LETTER) {
+        snprintf(text, text_bytes, "Failed to retry dead letter %llu",
+                 (unsigned long long)call->seq);
+    } else if (call->pairs_count == 1) {
         snprintf(text, text_bytes, "Failed to %s key \"%.*s\"", verb,
                  SLICE_FORMAT(call->pairs[0].key));
     } else if (call->pairs_count > 1) {

@@ -45,6 +45,11 @@ void dispatch_end(struct dispatch *dispatch)
     }
 }
 
+static bool changes_node(enum method method)
+{
+    return method == METHOD_INVALIDATE || method == METHOD_DISCARD_DEAD_LETTER;
+}
+
 static bool deny(const struct caller *caller, const struct call *call)
 {
     struct reply reply = {0};
@@ -226,7 +231,7 @@ bool dispatch_answer(struct dispatch *dispatch, const struct caller *caller,
         return caller->read_only && deny(caller, call);
     case METHOD_CONTROL:
         route->to = dispatch->writer;
-        return caller->read_only && call->method == METHOD_INVALIDATE && deny(caller, call);
+        return caller->read_only && changes_node(call->method) && deny(caller, call);
     case METHOD_ASK:
         return false;
     }
@@ -266,7 +271,8 @@ static struct call hold_found(struct dispatch *dispatch, const struct call *call
 static void raise_ack(struct call *call)
 {
     bool has_result = call->condition != CONDITION_NONE || call->method == METHOD_INCR ||
-                      call->method == METHOD_MERGE || call->method == METHOD_TOUCH;
+                      call->method == METHOD_MERGE || call->method == METHOD_TOUCH ||
+                      call->method == METHOD_RETRY_DEAD_LETTER;
     if (has_result && call->ack == ACK_MEMORY) {
         call->ack = ACK_JOURNAL;
     }

@@ -47,10 +47,13 @@ enum order_class order_class_of(const struct call *call)
     case METHOD_MERGE:
     case METHOD_TOUCH:
     case METHOD_INVALIDATE:
+    case METHOD_RETRY_DEAD_LETTER:
+    case METHOD_DISCARD_DEAD_LETTER:
         return ORDER_WRITE;
     case METHOD_SCAN:
     case METHOD_ALL:
     case METHOD_FLUSH:
+    case METHOD_DEAD_LETTERS:
         return ORDER_AFTER_WRITES;
     default:
         return ORDER_FREE;

@@ -26,6 +26,7 @@ enum param {
     PARAM_PATCH,
     PARAM_TTL_MS,
     PARAM_PREFIX,
+    PARAM_SEQ,
 };
 
 static const char *const PARAM_NAMES[] = {
@@ -35,6 +36,7 @@ static const char *const PARAM_NAMES[] = {
     [PARAM_PAIRS] = "pairs",   [PARAM_VALUE] = "value",
     [PARAM_BY] = "by",         [PARAM_PATCH] = "patch",
     [PARAM_TTL_MS] = "ttl_ms", [PARAM_PREFIX] = "prefix",
+    [PARAM_SEQ] = "seq",
 };
 
 // What stands in front of the options.
@@ -52,12 +54,13 @@ static const enum param PARAMS[METHOD_COUNT][PARAMS_MAX] = {
     [METHOD_INVALIDATE] = {PARAM_KEY_OR_ALL},
     [METHOD_WATCH] = {PARAM_PREFIX},
     [METHOD_UNWATCH] = {PARAM_PREFIX},
+    [METHOD_RETRY_DEAD_LETTER] = {PARAM_SEQ},
+    [METHOD_DISCARD_DEAD_LETTER] = {PARAM_SEQ},
 };
 
 // In the contract, not in this release.
 static const char *const LATER_METHODS[] = {
-    "history",         "backup",       "backups",           "restore",
-    "cleanup_backups", "dead_letters", "retry_dead_letter", "discard_dead_letter",
+    "history", "backup", "backups", "restore", "cleanup_backups",
 };
 
 struct decoding {
@@ -271,6 +274,16 @@ static enum error read_ttl_ms(struct decoding *decoding, enum param param)
     return ERROR_NONE;
 }
 
+static enum error read_seq(struct decoding *decoding, enum param param)
+{
+    int64_t seq;
+    if (!read_integer(&decoding->cursor, &seq) || seq < 1) {
+        return wrong(decoding, param, "must be a positive integer");
+    }
+    decoding->call->seq = (uint64_t)seq;
+    return ERROR_NONE;
+}
+
 static enum error read_text(struct decoding *decoding, enum param param)
 {
     struct slice text;
@@ -305,6 +318,8 @@ static enum error read_param(struct decoding *decoding, enum param param)
         return read_by(decoding, param);
     case PARAM_TTL_MS:
         return read_ttl_ms(decoding, param);
+    case PARAM_SEQ:
+        return read_seq(decoding, param);
     case PARAM_CLIENT_NAME:
     case PARAM_PREFIX:
         return read_text(decoding, param);

@@ -196,6 +196,28 @@ static void pack_checks(msgpack_packer *packer, const struct reply *reply)
     }
 }
 
+// `key` is the first of `keys` keys.
+static void pack_letters(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_array(packer, reply->letters_count);
+    for (size_t i = 0; i < reply->letters_count; i++) {
+        const struct letter *letter = &reply->letters[i];
+        msgpack_pack_map(packer, 7);
+        pack_seq_field(packer, letter->seq);
+        mpack_pack_string(packer, "key");
+        mpack_pack_slice(packer, letter->key);
+        mpack_pack_string(packer, "keys");
+        msgpack_pack_uint32(packer, letter->keys_count);
+        pack_text_field(packer, "op", letter->op);
+        mpack_pack_string(packer, "sqlstate");
+        mpack_pack_slice(packer, letter->sqlstate);
+        mpack_pack_string(packer, "message");
+        mpack_pack_slice(packer, letter->message);
+        mpack_pack_string(packer, "at_us");
+        msgpack_pack_int64(packer, letter->at_us);
+    }
+}
+
 static void pack_result(msgpack_packer *packer, const struct call *call, const struct reply *reply)
 {
     switch (call->method) {
@@ -221,11 +243,16 @@ static void pack_result(msgpack_packer *packer, const struct call *call, const s
         pack_delete(packer, call, reply);
         return;
     case METHOD_TOUCH:
+    case METHOD_DISCARD_DEAD_LETTER:
         pack_bool(packer, reply->boolean);
         return;
     case METHOD_INVALIDATE:
         msgpack_pack_int64(packer, reply->integer);
         return;
+    case METHOD_DEAD_LETTERS:
+        pack_letters(packer, reply);
+        return;
+    case METHOD_RETRY_DEAD_LETTER:
     case METHOD_FLUSH:
         msgpack_pack_map(packer, 1);
         pack_seq_field(packer, reply->seq);

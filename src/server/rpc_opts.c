@@ -35,6 +35,10 @@ static uint32_t own_opts(enum method method)
         return BIT(PREFIX);
     case METHOD_FLUSH:
         return BIT(SEQ);
+    case METHOD_DEAD_LETTERS:
+        return BIT(AFTER_SEQ) | BIT(LIMIT);
+    case METHOD_RETRY_DEAD_LETTER:
+        return BIT(FORCE);
     default:
         return 0;
     }
@@ -187,6 +191,14 @@ static enum error read_seq(const struct reading *reading)
     return error;
 }
 
+static enum error read_after_seq(const struct reading *reading)
+{
+    int64_t seq = 0;
+    enum error error = read_number(reading, 0, INT64_MAX, &seq);
+    reading->call->after_seq = (uint64_t)seq;
+    return error;
+}
+
 static enum error read_opt(const struct reading *reading)
 {
     struct call *call = reading->call;
@@ -222,6 +234,10 @@ static enum error read_opt(const struct reading *reading)
         return read_limit(reading);
     case OPT_SEQ:
         return read_seq(reading);
+    case OPT_AFTER_SEQ:
+        return read_after_seq(reading);
+    case OPT_FORCE:
+        return read_flag(reading, &call->force);
     case OPT_COUNT:
         break;
     }

@@ -20,7 +20,9 @@
     X(PREFIX, "prefix")                                                                            \
     X(AFTER, "after")                                                                              \
     X(LIMIT, "limit")                                                                              \
-    X(SEQ, "seq")
+    X(SEQ, "seq")                                                                                  \
+    X(AFTER_SEQ, "after_seq")                                                                      \
+    X(FORCE, "force")
 
 enum opt {
 #define OPT_ENUM(name, wire) OPT_##name,

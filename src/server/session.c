@@ -19,7 +19,7 @@ enum { TURN_WORK_MAX = 512 };
 
 // What an answer that is still to come may weigh, by rough guess, so that many requests with small
 // questions and large answers meet the bound as well.
-enum { KEY_ANSWER_WEIGHT = 16 << 10 };
+enum { KEY_ANSWER_WEIGHT = 16 << 10, LETTER_ANSWER_WEIGHT = 1 << 10 };
 
 struct flight {
     struct order_entry entry; // first: the order hands out entries
@@ -120,6 +120,9 @@ static size_t weight_of(const struct desk *desk, const struct call *call)
     }
     if (call->method == METHOD_SCAN || call->method == METHOD_ALL) {
         weight += SCAN_BYTES_MAX;
+    }
+    if (call->method == METHOD_DEAD_LETTERS) {
+        weight += (size_t)call->limit * LETTER_ANSWER_WEIGHT;
     }
     if (method_class(call->method) == METHOD_READ) {
         size_t answer_bytes = KEY_ANSWER_WEIGHT * call->pairs_count;

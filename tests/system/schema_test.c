@@ -22,6 +22,7 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
                       "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
                       "\"public\".\"kv_store_pgnear_version\"() does not exist; "
                       "\"public\".\"pgnear_advance\"(uuid, uuid, bigint, bigint) does not exist; "
+                      "\"public\".\"pgnear_conflict\"(text, bigint) does not exist; "
                       "\"public\".\"pgnear_incr_value\"(jsonb, numeric) does not exist; "
                       "\"public\".\"pgnear_lift_versions\"(regclass) does not exist; "
                       "\"public\".\"pgnear_merge_patch\"(jsonb, jsonb) does not exist\n"

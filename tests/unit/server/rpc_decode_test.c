@@ -108,7 +108,10 @@ static const struct {
     {"gett", "[]", ERROR_UNKNOWN_METHOD, "\"gett\""},
     {"history", "[\"k\"]", ERROR_UNKNOWN_METHOD, "not available yet"},
     {"backup", "[]", ERROR_UNKNOWN_METHOD, "not available yet"},
-    {"retry_dead_letter", "[1]", ERROR_UNKNOWN_METHOD, "not available yet"},
+    {"retry_dead_letter", "[]", ERROR_BAD_REQUEST, "\"seq\" is missing"},
+    {"retry_dead_letter", "[0]", ERROR_BAD_REQUEST, "\"seq\" must be a positive integer"},
+    {"retry_dead_letter", "[1,{\"force\":1}]", ERROR_BAD_REQUEST, "\"force\""},
+    {"dead_letters", "[{\"limit\":1001}]", ERROR_BAD_REQUEST, "\"limit\""},
     {"hello", "[1]", ERROR_BAD_REQUEST, "\"client_name\""},
     {"ping", "[1]", ERROR_BAD_REQUEST, "options must be a map"},
     {"ping", "[{},{}]", ERROR_BAD_REQUEST, "too many"},
@@ -288,6 +291,8 @@ static void each_method_takes_its_own_options_only(void **state)
         {"scan", " prefix after limit "},
         {"all", " prefix "},
         {"flush", " seq "},
+        {"dead_letters", " after_seq limit "},
+        {"retry_dead_letter", " id force "},
     };
     for (int method = 0; method < METHOD_COUNT; method++) {
         const char *allowed = "";
