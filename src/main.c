@@ -214,7 +214,7 @@ static enum error make_server(struct node *node, struct failure *failure)
         .pg = worker_mailbox(node->worker),
         .version = PGNEAR_VERSION,
         .node = writer_identity(node->writer)->node,
-        .table = node->settings.postgres.table,
+        .table = settings_table(&node->settings.postgres),
         .cache_dir = node->settings.cache.dir,
     };
     enum error error = server_create(&options, &node->server, failure);
@@ -302,7 +302,7 @@ static int run(struct node *node)
     LOG_INFO("started", LOG_TEXT("version", PGNEAR_VERSION),
              LOG_TEXT("node", writer_identity(node->writer)->node),
              LOG_TEXT("socket", node->settings.server.socket),
-             LOG_TEXT("table", node->settings.postgres.table));
+             LOG_TEXT("table", settings_table(&node->settings.postgres)));
     wait_for_stop(node, &signals);
     drain(node);
     take_down(node);

@@ -50,10 +50,19 @@ struct writes_settings {
     int64_t timeout_us;
 };
 
+// The layout "document": as the settings write the names.
+struct document_settings {
+    char *table; // NULL: the layout is "table"
+    char *id_column;
+    char *id;
+    char *column;
+};
+
 struct postgres_settings {
     char *conninfo;        // for libpq: a URL or keyword=value pairs; secret
     char *listen_conninfo; // NULL: conninfo
     char *table;
+    struct document_settings document;
     bool versioning;
     int partitions;
     enum schema_mode create_schema;
@@ -71,3 +80,9 @@ struct settings {
     enum log_level log_level;   // re-read
     enum log_format log_format; // re-read
 };
+
+// The table that the operator knows: of the layout that is asked for.
+static inline const char *settings_table(const struct postgres_settings *postgres)
+{
+    return postgres->document.table != NULL ? postgres->document.table : postgres->table;
+}

@@ -45,9 +45,14 @@ static const struct cache_clock MACHINE_CLOCK = {
 // What the cache holds rows of: another server or table, and it holds nothing of use.
 static uint64_t source_of(const struct postgres_settings *postgres)
 {
+    const struct document_settings *document = &postgres->document;
     struct buffer text = {0};
     buffer_printf(&text, "%s\n%s", postgres->conninfo == NULL ? "" : postgres->conninfo,
                   postgres->table == NULL ? "" : postgres->table);
+    if (document->table != NULL) {
+        buffer_printf(&text, "\n%s\n%s\n%s\n%s", document->table, document->id_column, document->id,
+                      document->column);
+    }
     uint64_t source = sketch_hash(buffer_slice(&text));
     buffer_deinit(&text);
     return source;

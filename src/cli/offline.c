@@ -35,8 +35,11 @@ static void connect_to_server(struct offline *offline)
 // Asks the server in which schema the table is, where the settings do not say.
 static void resolve_schema(struct offline *offline)
 {
-    struct table_name *table = &offline->schema.table;
+    struct table_name *table = layout_of(&offline->schema)->home(&offline->schema);
     offline->has_schema = table->schema[0] != '\0';
+    if (offline->has_schema) {
+        layout_settle(&offline->schema, table->schema);
+    }
     if (offline->has_schema || offline->conn == NULL) {
         return;
     }
@@ -46,7 +49,7 @@ static void resolve_schema(struct offline *offline)
     PGresult *result = PQexec(offline->conn, (const char *)buffer_slice(&sql).at);
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
         !PQgetisnull(result, 0, 0)) {
-        snprintf(table->schema, sizeof table->schema, "%s", PQgetvalue(result, 0, 0));
+        layout_settle(&offline->schema, PQgetvalue(result, 0, 0));
         offline->has_schema = true;
     }
     PQclear(result);
@@ -63,10 +66,7 @@ bool offline_open(struct offline *offline, const struct invocation *invocation,
         *status = complain(EXIT_USAGE, "%s", failure.message);
         return false;
     }
-    const struct postgres_settings *postgres = &offline->settings.postgres;
-    offline->schema.partitions = postgres->partitions;
-    offline->schema.updated_at_index = postgres->updated_at_index;
-    if (table_name_parse(postgres->table, &offline->schema.table, &failure) != ERROR_NONE) {
+    if (layout_options(&offline->settings.postgres, &offline->schema, &failure) != ERROR_NONE) {
         config_deinit(&offline->settings);
         *status = complain(EXIT_USAGE, "%s", failure.message);
         return false;
@@ -91,15 +91,15 @@ enum exit_status run_schema(struct invocation *invocation)
     }
     if (!offline.has_schema) {
         complain(EXIT_DONE, "the schema of table %s is not known, taking \"public\": %s",
-                 offline.settings.postgres.table,
+                 settings_table(&offline.settings.postgres),
                  offline.conn == NULL ? offline.why_not : "the search_path names none that exists");
-        strcpy(offline.schema.table.schema, "public");
+        layout_settle(&offline.schema, "public");
     }
     struct buffer sql = {0};
     if (option_is_given(invocation, OPTION_DROP)) {
-        schema_drop_sql(&offline.schema, &sql);
+        layout_of(&offline.schema)->drop_sql(&offline.schema, &sql);
     } else {
-        schema_create_sql(&offline.schema, &sql);
+        layout_of(&offline.schema)->create_sql(&offline.schema, &sql);
     }
     struct slice script = buffer_slice(&sql);
     printf("BEGIN ISOLATION LEVEL READ COMMITTED;\n%.*s\nCOMMIT;\n", SLICE_FORMAT(script));

@@ -6,7 +6,7 @@
 
 #include "base/settings.h"
 #include "cli/command.h"
-#include "pg/schema.h"
+#include "pg/layout.h"
 
 struct offline {
     struct settings settings;

@@ -135,7 +135,12 @@ static void check_schema(struct checking *checking)
         return;
     }
     struct buffer sql = {0};
-    schema_check_sql(&offline->schema, &sql);
+    const struct layout *layout = layout_of(&offline->schema);
+    if (layout->probe_sql != NULL) {
+        layout->probe_sql(&offline->schema, &sql);
+        buffer_printf(&sql, ";\n");
+    }
+    layout->check_sql(&offline->schema, &sql);
     buffer_append(&sql, "", 1);
     PGresult *result = PQexec(offline->conn, (const char *)buffer_slice(&sql).at);
     buffer_deinit(&sql);

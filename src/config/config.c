@@ -333,6 +333,49 @@ static int line_of(const struct reading *reading, const char *key)
     return reading->lines[find_row(key) - KEY_ROWS];
 }
 
+// All four keys or none, and then no other table.
+static enum error check_document(struct reading *reading, config_table_check check_table)
+{
+    const struct document_settings *document = &reading->config.settings.postgres.document;
+    const struct {
+        const char *key;
+        const char *value;
+    } keys[] = {
+        {"postgres.document.table", document->table},
+        {"postgres.document.id_column", document->id_column},
+        {"postgres.document.id", document->id},
+        {"postgres.document.column", document->column},
+    };
+    int line = 0;
+    size_t missing = 0, missing_count = 0;
+    enum { KEYS_COUNT = sizeof keys / sizeof keys[0] };
+    for (size_t i = KEYS_COUNT; i-- > 0;) {
+        if (keys[i].value == NULL || keys[i].value[0] == '\0') {
+            missing = i;
+            missing_count++;
+        }
+        line = line_of(reading, keys[i].key) > line ? line_of(reading, keys[i].key) : line;
+    }
+    if (line == 0) {
+        return ERROR_NONE;
+    }
+    if (missing_count > 0) {
+        return wrong(reading, line, keys[missing].key, "missing: a document needs all four keys");
+    }
+    if (line_of(reading, "postgres.table") > 0) {
+        return wrong(reading, line_of(reading, "postgres.table"), "postgres.table",
+                     "give either table or [postgres.document], not both");
+    }
+    for (size_t i = 0; check_table != NULL && i < KEYS_COUNT; i++) {
+        struct failure why;
+        bool is_name = strcmp(keys[i].key, "postgres.document.id") != 0;
+        if (is_name && check_table(keys[i].value, &why) != ERROR_NONE) {
+            return wrong(reading, line_of(reading, keys[i].key), keys[i].key, "%s", why.message);
+        }
+    }
+    return ERROR_NONE;
+}
+
 static enum error check_together(struct reading *reading, config_table_check check_table)
 {
     const struct settings *settings = &reading->config.settings;
@@ -350,7 +393,7 @@ static enum error check_together(struct reading *reading, config_table_check che
         return wrong(reading, line_of(reading, "postgres.table"), "postgres.table", "%s",
                      why.message);
     }
-    return ERROR_NONE;
+    return check_document(reading, check_table);
 }
 
 static enum error resolve_postgres(struct reading *reading)
@@ -435,5 +478,9 @@ void config_deinit(struct settings *settings)
     free(settings->postgres.conninfo);
     free(settings->postgres.listen_conninfo);
     free(settings->postgres.table);
+    free(settings->postgres.document.table);
+    free(settings->postgres.document.id_column);
+    free(settings->postgres.document.id);
+    free(settings->postgres.document.column);
     *settings = (struct settings){0};
 }

@@ -198,6 +198,19 @@ static char *returning_text(const struct placeholder *placeholders, enum batch_k
     return text;
 }
 
+// NULL where there is nothing to call.
+static char *call_text(const char *function)
+{
+    if (function[0] == '\0') {
+        return NULL;
+    }
+    char text[QUALIFIED_NAME_BYTES + sizeof "SELECT ()"];
+    snprintf(text, sizeof text, "SELECT %s()", function);
+    char *copy = strdup(text);
+    CHECK(copy != NULL);
+    return copy;
+}
+
 void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
 {
     char *table_literal = literal(names->table), *sequence = literal(names->sequence);
@@ -213,6 +226,8 @@ void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
     };
     *sql = (struct batch_sql){
         .advance = fill_in(placeholders, ADVANCE),
+        .open = call_text(names->open),
+        .close = call_text(names->close),
         .lock = fill_in(placeholders, LOCK),
         .guard = fill_in(placeholders, GUARD),
         .put_plain = fill_in(placeholders, PUT_PLAIN),
@@ -230,6 +245,8 @@ void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
 void batch_sql_deinit(struct batch_sql *sql)
 {
     free(sql->advance);
+    free(sql->open);
+    free(sql->close);
     free(sql->lock);
     free(sql->guard);
     free(sql->put_plain);
@@ -506,25 +523,31 @@ struct batch_unit batch_sql_unit(const struct batch_sql *sql, struct batch *batc
                                  bool check_rows)
 {
     CHECK(batch->is_sealed);
-    enum { FRAME_QUERIES = 6 };
+    enum { FRAME_QUERIES = 8 };
     struct batch_unit unit = {.is_checked = check_rows};
     struct params params = {.arena = &batch->arena};
     unit.queries =
         arena_alloc(&batch->arena, (batch->groups_count + FRAME_QUERIES) * sizeof *unit.queries);
     add_query(&unit, NULL, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
     add_advance(&unit, &params, sql->advance, identity, from_seq, batch_to_seq(batch));
-    if (batch->groups_count > 0 && wants_lock(batch)) {
+    bool has_groups = batch->groups_count > 0;
+    if (has_groups && sql->open != NULL) {
+        add_query(&unit, NULL, sql->open);
+    } else if (has_groups && wants_lock(batch)) {
         add_lock(&unit, &params, batch, sql->lock);
     }
-    if (batch->groups_count > 0 && batch->entries[0]->is_guarded) {
+    if (has_groups && batch->entries[0]->is_guarded) {
         add_guard(&unit, &params, batch->entries[0], sql->guard);
     }
     unit.first_group = unit.queries_count;
     for (size_t i = 0; i < batch->groups_count; i++) {
         add_group(&unit, &params, sql, &batch->groups[i], identity->node);
     }
-    if (batch->groups_count > 0) {
+    if (has_groups) {
         add_query(&unit, NULL, sql->foreign_triggers);
+    }
+    if (has_groups && sql->close != NULL) {
+        add_query(&unit, NULL, sql->close);
     }
     add_query(&unit, NULL, "COMMIT");
     buffer_deinit(&params.bytes);

@@ -1,7 +1,10 @@
 // A batch as one unit of queries:
 //
-//      BEGIN; pgnear_advance(...); [lock the rows, by key]; [are they as expected?];
-//      one statement a group; are there triggers of others?; COMMIT
+//      BEGIN; pgnear_advance(...); [open or lock the rows, by key]; [are they as expected?];
+//      one statement a group; are there triggers of others?; [close]; COMMIT
+//
+// A layout that keeps the pairs elsewhere as well (document.h) has a function that opens the batch,
+// under whose lock all else happens, and one that closes it.
 //
 // Rows are locked in the order of their keys before anything that could take them in another
 // order, so that nodes cannot deadlock over rows that exist, and so that a condition that fails is
@@ -21,6 +24,8 @@
 // The statements for one table; owned, freed by batch_sql_deinit.
 struct batch_sql {
     char *advance;
+    char *open; // NULL where the layout has nothing to open or close
+    char *close;
     char *lock;
     char *guard;       // fails where a key is not as expected
     char *put_plain;   // nothing wanted but the version

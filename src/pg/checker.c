@@ -20,6 +20,9 @@
 // Beyond the first a request is OVERLOADED; items beyond the second are left out.
 enum { CHECKS_MAX = 64, ITEMS_MAX = 64 };
 
+// To PostgreSQL: the server, what the layout looks at first, the schema.
+enum { QUESTIONS_MAX = 3 };
+
 enum { TEXT_BYTES = FAILURE_MESSAGE_BYTES + 128 };
 
 struct check {
@@ -187,7 +190,7 @@ static void on_result(void *context, size_t index, const PGresult *result)
     }
     if (index == 0) {
         take_server(check, result);
-    } else {
+    } else if (PQresultStatus(result) == PGRES_TUPLES_OK) {
         take_schema(check->request, result);
     }
 }
@@ -216,21 +219,21 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
 static void ask(struct check *check, struct conn *conn)
 {
     const struct worker *worker = check->checker->worker;
-    const struct schema_options options = {
-        .table = worker->table_name,
-        .partitions = worker->settings->postgres.partitions,
-        .updated_at_index = worker->settings->postgres.updated_at_index,
-    };
-    struct buffer schema_sql = {0};
-    schema_check_sql(&options, &schema_sql);
+    const struct layout *layout = layout_of(&worker->schema);
+    struct buffer schema_sql = {0}, probe_sql = {0};
+    layout->check_sql(&worker->schema, &schema_sql);
     buffer_append(&schema_sql, "", 1);
-    const struct query queries[] = {
-        {.sql = SERVER_SQL},
-        {.sql = (const char *)buffer_slice(&schema_sql).at},
-    };
+    struct query queries[QUESTIONS_MAX] = {{.sql = SERVER_SQL}};
+    size_t count = 1;
+    if (layout->probe_sql != NULL) {
+        layout->probe_sql(&worker->schema, &probe_sql);
+        buffer_append(&probe_sql, "", 1);
+        queries[count++].sql = (const char *)buffer_slice(&probe_sql).at;
+    }
+    queries[count++].sql = (const char *)buffer_slice(&schema_sql).at;
     const struct unit unit = {
         .queries = queries,
-        .queries_count = 2,
+        .queries_count = count,
         .context = check,
         .on_result = on_result,
         .on_done = on_done,
@@ -239,6 +242,7 @@ static void ask(struct check *check, struct conn *conn)
     check->handshake_pid = conn_backend_pid(conn);
     conn_send(conn, &unit);
     buffer_deinit(&schema_sql);
+    buffer_deinit(&probe_sql);
 }
 
 static bool on_idle(void *context, struct conn *conn)

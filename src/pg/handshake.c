@@ -55,6 +55,7 @@ static void find_table(struct handshake *handshake);
 static void make_schema(struct handshake *handshake);
 static void require_schema(struct handshake *handshake);
 static void check_required(struct handshake *handshake);
+static void open_pairs(struct handshake *handshake);
 static void compare_binding(struct handshake *handshake);
 static void read_row(struct handshake *handshake);
 static void judge_row(struct handshake *handshake);
@@ -198,11 +199,14 @@ static void name_table(struct handshake *handshake)
         give_up_words(handshake, "3F000", "the search_path names no schema that exists");
         return;
     }
-    bool is_implied = worker->table_name.schema[0] == '\0';
-    memcpy(worker->table_name.schema, handshake->schema, sizeof handshake->schema);
-    worker->implied_name = is_implied ? worker->table_name : (struct table_name){0};
-    schema_names_of(&worker->table_name, &worker->names);
-    memcpy(worker->table, worker->names.table, sizeof worker->table);
+    const struct layout *layout = layout_of(&worker->schema);
+    bool is_implied = layout->home(&worker->schema)->schema[0] == '\0';
+    layout_settle(&worker->schema, handshake->schema);
+    worker->table_name = worker->schema.table;
+    worker->implied_name =
+        is_implied ? *layout->home(&worker->schema) : (struct table_name){.schema = ""};
+    layout->names(&worker->schema, &worker->names);
+    memcpy(worker->table, worker->names.pairs, sizeof worker->table);
     if (worker->settings->postgres.create_schema) {
         make_schema(handshake);
     } else {
@@ -214,13 +218,12 @@ static void find_table(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
     struct failure failure;
-    if (table_name_parse(worker->settings->postgres.table, &worker->table_name, &failure) !=
-        ERROR_NONE) {
+    if (layout_options(&worker->settings->postgres, &worker->schema, &failure) != ERROR_NONE) {
         give_up(handshake, &failure);
         return;
     }
     struct buffer sql = {0};
-    schema_resolve_sql(&worker->table_name, &sql);
+    schema_resolve_sql(layout_of(&worker->schema)->home(&worker->schema), &sql);
     buffer_append(&sql, "", 1);
     ask(handshake, (const char *)buffer_slice(&sql).at, NULL,
         unit_of(handshake, take_schema, name_table, NULL));
@@ -229,18 +232,13 @@ static void find_table(struct handshake *handshake)
 
 static void make_schema(struct handshake *handshake)
 {
-    const struct postgres_settings *settings = &handshake->worker->settings->postgres;
-    struct schema_options options = {
-        .table = handshake->worker->table_name,
-        .partitions = settings->partitions,
-        .updated_at_index = settings->updated_at_index,
-    };
+    const struct schema_options *options = &handshake->worker->schema;
     struct buffer script = {0};
     buffer_printf(&script, "BEGIN ISOLATION LEVEL READ COMMITTED;\n");
-    schema_create_sql(&options, &script);
+    layout_of(options)->create_sql(options, &script);
     buffer_printf(&script, "\nCOMMIT");
     buffer_append(&script, "", 1);
-    struct unit unit = unit_of(handshake, NULL, compare_binding, NULL);
+    struct unit unit = unit_of(handshake, NULL, open_pairs, NULL);
     conn_run_script(handshake->conn, (const char *)buffer_slice(&script).at, &unit);
     buffer_deinit(&script);
 }
@@ -263,7 +261,7 @@ static void require_schema(struct handshake *handshake)
 static void check_required(struct handshake *handshake)
 {
     if (handshake->is_found) {
-        compare_binding(handshake);
+        open_pairs(handshake);
         return;
     }
     char words[FAILURE_MESSAGE_BYTES];
@@ -272,6 +270,22 @@ static void check_required(struct handshake *handshake)
              " \"require\": run what `pgnear schema` prints",
              handshake->worker->names.table);
     give_up_words(handshake, "42P01", words);
+}
+
+// A layout may have to see, before anything is read or written, that its pairs can be.
+static void open_pairs(struct handshake *handshake)
+{
+    const char *open = handshake->worker->names.open;
+    if (open[0] == '\0') {
+        compare_binding(handshake);
+        return;
+    }
+    struct buffer sql = {0};
+    buffer_printf(&sql, "SELECT %s()", open);
+    buffer_append(&sql, "", 1);
+    ask(handshake, (const char *)buffer_slice(&sql).at, NULL,
+        unit_of(handshake, NULL, compare_binding, NULL));
+    buffer_deinit(&sql);
 }
 
 // ---- The binding

@@ -36,9 +36,18 @@ enum { SCHEMA_CHANNEL_BYTES = 64 };
 // The setting that names the node on whose behalf a transaction writes; '' or unset is foreign.
 #define SCHEMA_ORIGIN_SETTING "pgnear.origin"
 
+// Where the pairs are, in the layout "document" (document.h).
+struct schema_document {
+    struct table_name table; // with its schema; no name: the layout is "table"
+    char id_column[IDENTIFIER_BYTES_MAX + 1];
+    char column[IDENTIFIER_BYTES_MAX + 1];
+    const char *id; // of the settings
+};
+
 struct schema_options {
     struct table_name table; // with its schema
-    int partitions;          // hash partitions of a table to be made; 0: none
+    struct schema_document document;
+    int partitions; // hash partitions of a table to be made; 0: none
     enum updated_at_index updated_at_index;
 };
 
@@ -55,6 +64,9 @@ struct schema_names {
     char incr_value[QUALIFIED_NAME_BYTES]; // (old jsonb, by numeric) RETURNS jsonb; old may be NULL
     char conflict[QUALIFIED_NAME_BYTES];   // (key text, version bigint); fails
     char lift_versions[QUALIFIED_NAME_BYTES]; // (sequence regclass) RETURNS bigint
+    char pairs[QUALIFIED_NAME_BYTES];         // what is read: the table, or a view on it
+    char open[QUALIFIED_NAME_BYTES];          // () to be called before a batch writes; "": nothing
+    char close[QUALIFIED_NAME_BYTES];         // () when it has written; "": nothing
     char channel[SCHEMA_CHANNEL_BYTES];       // needs no quotes
 };
 

@@ -111,10 +111,10 @@ static void add_size_sql(struct buffer *sql)
 
 static void ask(struct table_stats *stats, struct conn *conn)
 {
-    const char *table = stats->worker->table;
+    const char *table = stats->worker->names.table; // worker->table may be a view
     struct buffer size_sql = {0}, count_sql = {0};
     add_size_sql(&size_sql);
-    buffer_printf(&count_sql, "SELECT count(*) FROM %s", table);
+    buffer_printf(&count_sql, "SELECT count(*) FROM %s", stats->worker->table);
     buffer_append(&count_sql, "", 1);
     const struct query queries[] = {
         {

@@ -229,6 +229,9 @@ void worker_describe(const struct request *request, char *text, size_t text_byte
     }
 }
 
+// object_not_in_prerequisite_state: what our own functions say of a document.
+static const char NOT_AS_WANTED[] = "55000";
+
 void worker_refuse(struct worker *worker, struct request *request)
 {
     char words[FAILURE_MESSAGE_BYTES];
@@ -237,7 +240,8 @@ void worker_refuse(struct worker *worker, struct request *request)
     if (failure.error == ERROR_NONE) {
         status_get_error(worker->status, &failure);
     }
-    bool is_refused = failure.error != ERROR_NONE && failure.sqlstate[0] == '4';
+    bool is_refused = failure.error != ERROR_NONE &&
+                      (failure.sqlstate[0] == '4' || strcmp(failure.sqlstate, NOT_AS_WANTED) == 0);
     memcpy(request->reply.failure.sqlstate, failure.sqlstate, sizeof failure.sqlstate);
     if (is_refused) {
         request_fail(request, ERROR_REJECTED, "%s: %s", words, failure.message);

@@ -21,7 +21,7 @@
 #include "base/settings.h"
 #include "base/status.h"
 #include "pg/conn.h"
-#include "pg/schema.h"
+#include "pg/layout.h"
 
 struct checker;
 struct feed;
@@ -68,10 +68,12 @@ struct worker {
     bool feed_live;       // the last heartbeat came back in time
     uint64_t epoch;       // of the feed's present life; counts FEED_STARTED and FEED_REPLACED
     uint64_t applied_seq; // this node's writes up to here are in PostgreSQL, and the writer knows
-    char table[QUALIFIED_NAME_BYTES]; // ready to stand in SQL; "" until it was first `ready`
-    struct table_name table_name;     // with its schema, from when it was first `ready`
+    char table[QUALIFIED_NAME_BYTES]; // names.pairs: what reads select from, ready to stand in SQL;
+                                      // "" until it was first `ready`
+    struct schema_options schema;     // with its schema, from when it was first `ready`
+    struct table_name table_name;     // schema.table
     struct schema_names names;        // the same
-    struct table_name implied_name;   // table_name, where the settings do not name its schema
+    struct table_name implied_name;   // of the layout's home, where the settings name no schema
     struct server_identity server;    // of the control connection, while `ready`
     bool server_replaced;  // it is another than before, and the cache has not been told yet
     bool foreign_triggers; // there may be triggers of others on the table: what our own batches

@@ -94,6 +94,23 @@ static void values_are_taken(void **state)
     config_deinit(&settings);
 }
 
+static void a_document_is_taken(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[postgres]\nhost = \"db\"\n[postgres.document]\ntable = \"t\"\n"
+                          "id_column = \"i\"\nid = \"7\"\ncolumn = \"c\"\n",
+                          &settings, &failure),
+                     ERROR_NONE);
+    assert_string_equal(settings.postgres.document.table, "t");
+    assert_string_equal(settings.postgres.document.id_column, "i");
+    assert_string_equal(settings.postgres.document.id, "7");
+    assert_string_equal(settings.postgres.document.column, "c");
+    assert_string_equal(settings_table(&settings.postgres), "t");
+    config_deinit(&settings);
+}
+
 static void environment_names_the_server(void **state)
 {
     (void)state;
@@ -141,7 +158,14 @@ static const struct {
     {"[expiry]\nreap_every = \"1s\"\n", ":2: expiry.reap_every: not available yet"},
     {"[backup]\nevery = \"24h\"\n", ":2: backup.every: not available yet"},
     {"[postgres]\nversioning = true\n", ":2: postgres.versioning: not available yet"},
-    {"[postgres.document]\ntable = \"t\"\n", ":2: postgres.document.table: not available yet"},
+    {"[postgres.document]\ntable = \"t\"\n", ":2: postgres.document.id_column: missing"},
+    {"[postgres.document]\ntable = \"t\"\nid_column = \"i\"\nid = \"\"\ncolumn = \"c\"\n",
+     ":5: postgres.document.id: missing"},
+    {"[postgres.document]\ntable = \"t\"\nid_column = \"i\"\nid = 7\ncolumn = \"c\"\n",
+     ":4: postgres.document.id: must be a string"},
+    {"[postgres]\ntable = \"kv\"\n[postgres.document]\ntable = \"t\"\nid_column = \"i\"\n"
+     "id = \"7\"\ncolumn = \"c\"\n",
+     ":2: postgres.table: give either table or [postgres.document]"},
     {"[postgres]\nurl = \"postgres://a\"\nhost = \"b\"\n", ":2: postgres.url: give either"},
     {"[postgres]\nhost = \"b\"\nport = 70000\n", ":3: postgres.port: must be from 1 to 65535"},
     {"[http]\nlisten = 1\n", ":1: http: reserved"},
@@ -178,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(values_are_taken),
+        cmocka_unit_test(a_document_is_taken),
         cmocka_unit_test(environment_names_the_server),
         cmocka_unit_test(wrong_values_are_named),
         cmocka_unit_test(missing_file_is_named),

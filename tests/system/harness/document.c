@@ -1,0 +1,47 @@
+#include "system/harness/document.h"
+
+static const char SCHEMA[] =
+    "CREATE TYPE session_status_enum AS ENUM ('ACTIVE', 'COMPLETED', 'EXPIRED');"
+    "CREATE DOMAIN expires_at_timestamp AS timestamp with time zone;"
+    "CREATE TABLE \"user\" (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text);"
+    "CREATE TABLE game (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), title text);"
+    "CREATE TABLE game_sessions ("
+    "    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),"
+    "    created_at timestamp with time zone DEFAULT now(),"
+    "    updated_at timestamp with time zone DEFAULT now(),"
+    "    version integer DEFAULT 1 NOT NULL,"
+    "    is_active boolean DEFAULT true NOT NULL,"
+    "    user_id uuid REFERENCES \"user\" (id) NOT NULL,"
+    "    game_id uuid REFERENCES game (id),"
+    "    game_name text,"
+    "    status session_status_enum DEFAULT 'ACTIVE' NOT NULL,"
+    "    total_wagered integer DEFAULT 0,"
+    "    total_won integer DEFAULT 0,"
+    "    starting_balance integer,"
+    "    ending_balance integer,"
+    "    duration integer DEFAULT 0,"
+    "    expired_at expires_at_timestamp"
+    ");"
+    "INSERT INTO \"user\" (id, name) VALUES (" DOCUMENT_ID ", 'system');";
+
+void document_make_schema(struct pg *pg)
+{
+    pg_exec(pg, "%s", SCHEMA);
+    pg_exec(pg, "INSERT INTO game_sessions (id, user_id, game_name, is_active)"
+                " VALUES (" DOCUMENT_ID ", " DOCUMENT_ID ", '{}', false)");
+}
+
+struct node *document_node(struct scenario *scenario, struct pg *pg, const char *name,
+                           const char *config)
+{
+    const struct node_options options = {
+        .name = name,
+        .config = scenario_text(scenario,
+                                "postgres.document.table = \"game_sessions\"\n"
+                                "postgres.document.id_column = \"id\"\n"
+                                "postgres.document.id = \"00000000-0000-0000-0000-000000000000\"\n"
+                                "postgres.document.column = \"game_name\"\n%s",
+                                config),
+    };
+    return node_start(scenario, pg, &options);
+}
