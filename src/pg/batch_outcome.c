@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mpack.h"
 #include "pg/pg_array.h"
+#include "pg/table_row.h"
 
 // The columns of the queries in batch_sql.c.
 enum { PLAIN_KEY, PLAIN_VERSION, PLAIN_ALTERED };
@@ -61,8 +62,7 @@ static void take_full_row(struct batch *batch, struct batch_op *op, const PGresu
         op->result = read_value(batch, field(result, row, FULL_VALUE), limits);
     }
     if (op->is_applied && (op->kind == BATCH_INCR || op->kind == BATCH_MERGE)) {
-        bool expires = !PQgetisnull(result, row, FULL_EXPIRES_AT);
-        op->expires_at_us = expires ? field_int8(result, row, FULL_EXPIRES_AT) : 0;
+        op->expires_at_us = table_row_time(result, row, FULL_EXPIRES_AT);
     }
 }
 

@@ -62,8 +62,7 @@ static const char RETURNING_TAIL[] =
     " recorded AS (UPDATE @node_table@ SET results = results || (SELECT jsonb_agg("
     "jsonb_build_array(o.seq, o.key, o.applied, o.version, o.value)) FROM outcome o)"
     " WHERE node = $1::uuid)"
-    " SELECT key, applied, version, altered, value,"
-    " (extract(epoch FROM expires_at) * 1000000)::bigint FROM outcome";
+    " SELECT key, applied, version, altered, value, expires_at::timestamptz FROM outcome";
 
 #define RESULT " RETURNING t.key, t.version, t.value, t.expires_at, true AS applied"
 #define ALTERED                                                                                    \

@@ -103,7 +103,7 @@ static void set_item(struct ask *ask, size_t place, const struct answer *answer)
     }
     if (request->call.method == METHOD_TTL) {
         request->reply.has_integer = answer->expires_at_us != 0;
-        request->reply.integer = (left_us + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS;
+        request->reply.integer = clock_us_to_ms(left_us);
         return;
     }
     struct item *item = &request->reply.items[place];

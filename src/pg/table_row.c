@@ -26,8 +26,20 @@ static int64_t read_int8(const PGresult *result, int place, int column)
     return pg_read_int8((const char *)bytes.at);
 }
 
+void table_row_read(const PGresult *result, int place, struct table_row *row)
+{
+    CHECK_VALUES(PQnfields(result) >= COLUMNS, "%d columns", PQnfields(result));
+    *row = (struct table_row){
+        .key = field(result, place, COLUMN_KEY),
+        .has_json = !PQgetisnull(result, place, COLUMN_JSON),
+        .json = field(result, place, COLUMN_JSON),
+        .version = read_int8(result, place, COLUMN_VERSION),
+        .expires_at_us = table_row_time(result, place, COLUMN_EXPIRES_AT),
+    };
+}
+
 // PostgreSQL counts from 2000, knows both infinities, and reaches a little further than we do.
-static int64_t read_time(const PGresult *result, int place, int column)
+int64_t table_row_time(const PGresult *result, int place, int column)
 {
     if (PQgetisnull(result, place, column)) {
         return 0;
@@ -41,18 +53,6 @@ static int64_t read_time(const PGresult *result, int place, int column)
     }
     // 0 means none: whatever is as old as that has expired all the same.
     return time_us + PG_EPOCH_US > 0 ? time_us + PG_EPOCH_US : 1;
-}
-
-void table_row_read(const PGresult *result, int place, struct table_row *row)
-{
-    CHECK_VALUES(PQnfields(result) >= COLUMNS, "%d columns", PQnfields(result));
-    *row = (struct table_row){
-        .key = field(result, place, COLUMN_KEY),
-        .has_json = !PQgetisnull(result, place, COLUMN_JSON),
-        .json = field(result, place, COLUMN_JSON),
-        .version = read_int8(result, place, COLUMN_VERSION),
-        .expires_at_us = read_time(result, place, COLUMN_EXPIRES_AT),
-    };
 }
 
 size_t table_row_json_bytes_max(size_t value_bytes_max)

@@ -21,6 +21,10 @@ struct table_row {
 // Row `place` of such a result; slices live as long as the result.
 void table_row_read(const PGresult *result, int place, struct table_row *row);
 
+// A timestamptz, in microseconds since 1970; 0 where NULL or 'infinity', the ends of int64 where it
+// lies beyond.
+int64_t table_row_time(const PGresult *result, int place, int column);
+
 // The longest text of a value that may be within `value_bytes_max` of MessagePack. Above it nothing
 // is worth asking for.
 size_t table_row_json_bytes_max(size_t value_bytes_max);

@@ -193,7 +193,7 @@ static void set_time_left(const struct dispatch *dispatch, const struct cached *
     if (cached->present && cached->expires_at_us != 0) {
         int64_t left_us = cached->expires_at_us - dispatch->cache->now_us(dispatch->cache->cache);
         reply->has_integer = left_us > 0;
-        reply->integer = (left_us + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS;
+        reply->integer = clock_us_to_ms(left_us);
     }
 }
 

@@ -307,7 +307,7 @@ static void postgres_words_are_passed_on(struct scenario *scenario)
     assert_int_equal(request->reply.failure.error, ERROR_REJECTED);
     assert_string_equal(request->reply.failure.sqlstate, "42P01");
     assert_string_equal(request->reply.failure.message,
-                        "Failed to get key \"test\": relation \"public.kv_store\" does not exist");
+                        "Failed to get key \"test\": relation \"kv_store\" does not exist");
     request_destroy(request);
     bench_end(bench);
 }

@@ -272,7 +272,7 @@ static void a_scan_has_a_deadline(struct scenario *scenario)
     assert_scan(bench, "", "", 10, "");
     pg_exec(pg, "DROP TABLE kv_store");
     assert_scan(bench, "", "", 10,
-                "REJECTED: Failed to scan: relation \"public.kv_store\" does not exist ");
+                "REJECTED: Failed to scan: relation \"kv_store\" does not exist ");
     bench_end(bench);
 }
 

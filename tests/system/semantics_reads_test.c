@@ -128,6 +128,30 @@ static void keys_expire(struct scenario *scenario)
     }
 }
 
+static void expiry_has_no_ends_of_time(struct scenario *scenario)
+{
+    static const struct step STEPS[] = {
+        {"set", "[\"k\", 8]", ACKED},
+        {"flush", "[]", ACKED},
+        {SQL, "UPDATE kv_store SET expires_at = 'infinity'", NULL},
+        {"sync", "[]", "true"},
+        {"incr", "[\"k\", 1]", "[9, \"*\"]"},
+        {"ttl", "[\"k\"]", "null"},
+        {SQL, "UPDATE kv_store SET expires_at = '294276-12-31 23:59:59'", NULL},
+        {"sync", "[]", "true"},
+        {"incr", "[\"k\", 1]", "[10, \"*\"]"},
+        {"get", "[\"k\", {\"fresh\": true}]", "[10, \"*\"]"},
+        {SQL, "UPDATE kv_store SET expires_at = '-infinity'", NULL},
+        {"sync", "[]", "true"},
+        {"get", "[\"k\"]", "null"},
+        {"ttl", "[\"k\"]", "null"},
+        {"incr", "[\"k\", 1]", "[1, \"*\"]"},
+    };
+    struct pg *pg;
+    struct node *node = start(scenario, &pg);
+    RUN_STEPS(node, pg, STEPS);
+}
+
 // Expiry is counted from the acknowledgement: what has expired before its flush never appears.
 static void a_write_may_expire_before_its_flush(struct scenario *scenario)
 {
@@ -380,6 +404,7 @@ int main(void)
         SCENARIO(get_and_its_options),
         SCENARIO(fresh_reads_do_not_wait_for_the_feed),
         SCENARIO(keys_expire),
+        SCENARIO(expiry_has_no_ends_of_time),
         SCENARIO(a_write_may_expire_before_its_flush),
         SCENARIO(scan_pages_through_the_table),
         SCENARIO(large_tables_are_for_scan),
