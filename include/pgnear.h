@@ -111,6 +111,7 @@ typedef struct pgnear_item {
     bool present;
     bool has_version; // false while this node's write is still on its way to PostgreSQL
     int64_t version;
+    int64_t expires_at_us; // pgnear_scan and pgnear_all that ask for it: since 1970; 0: never
 } pgnear_item;
 
 typedef struct pgnear_pair {
@@ -234,10 +235,11 @@ typedef struct pgnear_scan_options {
     pgnear_bytes prefix;
     pgnear_bytes after; // only keys greater than this
     uint32_t limit;     // at most 1000; 0: the node's default
+    bool expires;       // say when each key expires
 } pgnear_scan_options;
 #define PGNEAR_SCAN_OPTIONS_INIT                                                                   \
     {                                                                                              \
-        sizeof(pgnear_scan_options), 0, {NULL, 0}, {NULL, 0}, 0                                    \
+        sizeof(pgnear_scan_options), 0, {NULL, 0}, {NULL, 0}, 0, false                             \
     }
 
 typedef struct pgnear_dead_letters_options {
@@ -250,6 +252,15 @@ typedef struct pgnear_dead_letters_options {
     {                                                                                              \
         sizeof(pgnear_dead_letters_options), 0, 0, 0                                               \
     }
+
+// What one request of a batch came to.
+typedef struct pgnear_reply {
+    pgnear_code code;
+    const pgnear_error *error; // where the code is not PGNEAR_OK, else NULL
+    pgnear_item item;          // of pgnear_batch_get
+    pgnear_written written;    // of pgnear_batch_set and pgnear_batch_delete
+    pgnear_bytes result;       // of any: what the node answered, MessagePack
+} pgnear_reply;
 
 // ---- The handle
 
@@ -324,6 +335,54 @@ PGNEAR_API pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_byt
 PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
                                     const pgnear_write_options *options, bool *existed,
                                     pgnear_error *error);
+
+// ---- Batches
+//
+// Requests that go out together and are answered together, which costs one round trip instead of
+// one each. Nothing else joins them: each succeeds or fails by itself (pgnear_mset is all or
+// nothing). Requests on one key are done in their order.
+//
+//      pgnear_batch *batch = pgnear_batch_create(node);
+//      pgnear_batch_set(batch, pgnear_text("a"), value, NULL, NULL);
+//      pgnear_batch_get(batch, pgnear_text("b"), NULL, NULL);
+//      const pgnear_reply *replies;
+//      size_t count;
+//      if (pgnear_batch_run(batch, NULL, &replies, &count, &error) == PGNEAR_OK) {
+//          ... replies[0].written.seq, replies[1].item ...
+//      }
+//      pgnear_batch_destroy(batch);
+
+// A batch of one handle. Opaque.
+typedef struct pgnear_batch pgnear_batch;
+
+// An empty batch, the caller's, to be destroyed before its handle is closed.
+PGNEAR_API pgnear_batch *pgnear_batch_create(pgnear *handle);
+
+// Frees the batch and what its last run handed out; NULL is nothing to do.
+PGNEAR_API void pgnear_batch_destroy(pgnear_batch *batch);
+
+// Each adds one request to the batch and sends nothing; what goes in is copied. The timeout of
+// their options is the node's; the library's own is that of the run. PGNEAR_TOO_LARGE beyond 10,000
+// requests or 16 MiB of them: run the batch first. A request that was refused is not in the batch.
+PGNEAR_API pgnear_code pgnear_batch_get(pgnear_batch *batch, pgnear_bytes key,
+                                        const pgnear_get_options *options, pgnear_error *error);
+PGNEAR_API pgnear_code pgnear_batch_set(pgnear_batch *batch, pgnear_bytes key, pgnear_bytes value,
+                                        const pgnear_write_options *options, pgnear_error *error);
+PGNEAR_API pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key,
+                                           const pgnear_write_options *options,
+                                           pgnear_error *error);
+// Any method, as pgnear_call.
+PGNEAR_API pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method,
+                                         pgnear_bytes params, bool writes, pgnear_error *error);
+
+// Sends what was added and waits until each request is decided; (*replies)[i] is the i-th one's,
+// and lives until the next run or the end of the batch. The batch is empty afterwards. PGNEAR_OK
+// says that there are replies, not that they are good. Where a connection breaks, each request is
+// treated as a single one would be: PGNEAR_OUTCOME_UNKNOWN is a reply's code then. Any other code
+// than PGNEAR_OK: nothing was sent, and the batch is as it was.
+PGNEAR_API pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
+                                        const pgnear_reply **replies, size_t *count,
+                                        pgnear_error *error);
 
 // ---- Control
 

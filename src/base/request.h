@@ -75,6 +75,7 @@ struct call {
     bool all;             // scan without a limit
     bool force;           // retry_dead_letter: whatever the keys hold now
     uint32_t limit;       // scan, dead_letters
+    bool expires;         // scan, all: say when each key expires
     int64_t ttl_ms;
     int64_t timeout_ms;
     int64_t max_age_ms;
@@ -96,6 +97,7 @@ struct item {
     bool present;
     bool has_version;
     int64_t version;
+    int64_t expires_at_us; // scan, all; 0: never
 };
 
 struct check_item {

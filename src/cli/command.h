@@ -26,15 +26,21 @@ enum exit_status {
     X(VERSION, "version", NULL, "", "print the version and exit")                                  \
     X(STRING, "string", "TEXT", "set", "the value is the string TEXT")                             \
     X(TTL, "ttl", "TIME", "set", "the key expires after TIME")                                     \
-    X(ACK, "ack", "LEVEL", "set delete", "answer at memory, journal or postgres")                  \
+    X(ACK, "ack", "LEVEL", "set delete import", "answer at memory, journal or postgres")           \
     X(IF_VERSION, "if-version", "N", "set delete", "only where the key has version N")             \
     X(IF_ABSENT, "if-absent", NULL, "set", "only where the key does not exist")                    \
     X(ID, "id", "TEXT", "set delete incr merge touch", "a repeat with the same id is done once")   \
-    X(PREFIX, "prefix", "P", "scan", "only keys that begin with P")                                \
+    X(PREFIX, "prefix", "P", "scan export", "only keys that begin with P")                         \
     X(LIMIT, "limit", "N", "scan", "at most N keys")                                               \
     X(FORCE, "force", NULL, "dead-letters", "retry although the key has changed since")            \
     X(JSON, "json", NULL, "stats check", "print JSON instead of lines for people")                 \
     X(CONFIG, "config", "FILE", "schema check", "work without a daemon, as FILE says")             \
+    X(OBJECT, "object", NULL, "export import", "one JSON object of all pairs, not JSON lines")     \
+    X(LINES, "lines", NULL, "export import", "JSON lines, whatever the file is called")            \
+    X(DRY_RUN, "dry-run", NULL, "import", "read and check everything, write nothing")              \
+    X(ON_CONFLICT, "on-conflict", "HOW", "import", "a key that exists: replace it, skip, or fail") \
+    X(STRICT, "strict", NULL, "import", "import nothing where anything is wrong")                  \
+    X(RESUME, "resume", "FILE", "import", "keep the place in FILE, and go on from there")          \
     X(DROP, "drop", NULL, "schema", "print what takes everything of ours but the data away")
 
 enum option_name {
@@ -106,4 +112,6 @@ enum exit_status run_stats(struct invocation *invocation);
 enum exit_status run_check(struct invocation *invocation);
 enum exit_status run_schema(struct invocation *invocation);
 enum exit_status run_dead_letters(struct invocation *invocation);
+enum exit_status run_export(struct invocation *invocation);
+enum exit_status run_import(struct invocation *invocation);
 enum exit_status run_ping(struct invocation *invocation);

@@ -3,6 +3,7 @@
 
 #include "client/exchange.h"
 #include "client/options.h"
+#include "client/requests.h"
 #include "client/results.h"
 
 // Methods without options of their own: a parameter less, and the timeout is the library's alone.
@@ -161,21 +162,15 @@ pgnear_code pgnear_call(pgnear *handle, const char *method, pgnear_bytes params,
                         pgnear_error *error)
 {
     pgnear_call_options own;
+    struct exchange exchange;
     pgnear_code code = options_take(&own, sizeof own, options, error);
+    code =
+        code != PGNEAR_OK ? code : request_call(handle, method, params, writes, &exchange, error);
     if (code != PGNEAR_OK) {
         return code;
     }
-    struct mpack_cursor cursor = mpack_cursor_of(slice_of_bytes(params));
-    struct mpack_cursor whole = cursor;
-    uint32_t count;
-    if (params.len == 0 || mpack_skip(&whole, NULL) != DECODE_OK || whole.at != whole.end ||
-        !mpack_read_array(&cursor, &count)) {
-        return outcome_set(error, PGNEAR_BAD_REQUEST, "params must be one MessagePack array");
-    }
-    mpack_pack_raw(exchange_begin(handle, method, count),
-                   slice_of(cursor.at, (size_t)(cursor.end - cursor.at)));
+    exchange.timeout_ms = own.timeout_ms;
     struct mpack_cursor answer;
-    const struct exchange exchange = {.writes = writes, .timeout_ms = own.timeout_ms};
     code = exchange_run(handle, &exchange, &answer, error);
     return code != PGNEAR_OK ? code : give_bytes(method, &answer, result, error);
 }

@@ -150,9 +150,9 @@ static pgnear_code unanswered(const pgnear *handle, const struct exchange *excha
     return outcome_set(error, code, "pgneard at %s %s", handle->socket_path, why);
 }
 
-static int64_t deadline_of(const pgnear *handle, const struct exchange *exchange)
+int64_t exchange_deadline_us(const pgnear *handle, int64_t timeout_ms)
 {
-    int64_t ms = exchange->timeout_ms > 0 ? exchange->timeout_ms : handle->timeout_ms;
+    int64_t ms = timeout_ms > 0 ? timeout_ms : handle->timeout_ms;
     ms = ms <= 0 ? TIMEOUT_DEFAULT_MS : ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : ms;
     return clock_boot_us() + (ms + GRACE_MS) * (int64_t)CLOCK_US_PER_MS;
 }
@@ -175,7 +175,7 @@ pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,
     if (code != PGNEAR_OK) {
         return code;
     }
-    int64_t deadline_us = deadline_of(handle, exchange);
+    int64_t deadline_us = exchange_deadline_us(handle, exchange->timeout_ms);
     struct answer answer = {0};
     enum attempt last = ATTEMPT_NOT_SENT;
     bool lost = false;

@@ -18,6 +18,9 @@ msgpack_packer *exchange_begin(pgnear *handle, const char *method, uint32_t para
 pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,
                          struct mpack_cursor *result, pgnear_error *error);
 
+// When a call with this timeout (0: that of the handle) gives up, by CLOCK_BOOTTIME.
+int64_t exchange_deadline_us(const pgnear *handle, int64_t timeout_ms);
+
 // For handle.c: the head of a request, whose msgid it returns, and a request on the connection as
 // it is, without repeats, whose result does not matter.
 uint32_t exchange_pack_head(msgpack_packer *packer, pgnear *handle, const char *method,

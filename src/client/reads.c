@@ -134,6 +134,9 @@ pgnear_code pgnear_scan(pgnear *handle, const pgnear_scan_options *options, pgne
     if (own.limit > 0) {
         opts_add_uint(&opts, "limit", own.limit);
     }
+    if (own.expires) {
+        opts_add_true(&opts, "expires");
+    }
     opts_pack(&opts);
     return ask_for_page(handle, "scan", own.timeout_ms, page, error);
 }

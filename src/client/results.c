@@ -102,12 +102,15 @@ static bool read_page_items(pgnear *handle, struct mpack_cursor *cursor, pgnear_
     pgnear_item *items = room;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t parts;
+        int64_t expires_at_us = 0;
         items[i].present = true;
-        if (!mpack_read_array(cursor, &parts) || parts != 3 || !read_text(cursor, &items[i].key) ||
-            !read_value(cursor, &items[i].value) ||
-            !read_version(cursor, &items[i].has_version, &items[i].version)) {
+        if (!mpack_read_array(cursor, &parts) || parts < 3 || parts > 4 ||
+            !read_text(cursor, &items[i].key) || !read_value(cursor, &items[i].value) ||
+            !read_version(cursor, &items[i].has_version, &items[i].version) ||
+            (parts == 4 && !mpack_read_nil(cursor) && !mpack_read_int(cursor, &expires_at_us))) {
             return false;
         }
+        items[i].expires_at_us = expires_at_us;
     }
     page->items = items;
     page->items_count = count;

@@ -2,6 +2,7 @@
 
 #include "client/exchange.h"
 #include "client/options.h"
+#include "client/requests.h"
 #include "client/results.h"
 
 // Packs the options as the last parameter, and runs the request.
@@ -17,23 +18,26 @@ static pgnear_code run(pgnear *handle, const pgnear_write_options *options,
     return exchange_run(handle, &exchange, result, error);
 }
 
-static pgnear_code run_for_written(pgnear *handle, const char *method,
-                                   const pgnear_write_options *options, pgnear_written *written,
-                                   pgnear_error *error)
+static pgnear_code give_written(const char *method, struct mpack_cursor *result,
+                                pgnear_written *written, pgnear_error *error)
 {
-    struct mpack_cursor result;
-    pgnear_code code = run(handle, options, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
     pgnear_written answered;
-    if (!result_written(&result, &answered)) {
+    if (!result_written(result, &answered)) {
         return result_garbled(method, error);
     }
     if (written != NULL) {
         *written = answered;
     }
     return PGNEAR_OK;
+}
+
+static pgnear_code run_for_written(pgnear *handle, const char *method,
+                                   const pgnear_write_options *options, pgnear_written *written,
+                                   pgnear_error *error)
+{
+    struct mpack_cursor result;
+    pgnear_code code = run(handle, options, &result, error);
+    return code != PGNEAR_OK ? code : give_written(method, &result, written, error);
 }
 
 static pgnear_code run_for_item(pgnear *handle, const char *method,
@@ -63,29 +67,22 @@ static msgpack_packer *begin_with_key(pgnear *handle, const char *method, pgnear
     return packer;
 }
 
-// A value that is not exactly one MessagePack value would make another request of this one.
-static pgnear_code check_value(const char *method, pgnear_bytes value, pgnear_error *error)
+// Runs a request that is complete.
+static pgnear_code run_packed(pgnear *handle, const char *method, const struct exchange *exchange,
+                              pgnear_written *written, pgnear_error *error)
 {
-    struct mpack_cursor cursor = mpack_cursor_of(slice_of_bytes(value));
-    if (value.len == 0 || mpack_skip(&cursor, NULL) != DECODE_OK || cursor.at != cursor.end) {
-        return outcome_set(error, PGNEAR_INVALID_VALUE,
-                           "Failed to %s: the value is not one MessagePack value", method);
-    }
-    return PGNEAR_OK;
+    struct mpack_cursor result;
+    pgnear_code code = exchange_run(handle, exchange, &result, error);
+    return code != PGNEAR_OK ? code : give_written(method, &result, written, error);
 }
 
 pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
                        const pgnear_write_options *options, pgnear_written *written,
                        pgnear_error *error)
 {
-    pgnear_write_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : check_value("set", value, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    mpack_pack_raw(begin_with_key(handle, "set", key), slice_of_bytes(value));
-    return run_for_written(handle, "set", &own, written, error);
+    struct exchange exchange;
+    pgnear_code code = request_set(handle, key, value, options, &exchange, error);
+    return code != PGNEAR_OK ? code : run_packed(handle, "set", &exchange, written, error);
 }
 
 pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
@@ -95,7 +92,7 @@ pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
     pgnear_write_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
     for (size_t i = 0; code == PGNEAR_OK && i < count; i++) {
-        code = check_value("mset", pairs[i].value, error);
+        code = request_check_value("mset", pairs[i].value, error);
     }
     if (code != PGNEAR_OK) {
         return code;
@@ -114,17 +111,9 @@ pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count
                           const pgnear_write_options *options, pgnear_written *written,
                           pgnear_error *error)
 {
-    pgnear_write_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    msgpack_packer *packer = exchange_begin(handle, "delete", 2);
-    msgpack_pack_array(packer, count);
-    for (size_t i = 0; i < count; i++) {
-        mpack_pack_slice(packer, slice_of_bytes(keys[i]));
-    }
-    return run_for_written(handle, "delete", &own, written, error);
+    struct exchange exchange;
+    pgnear_code code = request_delete(handle, keys, count, options, &exchange, error);
+    return code != PGNEAR_OK ? code : run_packed(handle, "delete", &exchange, written, error);
 }
 
 pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
@@ -134,7 +123,7 @@ pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
     by = by.len > 0 ? by : (pgnear_bytes){.at = ONE, .len = sizeof ONE};
     pgnear_write_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : check_value("incr", by, error);
+    code = code != PGNEAR_OK ? code : request_check_value("incr", by, error);
     if (code != PGNEAR_OK) {
         return code;
     }
@@ -148,7 +137,7 @@ pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_bytes patch,
 {
     pgnear_write_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : check_value("merge", patch, error);
+    code = code != PGNEAR_OK ? code : request_check_value("merge", patch, error);
     if (code != PGNEAR_OK) {
         return code;
     }

@@ -69,6 +69,7 @@ static void show_row(struct scan_page *page, struct page_entry *entry, const str
         show(page, entry, buffer_slice(&value));
         entry->has_version = true;
         entry->version = row->version;
+        entry->expires_at_us = row->expires_at_us;
     } else {
         scan_page_skip(page, row->key);
     }
@@ -82,6 +83,7 @@ static void add_write(struct scan_page *page, const struct overlay_write *write)
     entry->seq = write->seq;
     if (write->is_present && !is_expired) {
         show(page, entry, write->value);
+        entry->expires_at_us = write->expires_at_us;
     }
 }
 
@@ -192,6 +194,7 @@ static struct item item_of(const struct page_entry *entry)
         .present = true,
         .has_version = entry->has_version,
         .version = entry->version,
+        .expires_at_us = entry->expires_at_us,
     };
 }
 

@@ -17,6 +17,7 @@ struct page_entry {
     bool is_visible;
     bool has_version;
     int64_t version;
+    int64_t expires_at_us; // 0: never
     struct slice value;
     uint64_t seq; // of the pending write that decided it; 0: a row did
 };

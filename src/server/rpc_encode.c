@@ -154,17 +154,29 @@ static void pack_delete(msgpack_packer *packer, const struct call *call, const s
     }
 }
 
-static void pack_scan(msgpack_packer *packer, const struct reply *reply)
+static void pack_expiry(msgpack_packer *packer, int64_t expires_at_us)
+{
+    if (expires_at_us != 0) {
+        msgpack_pack_int64(packer, expires_at_us);
+    } else {
+        msgpack_pack_nil(packer);
+    }
+}
+
+static void pack_scan(msgpack_packer *packer, const struct call *call, const struct reply *reply)
 {
     msgpack_pack_map(packer, reply->skipped_count > 0 ? 3 : 2);
     mpack_pack_string(packer, "items");
     msgpack_pack_array(packer, reply->items_count);
     for (size_t i = 0; i < reply->items_count; i++) {
         const struct item *item = &reply->items[i];
-        msgpack_pack_array(packer, 3);
+        msgpack_pack_array(packer, call->expires ? 4 : 3);
         mpack_pack_slice(packer, item->key);
         mpack_pack_raw(packer, item->value);
         pack_version(packer, item->has_version, item->version);
+        if (call->expires) {
+            pack_expiry(packer, item->expires_at_us);
+        }
     }
     mpack_pack_string(packer, "next");
     if (reply->next.len > 0) {
@@ -259,7 +271,7 @@ static void pack_result(msgpack_packer *packer, const struct call *call, const s
         return;
     case METHOD_SCAN:
     case METHOD_ALL:
-        pack_scan(packer, reply);
+        pack_scan(packer, call, reply);
         return;
     case METHOD_CHECK:
         pack_checks(packer, reply);

@@ -30,9 +30,9 @@ static uint32_t own_opts(enum method method)
     case METHOD_DELETE:
         return BIT(ACK) | BIT(IF_VERSION);
     case METHOD_SCAN:
-        return BIT(PREFIX) | BIT(AFTER) | BIT(LIMIT);
+        return BIT(PREFIX) | BIT(AFTER) | BIT(LIMIT) | BIT(EXPIRES);
     case METHOD_ALL:
-        return BIT(PREFIX);
+        return BIT(PREFIX) | BIT(EXPIRES);
     case METHOD_FLUSH:
         return BIT(SEQ);
     case METHOD_DEAD_LETTERS:
@@ -238,6 +238,8 @@ static enum error read_opt(const struct reading *reading)
         return read_after_seq(reading);
     case OPT_FORCE:
         return read_flag(reading, &call->force);
+    case OPT_EXPIRES:
+        return read_flag(reading, &call->expires);
     case OPT_COUNT:
         break;
     }

@@ -21,6 +21,7 @@
     X(AFTER, "after")                                                                              \
     X(LIMIT, "limit")                                                                              \
     X(SEQ, "seq")                                                                                  \
+    X(EXPIRES, "expires")                                                                          \
     X(AFTER_SEQ, "after_seq")                                                                      \
     X(FORCE, "force")
 

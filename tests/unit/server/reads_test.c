@@ -221,8 +221,8 @@ static void scan_sync_and_check_go_to_postgres(void **state)
     assert_true(slice_equal(request->call.prefix, slice_of_string("u:")));
     assert_true(slice_equal(request->call.after, slice_of_string("u:1")));
     struct item *items = reply_items(&request->reply, 2);
-    items[0] = (struct item){slice_of_string("u:2"), slice_of_string("\x01"), true, true, 4};
-    items[1] = (struct item){slice_of_string("u:3"), slice_of_string("\x02"), true, false, 0};
+    items[0] = (struct item){slice_of_string("u:2"), slice_of_string("\x01"), true, true, 4, 0};
+    items[1] = (struct item){slice_of_string("u:3"), slice_of_string("\x02"), true, false, 0, 0};
     request->reply.next = slice_of_string("u:3");
     request_finish(request);
     assert_received(&client,

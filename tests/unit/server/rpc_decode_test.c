@@ -78,7 +78,7 @@ static void good_params_are_taken(void **state)
         {"touch", "[\"k\",null]"},
         {"touch", "[\"k\",1]"},
         {"scan", "[]"},
-        {"scan", "[{\"prefix\":\"\",\"after\":\"a\",\"limit\":1000}]"},
+        {"scan", "[{\"prefix\":\"\",\"after\":\"a\",\"limit\":1000,\"expires\":true}]"},
         {"all", "[{\"prefix\":\"u:\"}]"},
         {"flush", "[{\"seq\":0}]"},
         {"sync", "[]"},
@@ -272,7 +272,7 @@ static void limits_hold_at_their_borders(void **state)
     drop(&fixture);
 }
 
-// The table of SPEC section 3, by name: whatever it does not list is refused.
+// The table of SPEC section 3 and `expires`, by name: whatever is not listed is refused.
 static void each_method_takes_its_own_options_only(void **state)
 {
     (void)state;
@@ -288,8 +288,8 @@ static void each_method_takes_its_own_options_only(void **state)
         {"incr", " id "},
         {"merge", " id "},
         {"touch", " id "},
-        {"scan", " prefix after limit "},
-        {"all", " prefix "},
+        {"scan", " prefix after limit expires "},
+        {"all", " prefix expires "},
         {"flush", " seq "},
         {"dead_letters", " after_seq limit "},
         {"retry_dead_letter", " id force "},

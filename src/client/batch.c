@@ -1,0 +1,356 @@
+// A batch keeps its frames one behind the other in one buffer and knows where each ends, so that
+// after a broken connection it can tell what the node has received whole. What is to be repeated is
+// then sent again, once, in the same order.
+//
+//      frames   | set a | get b | delete c |
+//      requests   .end ^  .end ^     .end ^
+//
+// One thread at a time, that of the handle.
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "client/options.h"
+#include "client/requests.h"
+#include "client/results.h"
+
+enum { REQUESTS_MAX = 10000, FRAMES_BYTES_MAX = 16 * 1024 * 1024, ATTEMPTS_MAX = 2 };
+enum { RESPONSE = 1, NOTIFICATION = 2 };
+
+enum request_kind { REQUEST_GET, REQUEST_WRITE, REQUEST_OTHER };
+
+struct batch_request {
+    enum request_kind kind;
+    bool repeatable; // after it was received, or may have been
+    bool was_sent;   // whole, at least once
+    bool decided;
+    uint32_t msgid;
+    size_t begin; // of its frame in `frames`
+    size_t end;
+};
+
+struct pgnear_batch {
+    pgnear *handle;
+    struct buffer frames;
+    struct batch_request *requests; // heap
+    size_t count;
+    size_t capacity;
+    struct arena results; // of the last run
+    // While it runs:
+    pgnear_reply *replies; // in `results`
+    size_t undecided;
+    const char *why; // there is no answer
+};
+
+pgnear_batch *pgnear_batch_create(pgnear *handle)
+{
+    CHECK(handle != NULL);
+    pgnear_batch *batch = memory_zeroed(1, sizeof *batch);
+    batch->handle = handle;
+    return batch;
+}
+
+void pgnear_batch_destroy(pgnear_batch *batch)
+{
+    if (batch == NULL) {
+        return;
+    }
+    buffer_deinit(&batch->frames);
+    arena_deinit(&batch->results);
+    free(batch->requests);
+    free(batch);
+}
+
+// ---- Adding
+
+// Takes the request that lies packed in the handle.
+static pgnear_code add(pgnear_batch *batch, enum request_kind kind, const struct exchange *exchange,
+                       pgnear_error *error)
+{
+    struct slice frame = buffer_slice(&batch->handle->request);
+    if (batch->count == REQUESTS_MAX ||
+        (batch->count > 0 && buffer_len(&batch->frames) + frame.len > FRAMES_BYTES_MAX)) {
+        return outcome_set(error, PGNEAR_TOO_LARGE,
+                           "a batch has at most %d requests and %d bytes: run it first",
+                           REQUESTS_MAX, FRAMES_BYTES_MAX);
+    }
+    if (batch->count == batch->capacity) {
+        batch->capacity = batch->capacity == 0 ? 64 : 2 * batch->capacity;
+        batch->requests = memory_resize(batch->requests, batch->capacity * sizeof *batch->requests);
+    }
+    size_t begin = buffer_len(&batch->frames);
+    buffer_append_slice(&batch->frames, frame);
+    batch->requests[batch->count++] = (struct batch_request){
+        .kind = kind,
+        .repeatable = !exchange->writes || exchange->has_id,
+        .msgid = batch->handle->request_msgid,
+        .begin = begin,
+        .end = begin + frame.len,
+    };
+    return PGNEAR_OK;
+}
+
+pgnear_code pgnear_batch_get(pgnear_batch *batch, pgnear_bytes key,
+                             const pgnear_get_options *options, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_get(batch->handle, key, options, &exchange, error);
+    return code != PGNEAR_OK ? code : add(batch, REQUEST_GET, &exchange, error);
+}
+
+pgnear_code pgnear_batch_set(pgnear_batch *batch, pgnear_bytes key, pgnear_bytes value,
+                             const pgnear_write_options *options, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_set(batch->handle, key, value, options, &exchange, error);
+    return code != PGNEAR_OK ? code : add(batch, REQUEST_WRITE, &exchange, error);
+}
+
+pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key,
+                                const pgnear_write_options *options, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_delete(batch->handle, &key, 1, options, &exchange, error);
+    return code != PGNEAR_OK ? code : add(batch, REQUEST_WRITE, &exchange, error);
+}
+
+pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method, pgnear_bytes params,
+                              bool writes, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_call(batch->handle, method, params, writes, &exchange, error);
+    return code != PGNEAR_OK ? code : add(batch, REQUEST_OTHER, &exchange, error);
+}
+
+// ---- Deciding
+
+static pgnear_error *error_of(pgnear_batch *batch, pgnear_reply *reply)
+{
+    pgnear_error *error = arena_alloc(&batch->results, sizeof *error);
+    reply->error = error;
+    return error;
+}
+
+static void decide(pgnear_batch *batch, size_t place)
+{
+    CHECK(!batch->requests[place].decided && batch->undecided > 0);
+    batch->requests[place].decided = true;
+    batch->undecided--;
+}
+
+static void take_result(pgnear_batch *batch, size_t place, struct slice result)
+{
+    pgnear_reply *reply = &batch->replies[place];
+    struct slice own = arena_copy(&batch->results, result);
+    struct mpack_cursor cursor = mpack_cursor_of(own);
+    enum request_kind kind = batch->requests[place].kind;
+    bool good =
+        kind == REQUEST_OTHER || (kind == REQUEST_GET ? result_item(&cursor, &reply->item)
+                                                      : result_written(&cursor, &reply->written));
+    reply->result = bytes_of_slice(own);
+    if (!good) {
+        reply->code =
+            result_garbled(kind == REQUEST_GET ? "get" : "a write", error_of(batch, reply));
+    }
+}
+
+// The request of a msgid: they count up, with a gap where one was refused while it was added.
+static size_t find(const pgnear_batch *batch, uint64_t msgid)
+{
+    size_t low = 0, high = batch->count;
+    uint32_t first = batch->requests[0].msgid;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        // Counted from the first one, since msgids may wrap.
+        if (batch->requests[middle].msgid - first < (uint32_t)msgid - first) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found =
+        low < batch->count && batch->requests[low].msgid == msgid && !batch->requests[low].decided;
+    return found ? low : batch->count;
+}
+
+// False where the frame is not one of a node's.
+static bool take_frame(pgnear_batch *batch, struct slice frame)
+{
+    struct mpack_cursor cursor = mpack_cursor_of(frame);
+    uint32_t count;
+    uint64_t type, msgid;
+    struct slice error, result;
+    if (!mpack_read_array(&cursor, &count) || !mpack_read_uint(&cursor, &type)) {
+        return false;
+    }
+    if (type == NOTIFICATION) {
+        handle_keep_event(batch->handle, frame);
+        return true;
+    }
+    if (type != RESPONSE || count != 4 || !mpack_read_uint(&cursor, &msgid) ||
+        mpack_skip(&cursor, &error) != DECODE_OK || mpack_skip(&cursor, &result) != DECODE_OK) {
+        return false;
+    }
+    size_t place = find(batch, msgid);
+    if (place == batch->count) {
+        return true; // the late answer to an earlier request
+    }
+    decide(batch, place);
+    struct mpack_cursor nil = mpack_cursor_of(error);
+    if (mpack_read_nil(&nil)) {
+        take_result(batch, place, result);
+    } else {
+        pgnear_reply *reply = &batch->replies[place];
+        reply->code = outcome_of_response(error, error_of(batch, reply));
+    }
+    return true;
+}
+
+// ---- Running
+
+// Makes the frames of what is to be sent (again), in order; the others are left out.
+static void repack(pgnear_batch *batch, struct buffer *out)
+{
+    struct slice frames = buffer_slice(&batch->frames);
+    buffer_clear(out, SIZE_MAX);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_request *request = &batch->requests[i];
+        if (!request->decided) {
+            size_t len = request->end - request->begin;
+            buffer_append(out, frames.at + request->begin, len);
+        }
+    }
+}
+
+static void mark_sent(pgnear_batch *batch, size_t sent)
+{
+    size_t end = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_request *request = &batch->requests[i];
+        if (!request->decided) {
+            end += request->end - request->begin;
+            request->was_sent = request->was_sent || end <= sent;
+        }
+    }
+}
+
+// LINK_OK: all are decided. LINK_LATE: the deadline has passed.
+static enum link_result receive_all(pgnear_batch *batch, int64_t deadline_us)
+{
+    while (batch->undecided > 0) {
+        struct slice frame;
+        enum link_result received = link_receive(&batch->handle->link, deadline_us, &frame);
+        if (received != LINK_OK) {
+            return received;
+        }
+        if (!take_frame(batch, frame)) {
+            return LINK_BAD;
+        }
+    }
+    return LINK_OK;
+}
+
+static enum link_result attempt(pgnear_batch *batch, struct buffer *frames, int64_t deadline_us)
+{
+    pgnear *handle = batch->handle;
+    size_t sent;
+    repack(batch, frames);
+    size_t len = buffer_len(frames);
+    enum link_result result = link_send(&handle->link, buffer_slice(frames), deadline_us, &sent);
+    mark_sent(batch, sent);
+    if (result == LINK_OK) {
+        result = receive_all(batch, deadline_us);
+    }
+    // What is cut off leaves the stream unusable; an answer that is late does not.
+    if (result == LINK_BROKEN || result == LINK_BAD || sent < len) {
+        handle_disconnect(handle);
+    }
+    batch->why = result == LINK_LATE  ? "did not answer in time"
+                 : result == LINK_BAD ? "sent what is not its protocol"
+                                      : "closed the connection";
+    return result;
+}
+
+// Ends a request that nobody will answer any more.
+static void give_up(pgnear_batch *batch, size_t place, bool is_late)
+{
+    const struct batch_request *request = &batch->requests[place];
+    pgnear_reply *reply = &batch->replies[place];
+    const char *path = batch->handle->socket_path;
+    decide(batch, place);
+    bool writes = request->kind == REQUEST_WRITE || !request->repeatable;
+    if (request->was_sent && writes) {
+        reply->code =
+            outcome_set(error_of(batch, reply), PGNEAR_OUTCOME_UNKNOWN,
+                        "pgneard at %s %s: the write may have been done or not", path, batch->why);
+    } else {
+        reply->code =
+            outcome_set(error_of(batch, reply), is_late ? PGNEAR_TIMEOUT : PGNEAR_UNREACHABLE,
+                        "pgneard at %s %s", path, batch->why);
+    }
+}
+
+static void give_up_all(pgnear_batch *batch, bool is_late, bool but_repeatable)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct batch_request *request = &batch->requests[i];
+        if (!request->decided && !(but_repeatable && (request->repeatable || !request->was_sent))) {
+            give_up(batch, i, is_late);
+        }
+    }
+}
+
+// Writes that are sent into a connection that the node has closed would be lost.
+static pgnear_code connect_anew(pgnear *handle, int64_t deadline_us, pgnear_error *error)
+{
+    if (link_is_open(&handle->link) && link_is_hung_up(&handle->link)) {
+        handle_disconnect(handle);
+    }
+    return handle_connect(handle, deadline_us, error);
+}
+
+static void run(pgnear_batch *batch, int64_t deadline_us)
+{
+    struct buffer frames = {0};
+    enum link_result result = LINK_BROKEN;
+    for (int i = 0; i < ATTEMPTS_MAX && batch->undecided > 0; i++) {
+        if (i > 0 && connect_anew(batch->handle, deadline_us, NULL) != PGNEAR_OK) {
+            break;
+        }
+        result = attempt(batch, &frames, deadline_us);
+        if (result != LINK_BROKEN) {
+            break;
+        }
+        give_up_all(batch, false, true);
+    }
+    give_up_all(batch, result == LINK_LATE, false);
+    buffer_deinit(&frames);
+}
+
+pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
+                             const pgnear_reply **replies, size_t *count, pgnear_error *error)
+{
+    pgnear_call_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : handle_enter(batch->handle, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    int64_t deadline_us = exchange_deadline_us(batch->handle, own.timeout_ms);
+    code = connect_anew(batch->handle, deadline_us, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    arena_deinit(&batch->results);
+    batch->replies = arena_alloc(&batch->results, (batch->count + 1) * sizeof *batch->replies);
+    batch->undecided = batch->count;
+    run(batch, deadline_us);
+    CHECK(batch->undecided == 0);
+    *replies = batch->replies;
+    *count = batch->count;
+    batch->count = 0;
+    buffer_clear(&batch->frames, FRAMES_BYTES_MAX);
+    return PGNEAR_OK;
+}
