@@ -1,6 +1,7 @@
 # What `cmake --install` lays down beside the programs and the library.
 
 install(FILES include/pgnear.h TYPE INCLUDE OPTIONAL)
+install(DIRECTORY include/pgnear TYPE INCLUDE)
 
 # The pkg-config file finds its prefix from its own place, so that a prefix chosen at install time
 # holds.

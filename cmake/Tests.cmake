@@ -57,6 +57,26 @@ function(pgnear_unit_tests)
     endforeach()
 endfunction()
 
+# pgnear_examples()
+# The programs under examples/, against the shared library as users have it.
+function(pgnear_examples)
+    if(NOT TARGET libpgnear)
+        return()
+    endif()
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/*.c")
+    foreach(source IN LISTS sources)
+        pgnear_test_name(name "${source}" "\\.c")
+        add_executable(example_${name} "${source}")
+        target_link_libraries(example_${name} PRIVATE libpgnear)
+        target_include_directories(example_${name} PRIVATE "${PROJECT_SOURCE_DIR}/include")
+        if(name MATCHES "libevent")
+            target_link_libraries(example_${name} PRIVATE PkgConfig::LIBEVENT)
+        endif()
+        set_target_properties(example_${name} PROPERTIES OUTPUT_NAME ${name}
+                              RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/examples")
+    endforeach()
+endfunction()
+
 # pgnear_simulation_tests(TIMEOUT_S <seconds>)
 function(pgnear_simulation_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
@@ -80,6 +100,7 @@ function(pgnear_system_tests)
         add_library(pgnear_harness STATIC ${harness})
         target_include_directories(pgnear_harness PUBLIC "${PROJECT_SOURCE_DIR}/tests")
         target_compile_definitions(pgnear_harness PUBLIC
+            PGNEAR_EXAMPLES="${PROJECT_BINARY_DIR}/examples"
             PGNEARD_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/pgneard"
             PGNEAR_PROGRAM="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/pgnear")
         target_link_libraries(pgnear_harness PUBLIC ${components} PkgConfig::LIBPQ
@@ -134,5 +155,6 @@ function(pgnear_package_test)
     endif()
     add_test(NAME package.install COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-install"
              "${CMAKE_COMMAND}" "${PROJECT_BINARY_DIR}" "${CMAKE_C_COMPILER}")
-    set_tests_properties(package.install PROPERTIES LABELS package TIMEOUT 120)
+    add_test(NAME package.header COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-header")
+    set_tests_properties(package.install package.header PROPERTIES LABELS package TIMEOUT 120)
 endfunction()

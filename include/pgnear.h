@@ -36,7 +36,25 @@
 // so is a write that the node cannot have received whole, or that has an `id`. Any other write
 // whose answer was lost ends as PGNEAR_OUTCOME_UNKNOWN: it may have been done or not.
 //
-// What the methods mean is said in docs/protocol.md; here is what they take and give.
+// What the methods mean is said in docs/protocol.md; here is what they take and give. The comment
+// of each function ends with what holds of it, in one form, which scripts/check-header reads:
+//
+//      [thread: handle; blocks: deadline; memory: lent; errors: node]
+//
+//      thread   handle   one thread at a time for each handle
+//               any      any thread at any time
+//               loop     the thread of the event loop (pgnear/async.h)
+//      blocks   deadline until it is answered or its deadline has passed
+//               connect  no longer than connect_timeout_ms
+//               no       never
+//      memory   lent     what it hands out is the library's, until the next call with the handle,
+//                        or as the comment says
+//               caller   what it hands out is the caller's, to be given back as the comment says
+//               static   what it hands out lives as long as the program
+//               none     it hands out nothing that points anywhere
+//      errors   node     those of the node and those of this library
+//               local    those of this library alone
+//               none     it cannot fail
 #ifndef PGNEAR_H
 #define PGNEAR_H
 
@@ -98,6 +116,7 @@ typedef struct pgnear_bytes {
 } pgnear_bytes;
 
 // The bytes of a C string, without its NUL.
+// [thread: any; blocks: no; memory: lent; errors: none]
 static inline pgnear_bytes pgnear_text(const char *text)
 {
     pgnear_bytes bytes = {text, strlen(text)};
@@ -268,70 +287,117 @@ typedef struct pgnear_reply {
 // that is not set (no other thread may change the environment meanwhile). *handle is the caller's,
 // to be closed. PGNEAR_UNREACHABLE where nobody answers, PGNEAR_PROTOCOL where the peer is not a
 // pgneard that this library understands.
+// [thread: any; blocks: connect; memory: caller; errors: node]
 PGNEAR_API pgnear_code pgnear_open(const char *socket_path, const pgnear_options *options,
                                    pgnear **handle, pgnear_error *error);
 
 // Closes the connection and frees everything of the handle; NULL is nothing to do. Acknowledged
 // writes do not depend on it. Any thread, also in a child after fork().
+// [thread: any; blocks: no; memory: none; errors: none]
 PGNEAR_API void pgnear_close(pgnear *handle);
 
 // ---- Reads
 
 // The value of a key; item->present is false where it does not exist.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key,
                                   const pgnear_get_options *options, pgnear_item *item,
                                   pgnear_error *error);
 
 // The values of `count` keys: (*items)[i] answers keys[i].
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
                                    const pgnear_get_options *options, const pgnear_item **items,
                                    pgnear_error *error);
 
 // Milliseconds until the key expires; -1 where it does not expire or does not exist.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key,
                                   const pgnear_call_options *options, int64_t *ttl_ms,
                                   pgnear_error *error);
 
 // One page of the table, from PostgreSQL, with this node's pending writes laid over.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_scan(pgnear *handle, const pgnear_scan_options *options,
                                    pgnear_page *page, pgnear_error *error);
 
 // Everything whose key begins with `prefix`, at once; PGNEAR_TOO_LARGE beyond 8 MiB.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_all(pgnear *handle, pgnear_bytes prefix,
                                   const pgnear_call_options *options, pgnear_page *page,
                                   pgnear_error *error);
 
+// Everything there is, of whatever size, a pair at a time; pages are fetched as they are needed.
+//
+//      pgnear_iterator *all;
+//      pgnear_item item;
+//      pgnear_iterator_create(node, NULL, &all, NULL);
+//      while (pgnear_iterator_next(all, &item, &error) == PGNEAR_OK && item.present) {
+//          ... item.key, item.value ...
+//      }
+//      pgnear_iterator_destroy(all);
+//
+// Each page is of its own moment, as those of pgnear_scan.
+typedef struct pgnear_iterator pgnear_iterator;
+
+// An iterator over what `options` choose: prefix, after, expires, and as `limit` the pairs of a
+// page. *iterator is the caller's, to be destroyed before its handle is closed.
+// [thread: handle; blocks: no; memory: caller; errors: local]
+PGNEAR_API pgnear_code pgnear_iterator_create(pgnear *handle, const pgnear_scan_options *options,
+                                              pgnear_iterator **iterator, pgnear_error *error);
+
+// The next pair, in byte order of keys; item->present is false at the end. What it points to lives
+// until the next step, whatever else is done with the handle. After an error the same step can be
+// tried again.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_iterator_next(pgnear_iterator *iterator, pgnear_item *item,
+                                            pgnear_error *error);
+
+// How many rows so far were left out, since they are beyond the node's limits.
+// [thread: handle; blocks: no; memory: none; errors: none]
+PGNEAR_API uint64_t pgnear_iterator_skipped(const pgnear_iterator *iterator);
+
+// Frees the iterator; NULL is nothing to do.
+// [thread: handle; blocks: no; memory: none; errors: none]
+PGNEAR_API void pgnear_iterator_destroy(pgnear_iterator *iterator);
+
 // ---- Writes
 
 // Sets a key. Takes ack, ttl, if_version, if_absent. Without a ttl the expiry is cleared.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
                                   const pgnear_write_options *options, pgnear_written *written,
                                   pgnear_error *error);
 
 // Sets up to 10,000 keys, all or none of them. Takes ack, ttl.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
                                    const pgnear_write_options *options, pgnear_written *written,
                                    pgnear_error *error);
 
 // Deletes keys; one that does not exist is no error. Takes ack, and if_version with one key.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count,
                                      const pgnear_write_options *options, pgnear_written *written,
                                      pgnear_error *error);
 
 // Adds `by`, a number in MessagePack (empty: 1), to the number that the key holds; an absent key
 // counts as 0. item->value is the sum. Takes nothing but id and timeout.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
                                    const pgnear_write_options *options, pgnear_item *item,
                                    pgnear_error *error);
 
 // Applies a JSON merge patch (RFC 7396). item->value is the result. Takes nothing but id and
 // timeout.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_bytes patch,
                                     const pgnear_write_options *options, pgnear_item *item,
                                     pgnear_error *error);
 
 // Makes the key expire `ttl_ms` from now; -1 takes its expiry away. *existed is false where there
 // is no such key. Takes nothing but id and timeout.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
                                     const pgnear_write_options *options, bool *existed,
                                     pgnear_error *error);
@@ -356,14 +422,17 @@ PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t tt
 typedef struct pgnear_batch pgnear_batch;
 
 // An empty batch, the caller's, to be destroyed before its handle is closed.
+// [thread: handle; blocks: no; memory: caller; errors: none]
 PGNEAR_API pgnear_batch *pgnear_batch_create(pgnear *handle);
 
 // Frees the batch and what its last run handed out; NULL is nothing to do.
+// [thread: handle; blocks: no; memory: none; errors: none]
 PGNEAR_API void pgnear_batch_destroy(pgnear_batch *batch);
 
 // Each adds one request to the batch and sends nothing; what goes in is copied. The timeout of
 // their options is the node's; the library's own is that of the run. PGNEAR_TOO_LARGE beyond 10,000
 // requests or 16 MiB of them: run the batch first. A request that was refused is not in the batch.
+// [thread: handle; blocks: no; memory: none; errors: local]
 PGNEAR_API pgnear_code pgnear_batch_get(pgnear_batch *batch, pgnear_bytes key,
                                         const pgnear_get_options *options, pgnear_error *error);
 PGNEAR_API pgnear_code pgnear_batch_set(pgnear_batch *batch, pgnear_bytes key, pgnear_bytes value,
@@ -372,6 +441,7 @@ PGNEAR_API pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key
                                            const pgnear_write_options *options,
                                            pgnear_error *error);
 // Any method, as pgnear_call.
+// [thread: handle; blocks: no; memory: none; errors: local]
 PGNEAR_API pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method,
                                          pgnear_bytes params, bool writes, pgnear_error *error);
 
@@ -380,40 +450,49 @@ PGNEAR_API pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method
 // says that there are replies, not that they are good. Where a connection breaks, each request is
 // treated as a single one would be: PGNEAR_OUTCOME_UNKNOWN is a reply's code then. Any other code
 // than PGNEAR_OK: nothing was sent, and the batch is as it was.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
                                         const pgnear_reply **replies, size_t *count,
                                         pgnear_error *error);
 
 // ---- Control
 
+// A sign of life of the node.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_ping(pgnear *handle, const pgnear_call_options *options,
                                    pgnear_error *error);
 
 // Who the node is and how it is: a MessagePack map.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_hello(pgnear *handle, const pgnear_call_options *options,
                                     pgnear_bytes *hello, pgnear_error *error);
 
 // Waits until the writes up to `up_to_seq` (0: all acknowledged ones) are in PostgreSQL or dead
 // letters. *seq is the last of them.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_flush(pgnear *handle, uint64_t up_to_seq,
                                     const pgnear_call_options *options, uint64_t *seq,
                                     pgnear_error *error);
 
 // Waits until every change committed in PostgreSQL before the call is in the node's cache.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_sync(pgnear *handle, const pgnear_call_options *options,
                                    pgnear_error *error);
 
 // Drops a key, or everything where `key` is empty, from the node's cache.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_invalidate(pgnear *handle, pgnear_bytes key,
                                          const pgnear_call_options *options, uint64_t *dropped,
                                          pgnear_error *error);
 
 // Examines the node and its PostgreSQL.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_check(pgnear *handle, const pgnear_call_options *options,
                                     const pgnear_check_item **items, size_t *count,
                                     pgnear_error *error);
 
 // The counters: a MessagePack map.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_stats(pgnear *handle, const pgnear_call_options *options,
                                     pgnear_bytes *stats, pgnear_error *error);
 
@@ -442,6 +521,7 @@ PGNEAR_API pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
 // Any method by its name on the wire; `params` is a MessagePack array. `writes` says whether a
 // repeat could do something twice. A timeout of `options` is only the library's own here; one for
 // the node belongs in `params`.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_call(pgnear *handle, const char *method, pgnear_bytes params,
                                    bool writes, const pgnear_call_options *options,
                                    pgnear_bytes *result, pgnear_error *error);
@@ -450,6 +530,7 @@ PGNEAR_API pgnear_code pgnear_call(pgnear *handle, const char *method, pgnear_by
 
 // Asks for the changes of keys that begin with `prefix` (empty: all), and for no more of them.
 // Watched prefixes outlive a broken connection.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_watch(pgnear *handle, pgnear_bytes prefix,
                                     const pgnear_call_options *options, pgnear_error *error);
 PGNEAR_API pgnear_code pgnear_unwatch(pgnear *handle, pgnear_bytes prefix,
@@ -459,30 +540,36 @@ PGNEAR_API pgnear_code pgnear_unwatch(pgnear *handle, pgnear_bytes prefix,
 // waits without an end; PGNEAR_TIMEOUT where none came. Making a broken connection anew may take
 // connect_timeout_ms besides; PGNEAR_EVENT_RESYNC then says that events may have been missed.
 // PGNEAR_UNREACHABLE where the node is not there; a later call tries again.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_next_event(pgnear *handle, int64_t timeout_ms, pgnear_event *event,
                                          pgnear_error *error);
 
 // The socket, to be polled for input together with others before pgnear_next_event; -1 where the
 // connection is broken. It changes with a reconnection, and events may also be waiting in the
 // handle: take events until PGNEAR_TIMEOUT before polling.
+// [thread: handle; blocks: no; memory: none; errors: none]
 PGNEAR_API int pgnear_fd(const pgnear *handle);
 
 // ---- JSON. Without a handle; any thread.
 
 // The MessagePack of one JSON text, in new memory at *msgpack. PGNEAR_INVALID_VALUE where the text
 // is not JSON that PostgreSQL's jsonb stores, with the reason and the place.
+// [thread: any; blocks: no; memory: caller; errors: local]
 PGNEAR_API pgnear_code pgnear_from_json(pgnear_bytes json, void **msgpack, size_t *msgpack_len,
                                         pgnear_error *error);
 
 // The JSON text of one MessagePack value, in new memory at *json with a NUL behind it that
 // *json_len does not count.
+// [thread: any; blocks: no; memory: caller; errors: local]
 PGNEAR_API pgnear_code pgnear_to_json(pgnear_bytes msgpack, bool pretty, char **json,
                                       size_t *json_len, pgnear_error *error);
 
 // Frees what pgnear_from_json and pgnear_to_json made; NULL is nothing to do.
+// [thread: any; blocks: no; memory: none; errors: none]
 PGNEAR_API void pgnear_free(void *memory);
 
 // The version of the library, "1.2.3". Static.
+// [thread: any; blocks: no; memory: static; errors: none]
 PGNEAR_API const char *pgnear_version(void);
 
 #ifdef __cplusplus

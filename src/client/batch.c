@@ -14,12 +14,9 @@
 #include "base/memory.h"
 #include "client/options.h"
 #include "client/requests.h"
-#include "client/results.h"
+#include "client/response.h"
 
 enum { REQUESTS_MAX = 10000, FRAMES_BYTES_MAX = 16 * 1024 * 1024, ATTEMPTS_MAX = 2 };
-enum { RESPONSE = 1, NOTIFICATION = 2 };
-
-enum request_kind { REQUEST_GET, REQUEST_WRITE, REQUEST_OTHER };
 
 struct batch_request {
     enum request_kind kind;
@@ -140,22 +137,6 @@ static void decide(pgnear_batch *batch, size_t place)
     batch->undecided--;
 }
 
-static void take_result(pgnear_batch *batch, size_t place, struct slice result)
-{
-    pgnear_reply *reply = &batch->replies[place];
-    struct slice own = arena_copy(&batch->results, result);
-    struct mpack_cursor cursor = mpack_cursor_of(own);
-    enum request_kind kind = batch->requests[place].kind;
-    bool good =
-        kind == REQUEST_OTHER || (kind == REQUEST_GET ? result_item(&cursor, &reply->item)
-                                                      : result_written(&cursor, &reply->written));
-    reply->result = bytes_of_slice(own);
-    if (!good) {
-        reply->code =
-            result_garbled(kind == REQUEST_GET ? "get" : "a write", error_of(batch, reply));
-    }
-}
-
 // The request of a msgid: they count up, with a gap where one was refused while it was added.
 static size_t find(const pgnear_batch *batch, uint64_t msgid)
 {
@@ -178,32 +159,25 @@ static size_t find(const pgnear_batch *batch, uint64_t msgid)
 // False where the frame is not one of a node's.
 static bool take_frame(pgnear_batch *batch, struct slice frame)
 {
-    struct mpack_cursor cursor = mpack_cursor_of(frame);
-    uint32_t count;
-    uint64_t type, msgid;
-    struct slice error, result;
-    if (!mpack_read_array(&cursor, &count) || !mpack_read_uint(&cursor, &type)) {
+    struct response response;
+    if (!response_read(frame, &response)) {
         return false;
     }
-    if (type == NOTIFICATION) {
+    if (response.is_event) {
         handle_keep_event(batch->handle, frame);
         return true;
     }
-    if (type != RESPONSE || count != 4 || !mpack_read_uint(&cursor, &msgid) ||
-        mpack_skip(&cursor, &error) != DECODE_OK || mpack_skip(&cursor, &result) != DECODE_OK) {
-        return false;
-    }
-    size_t place = find(batch, msgid);
+    size_t place = find(batch, response.msgid);
     if (place == batch->count) {
         return true; // the late answer to an earlier request
     }
     decide(batch, place);
-    struct mpack_cursor nil = mpack_cursor_of(error);
-    if (mpack_read_nil(&nil)) {
-        take_result(batch, place, result);
-    } else {
-        pgnear_reply *reply = &batch->replies[place];
-        reply->code = outcome_of_response(error, error_of(batch, reply));
+    // The frame goes with the next one.
+    response.result = arena_copy(&batch->results, response.result);
+    pgnear_error error;
+    response_reply(&response, batch->requests[place].kind, &batch->replies[place], &error);
+    if (batch->replies[place].code != PGNEAR_OK) {
+        *error_of(batch, &batch->replies[place]) = error;
     }
     return true;
 }

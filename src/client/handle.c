@@ -18,8 +18,9 @@
 enum { PROTOCOL = 1, CONNECT_TIMEOUT_DEFAULT_MS = 3000 };
 
 // The PROTOCOL number in the answer to hello is what both sides must agree on.
-static pgnear_code check_protocol(struct mpack_cursor hello, pgnear_error *error)
+pgnear_code handle_speaks_protocol(struct slice answer, pgnear_error *error)
 {
+    struct mpack_cursor hello = mpack_cursor_of(answer);
     uint64_t protocol = 0;
     uint32_t count = 0;
     bool good = mpack_read_map(&hello, &count);
@@ -51,7 +52,9 @@ static pgnear_code say_hello(pgnear *handle, pgnear_error *error)
     const struct exchange exchange = {.timeout_ms = handle->connect_timeout_ms};
     struct mpack_cursor result;
     pgnear_code code = exchange_run(handle, &exchange, &result, error);
-    return code != PGNEAR_OK ? code : check_protocol(result, error);
+    return code != PGNEAR_OK ? code
+                             : handle_speaks_protocol(
+                                   slice_of(result.at, (size_t)(result.end - result.at)), error);
 }
 
 static const char *chosen_socket(const char *socket_path)
@@ -63,8 +66,8 @@ static const char *chosen_socket(const char *socket_path)
     return set != NULL && set[0] != '\0' ? set : SOCKET_DEFAULT;
 }
 
-pgnear_code pgnear_open(const char *socket_path, const pgnear_options *options, pgnear **handle,
-                        pgnear_error *error)
+pgnear_code handle_create(const char *socket_path, const pgnear_options *options, pgnear **handle,
+                          pgnear_error *error)
 {
     pgnear_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
@@ -81,6 +84,18 @@ pgnear_code pgnear_open(const char *socket_path, const pgnear_options *options, 
         own.connect_timeout_ms > 0 ? own.connect_timeout_ms : CONNECT_TIMEOUT_DEFAULT_MS;
     link_init(&opened->link);
     mpack_packer_init(&opened->packer, &opened->request);
+    *handle = opened;
+    return PGNEAR_OK;
+}
+
+pgnear_code pgnear_open(const char *socket_path, const pgnear_options *options, pgnear **handle,
+                        pgnear_error *error)
+{
+    pgnear *opened;
+    pgnear_code code = handle_create(socket_path, options, &opened, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
     code = say_hello(opened, error);
     if (code != PGNEAR_OK) {
         pgnear_close(opened);

@@ -37,6 +37,13 @@ struct pgnear {
     bool resync;           // events were lost since the last one that was taken
 };
 
+// A handle that is not connected. For pgnear_open and what sends in its own way.
+pgnear_code handle_create(const char *socket_path, const pgnear_options *options, pgnear **handle,
+                          pgnear_error *error);
+
+// Whether that is the answer to hello of a node that this library understands.
+pgnear_code handle_speaks_protocol(struct slice answer, pgnear_error *error);
+
 // Takes back what the last call handed out. PGNEAR_FORKED in another process.
 pgnear_code handle_enter(pgnear *handle, pgnear_error *error);
 

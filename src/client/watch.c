@@ -4,9 +4,8 @@
 #include "base/clock.h"
 #include "client/exchange.h"
 #include "client/options.h"
+#include "client/response.h"
 #include "client/results.h"
-
-enum { NOTIFICATION = 2 };
 
 static pgnear_code run_with_prefix(pgnear *handle, const char *method, pgnear_bytes prefix,
                                    const pgnear_call_options *options, pgnear_error *error)
@@ -61,42 +60,6 @@ pgnear_code pgnear_unwatch(pgnear *handle, pgnear_bytes prefix, const pgnear_cal
     return code;
 }
 
-static bool read_changed(struct mpack_cursor *params, pgnear_event *event)
-{
-    uint32_t count;
-    struct slice key;
-    struct slice op;
-    if (!mpack_read_array(params, &count) || count != 3 || !mpack_read_str(params, &key)) {
-        return false;
-    }
-    event->has_version = mpack_read_int(params, &event->version);
-    if ((!event->has_version && !mpack_read_nil(params)) || !mpack_read_str(params, &op)) {
-        return false;
-    }
-    bool is_delete = slice_equal(op, slice_of_string("delete"));
-    event->key = bytes_of_slice(key);
-    event->kind = is_delete ? PGNEAR_EVENT_DELETE : PGNEAR_EVENT_SET;
-    return is_delete || slice_equal(op, slice_of_string("set"));
-}
-
-// False where the frame is no event that this library knows.
-static bool read_event(struct slice frame, pgnear_event *event)
-{
-    struct mpack_cursor cursor = mpack_cursor_of(frame);
-    uint32_t count;
-    uint64_t type;
-    struct slice method;
-    *event = (pgnear_event){.kind = PGNEAR_EVENT_RESYNC};
-    if (!mpack_read_array(&cursor, &count) || count != 3 || !mpack_read_uint(&cursor, &type) ||
-        type != NOTIFICATION || !mpack_read_str(&cursor, &method)) {
-        return false;
-    }
-    if (slice_equal(method, slice_of_string("changed"))) {
-        return read_changed(&cursor, event);
-    }
-    return slice_equal(method, slice_of_string("resync"));
-}
-
 // The oldest event that the handle itself holds.
 static bool take_kept(pgnear *handle, pgnear_event *event)
 {
@@ -109,7 +72,7 @@ static bool take_kept(pgnear *handle, pgnear_event *event)
             break;
         }
         handle->lent_event_bytes += frame.len;
-        if (read_event(frame, event)) {
+        if (response_event(frame, event)) {
             return true;
         }
     }
@@ -141,7 +104,7 @@ static pgnear_code await_event(pgnear *handle, int64_t deadline_us, pgnear_event
         }
         if (received != LINK_OK) {
             handle_disconnect(handle);
-        } else if (read_event(frame, event)) {
+        } else if (response_event(frame, event)) {
             return PGNEAR_OK;
         }
     }

@@ -1,0 +1,439 @@
+// A connection without waiting. It borrows from a handle what does not wait: the packing of a
+// request, the stream, the options; a handle's blocking half is never used.
+//
+//      call --pack--> out --handle_write--> socket --handle_read--> frame --find--> callback
+//
+// One thread, the loop's. `depth` counts the callbacks that are running: what would free the
+// connection under one of them is done when the last has returned.
+
+#include <pgnear/async.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <uthash.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "client/options.h"
+#include "client/requests.h"
+#include "client/response.h"
+
+enum { PENDING_MAX = 65536, OUT_BYTES_MAX = 64 * 1024 * 1024, KEEP_BYTES_MAX = 256 * 1024 };
+
+struct pending {
+    uint32_t msgid; // the key of the hash
+    enum request_kind kind;
+    bool writes;
+    uint64_t out_end; // of its frame, counted from the connection's first byte
+    int64_t deadline_us;
+    pgnear_async_callback *callback;
+    void *context;
+    UT_hash_handle hh; // in the order of sending
+};
+
+struct pgnear_async {
+    pgnear *shell; // packs requests and holds the link
+    pgnear_async_hooks hooks;
+    bool is_attached;
+    bool is_ended;
+    bool is_closing;
+    int depth;
+    struct buffer out;       // not sent yet
+    uint64_t sent_bytes;     // since the beginning
+    int64_t timer_us;        // what the loop's timer is set to; INT64_MAX: nothing
+    struct pending *pending; // uthash
+    pgnear_async_event_callback *on_event;
+    void *event_context;
+    pgnear_async_close_callback *on_close;
+    void *close_context;
+};
+
+// ---- The loop
+
+static void want_write(pgnear_async *async, bool wanted)
+{
+    if (async->is_attached && !async->is_ended) {
+        (wanted ? async->hooks.add_write : async->hooks.del_write)(async->hooks.context);
+    }
+}
+
+// A timer that is too early finds nothing to do and is set anew, so it is only ever moved forward.
+static void schedule(pgnear_async *async, int64_t deadline_us)
+{
+    if (deadline_us >= async->timer_us || !async->is_attached || async->is_ended) {
+        return;
+    }
+    int64_t left_us = deadline_us - clock_boot_us();
+    async->timer_us = deadline_us;
+    async->hooks.schedule_timer(async->hooks.context,
+                                left_us <= 0 ? 0 : left_us / CLOCK_US_PER_MS + 1);
+}
+
+// ---- Answering
+
+static void free_all(pgnear_async *async)
+{
+    CHECK(async->depth == 0 && async->pending == NULL);
+    if (async->is_attached) {
+        async->hooks.cleanup(async->hooks.context);
+    }
+    buffer_deinit(&async->out);
+    pgnear_close(async->shell);
+    free(async);
+}
+
+static void enter(pgnear_async *async)
+{
+    async->depth++;
+}
+
+// The connection may be gone afterwards.
+static void leave(pgnear_async *async)
+{
+    CHECK(async->depth > 0);
+    async->depth--;
+    if (async->depth == 0 && async->is_closing) {
+        free_all(async);
+    }
+}
+
+static void answer(pgnear_async *async, struct pending *pending, const pgnear_reply *reply)
+{
+    HASH_DEL(async->pending, pending);
+    if (pending->callback != NULL) {
+        pending->callback(async, reply, pending->context);
+    }
+    free(pending);
+}
+
+static void answer_error(pgnear_async *async, struct pending *pending, const pgnear_error *error)
+{
+    pgnear_error own = *error;
+    bool was_sent = pending->out_end <= async->sent_bytes;
+    if (pending->writes && was_sent) {
+        outcome_set(&own, PGNEAR_OUTCOME_UNKNOWN, "%s: the write may have been done or not",
+                    error->message);
+    }
+    const pgnear_reply reply = {.code = own.code, .error = &own};
+    answer(async, pending, &reply);
+}
+
+// Each callback may hand in new requests, which are refused from here on.
+static void answer_all(pgnear_async *async, const pgnear_error *error)
+{
+    while (async->pending != NULL) {
+        answer_error(async, async->pending, error);
+    }
+}
+
+// Ends the connection once, from whatever depth.
+static void end(pgnear_async *async, pgnear_code code, const char *why)
+{
+    pgnear_error error;
+    if (async->is_ended) {
+        return;
+    }
+    if (async->is_attached) {
+        async->hooks.del_read(async->hooks.context);
+        async->hooks.del_write(async->hooks.context);
+    }
+    async->is_ended = true;
+    outcome_set(&error, code, "pgneard at %s %s", async->shell->socket_path, why);
+    enter(async);
+    answer_all(async, &error);
+    link_break(&async->shell->link);
+    if (async->on_close != NULL && !async->is_closing) {
+        async->on_close(async, &error, async->close_context);
+    }
+    leave(async);
+}
+
+// ---- Requests
+
+// Takes the request that lies packed in the shell.
+static pgnear_code send_packed(pgnear_async *async, enum request_kind kind,
+                               const struct exchange *exchange, pgnear_async_callback *callback,
+                               void *context, pgnear_error *error)
+{
+    struct slice frame = buffer_slice(&async->shell->request);
+    if (async->is_ended || async->is_closing) {
+        return outcome_set(error, PGNEAR_UNREACHABLE, "the connection to pgneard at %s has ended",
+                           async->shell->socket_path);
+    }
+    if (HASH_COUNT(async->pending) >= PENDING_MAX ||
+        (buffer_len(&async->out) > 0 && buffer_len(&async->out) + frame.len > OUT_BYTES_MAX)) {
+        return outcome_set(error, PGNEAR_OVERLOADED, "too many requests wait for pgneard at %s",
+                           async->shell->socket_path);
+    }
+    struct pending *pending = memory_zeroed(1, sizeof *pending);
+    *pending = (struct pending){
+        .msgid = async->shell->request_msgid,
+        .kind = kind,
+        .writes = exchange->writes,
+        .out_end = async->sent_bytes + buffer_len(&async->out) + frame.len,
+        .deadline_us = exchange_deadline_us(async->shell, exchange->timeout_ms),
+        .callback = callback,
+        .context = context,
+    };
+    HASH_ADD(hh, async->pending, msgid, sizeof pending->msgid, pending);
+    buffer_append_slice(&async->out, frame);
+    want_write(async, true);
+    schedule(async, pending->deadline_us);
+    return PGNEAR_OK;
+}
+
+pgnear_code pgnear_async_get(pgnear_async *async, pgnear_bytes key,
+                             const pgnear_get_options *options, pgnear_async_callback *callback,
+                             void *context, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_get(async->shell, key, options, &exchange, error);
+    return code != PGNEAR_OK ? code
+                             : send_packed(async, REQUEST_GET, &exchange, callback, context, error);
+}
+
+pgnear_code pgnear_async_set(pgnear_async *async, pgnear_bytes key, pgnear_bytes value,
+                             const pgnear_write_options *options, pgnear_async_callback *callback,
+                             void *context, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_set(async->shell, key, value, options, &exchange, error);
+    return code != PGNEAR_OK
+               ? code
+               : send_packed(async, REQUEST_WRITE, &exchange, callback, context, error);
+}
+
+pgnear_code pgnear_async_delete(pgnear_async *async, pgnear_bytes key,
+                                const pgnear_write_options *options,
+                                pgnear_async_callback *callback, void *context, pgnear_error *error)
+{
+    struct exchange exchange;
+    pgnear_code code = request_delete(async->shell, &key, 1, options, &exchange, error);
+    return code != PGNEAR_OK
+               ? code
+               : send_packed(async, REQUEST_WRITE, &exchange, callback, context, error);
+}
+
+pgnear_code pgnear_async_call(pgnear_async *async, const char *method, pgnear_bytes params,
+                              bool writes, const pgnear_call_options *options,
+                              pgnear_async_callback *callback, void *context, pgnear_error *error)
+{
+    pgnear_call_options own;
+    struct exchange exchange;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code
+                             : request_call(async->shell, method, params, writes, &exchange, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    exchange.timeout_ms = own.timeout_ms;
+    return send_packed(async, REQUEST_OTHER, &exchange, callback, context, error);
+}
+
+size_t pgnear_async_pending(const pgnear_async *async)
+{
+    return HASH_COUNT(async->pending);
+}
+
+// ---- What comes in
+
+// False where the peer is no pgneard.
+static bool take_frame(pgnear_async *async, struct slice frame)
+{
+    struct response response;
+    pgnear_event event;
+    if (!response_read(frame, &response)) {
+        return false;
+    }
+    if (response.is_event) {
+        if (async->on_event != NULL && response_event(frame, &event)) {
+            async->on_event(async, &event, async->event_context);
+        }
+        return true;
+    }
+    struct pending *pending;
+    uint32_t msgid = (uint32_t)response.msgid;
+    HASH_FIND(hh, async->pending, &msgid, sizeof msgid, pending);
+    if (pending != NULL) { // else the answer to what has timed out
+        pgnear_reply reply;
+        pgnear_error error;
+        response_reply(&response, pending->kind, &reply, &error);
+        answer(async, pending, &reply);
+    }
+    return true;
+}
+
+static void take_frames(pgnear_async *async)
+{
+    while (!async->is_ended && !async->is_closing) {
+        struct slice frame;
+        enum link_result result = link_receive(&async->shell->link, 0, &frame);
+        if (result == LINK_LATE) {
+            break;
+        }
+        if (result == LINK_BROKEN) {
+            end(async, PGNEAR_UNREACHABLE, "closed the connection");
+        } else if (result == LINK_BAD || !take_frame(async, frame)) {
+            end(async, PGNEAR_PROTOCOL, "sent what is not its protocol");
+        }
+    }
+}
+
+void pgnear_async_handle_read(pgnear_async *async)
+{
+    enter(async);
+    take_frames(async);
+    leave(async);
+}
+
+void pgnear_async_handle_write(pgnear_async *async)
+{
+    size_t sent;
+    if (async->is_ended || async->is_closing) {
+        return;
+    }
+    enter(async);
+    enum link_result result = link_send(&async->shell->link, buffer_slice(&async->out), 0, &sent);
+    async->sent_bytes += sent;
+    buffer_consume(&async->out, sent);
+    if (buffer_len(&async->out) == 0) {
+        buffer_clear(&async->out, KEEP_BYTES_MAX);
+        want_write(async, false);
+    }
+    if (result == LINK_BROKEN || result == LINK_BAD) {
+        end(async, PGNEAR_UNREACHABLE, "closed the connection");
+    }
+    // What link_send has read to make room is in the link, and no readiness tells of it.
+    take_frames(async);
+    leave(async);
+}
+
+// The oldest request that is late; NULL where there is none, with the next deadline.
+static struct pending *find_late(const pgnear_async *async, int64_t now_us, int64_t *next_us)
+{
+    struct pending *pending, *following;
+    *next_us = INT64_MAX;
+    HASH_ITER(hh, async->pending, pending, following)
+    {
+        if (pending->deadline_us <= now_us) {
+            return pending;
+        }
+        *next_us = pending->deadline_us < *next_us ? pending->deadline_us : *next_us;
+    }
+    return NULL;
+}
+
+// A callback may end everything, so each looks anew.
+static void answer_late(pgnear_async *async, int64_t *next_us)
+{
+    int64_t now_us = clock_boot_us();
+    struct pending *late;
+    pgnear_error error;
+    outcome_set(&error, PGNEAR_TIMEOUT, "pgneard at %s did not answer in time",
+                async->shell->socket_path);
+    while ((late = find_late(async, now_us, next_us)) != NULL) {
+        answer_error(async, late, &error);
+    }
+}
+
+void pgnear_async_handle_timer(pgnear_async *async)
+{
+    int64_t next_us = INT64_MAX;
+    enter(async);
+    async->timer_us = INT64_MAX;
+    if (!async->is_ended && !async->is_closing) {
+        answer_late(async, &next_us);
+        schedule(async, next_us);
+    }
+    leave(async);
+}
+
+// ---- Life
+
+static void on_hello(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    (void)context;
+    if (reply->code != PGNEAR_OK ||
+        handle_speaks_protocol(slice_of_bytes(reply->result), NULL) != PGNEAR_OK) {
+        end(async, PGNEAR_PROTOCOL, "does not answer hello as this library expects");
+    }
+}
+
+static pgnear_code connect_and_greet(pgnear_async *async, pgnear_error *error)
+{
+    struct exchange exchange = {.timeout_ms = async->shell->connect_timeout_ms};
+    if (link_connect(&async->shell->link, async->shell->socket_path, 0) != LINK_OK) {
+        return outcome_set(error, PGNEAR_UNREACHABLE, "cannot connect to pgneard at %s: %s",
+                           async->shell->socket_path, strerrordesc_np(errno));
+    }
+    mpack_pack_string(exchange_begin(async->shell, "hello", 1), async->shell->client_name);
+    return send_packed(async, REQUEST_OTHER, &exchange, on_hello, NULL, error);
+}
+
+pgnear_code pgnear_async_open(const char *socket_path, const pgnear_options *options,
+                              pgnear_async **async, pgnear_error *error)
+{
+    pgnear_async *opened = memory_zeroed(1, sizeof *opened);
+    opened->timer_us = INT64_MAX;
+    pgnear_code code = handle_create(socket_path, options, &opened->shell, error);
+    code = code != PGNEAR_OK ? code : connect_and_greet(opened, error);
+    if (code != PGNEAR_OK) {
+        pgnear_close(opened->shell);
+        free(opened);
+        return code;
+    }
+    *async = opened;
+    return PGNEAR_OK;
+}
+
+void pgnear_async_close(pgnear_async *async)
+{
+    if (async == NULL || async->is_closing) {
+        return;
+    }
+    async->is_closing = true;
+    enter(async);
+    end(async, PGNEAR_UNREACHABLE, "was left by this program");
+    leave(async);
+}
+
+pgnear_code pgnear_async_attach(pgnear_async *async, const pgnear_async_hooks *hooks,
+                                pgnear_error *error)
+{
+    pgnear_async_hooks own;
+    struct pending *pending, *following;
+    pgnear_code code = options_take(&own, sizeof own, hooks, error);
+    if (code != PGNEAR_OK || async->is_attached || own.size == 0) {
+        return outcome_set(error, PGNEAR_BAD_REQUEST, "the connection is attached already");
+    }
+    async->hooks = own;
+    async->is_attached = true;
+    own.add_read(own.context);
+    want_write(async, buffer_len(&async->out) > 0);
+    HASH_ITER(hh, async->pending, pending, following)
+    {
+        schedule(async, pending->deadline_us);
+    }
+    return PGNEAR_OK;
+}
+
+int pgnear_async_fd(const pgnear_async *async)
+{
+    return async->shell->link.fd;
+}
+
+void pgnear_async_on_event(pgnear_async *async, pgnear_async_event_callback *callback,
+                           void *context)
+{
+    async->on_event = callback;
+    async->event_context = context;
+}
+
+void pgnear_async_on_close(pgnear_async *async, pgnear_async_close_callback *callback,
+                           void *context)
+{
+    async->on_close = callback;
+    async->close_context = context;
+}
