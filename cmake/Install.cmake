@@ -20,7 +20,18 @@ configure_file("${unit}" "${unit_made}" @ONLY)]])
 install(FILES "${PROJECT_BINARY_DIR}/pgneard.service" DESTINATION lib/systemd/system)
 install(FILES packaging/pgnear.sysusers RENAME pgnear.conf DESTINATION lib/sysusers.d)
 
-foreach(section 1 5 8)
+# Completion is made by the program itself, from its table of commands.
+if(TARGET pgnear)
+    set(completion "${PROJECT_BINARY_DIR}/pgnear.bash")
+    add_custom_command(OUTPUT "${completion}"
+                       COMMAND pgnear --bash-completion > "${completion}"
+                       DEPENDS pgnear VERBATIM)
+    add_custom_target(pgnear_completion ALL DEPENDS "${completion}")
+    install(FILES "${completion}" RENAME pgnear
+            DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions")
+endif()
+
+foreach(section 1 3 5 8)
     file(GLOB pages CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/docs/man/*.${section}")
     if(pages)
         install(FILES ${pages} DESTINATION "${CMAKE_INSTALL_MANDIR}/man${section}")

@@ -500,6 +500,7 @@ PGNEAR_API pgnear_code pgnear_stats(pgnear *handle, const pgnear_call_options *o
 
 // The node's dead letters in order of seq. There may be more after the last one: ask again with its
 // seq as after_seq until none come.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_dead_letters(pgnear *handle,
                                            const pgnear_dead_letters_options *options,
                                            const pgnear_dead_letter **letters, size_t *count,
@@ -509,11 +510,13 @@ PGNEAR_API pgnear_code pgnear_dead_letters(pgnear *handle,
 // gone then. PGNEAR_CONFLICT where one of its keys has changed since it was parked, unless `force`;
 // PGNEAR_REJECTED where PostgreSQL refuses it again: the letter stays in both cases. Takes nothing
 // but id and timeout.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_retry_dead_letter(pgnear *handle, uint64_t seq, bool force,
                                                 const pgnear_write_options *options,
                                                 pgnear_written *written, pgnear_error *error);
 
 // Forgets a dead letter; *existed is false where there is none of that seq.
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
                                                   const pgnear_call_options *options, bool *existed,
                                                   pgnear_error *error);

@@ -42,12 +42,7 @@ static const struct command COMMANDS[] = {
 
 enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
-static const struct {
-    const char *name;
-    const char *argument;
-    const char *commands;
-    const char *help;
-} OPTIONS[OPTION_COUNT] = {
+static const struct option_row OPTIONS[OPTION_COUNT] = {
 #define OPTION_ROW(name, option, argument, commands, help) {option, argument, commands, help},
     OPTION_TABLE(OPTION_ROW)
 #undef OPTION_ROW
@@ -61,6 +56,16 @@ const struct command *command_find(const char *name)
         }
     }
     return NULL;
+}
+
+const struct command *command_at(size_t place)
+{
+    return place < COMMANDS_COUNT ? &COMMANDS[place] : NULL;
+}
+
+const struct option_row *option_at(size_t place)
+{
+    return place < OPTION_COUNT ? &OPTIONS[place] : NULL;
 }
 
 static void complain_to(const char *format, va_list values)
@@ -269,6 +274,11 @@ bool command_parse(int argc, char **argv, struct invocation *invocation, enum ex
     }
     if (option_is_given(invocation, OPTION_VERSION)) {
         printf("pgnear %s\n", pgnear_version());
+        *status = EXIT_DONE;
+        return false;
+    }
+    if (option_is_given(invocation, OPTION_BASH_COMPLETION)) {
+        completion_print(stdout);
         *status = EXIT_DONE;
         return false;
     }

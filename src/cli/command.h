@@ -4,6 +4,8 @@
 
 #include <pgnear.h>
 
+#include <stdio.h>
+
 #include "base/buffer.h"
 
 // The exit statuses of the public contract.
@@ -24,6 +26,7 @@ enum exit_status {
     X(PRETTY, "pretty", NULL, "", "print JSON over several lines")                                 \
     X(HELP, "help", NULL, "", "print this and exit")                                               \
     X(VERSION, "version", NULL, "", "print the version and exit")                                  \
+    X(BASH_COMPLETION, "bash-completion", NULL, "", "print what completes these in bash and exit") \
     X(STRING, "string", "TEXT", "set", "the value is the string TEXT")                             \
     X(TTL, "ttl", "TIME", "set", "the key expires after TIME")                                     \
     X(ACK, "ack", "LEVEL", "set delete import", "answer at memory, journal or postgres")           \
@@ -73,6 +76,17 @@ struct invocation {
     pgnear *node;       // NULL until command_connect
 };
 
+struct option_row {
+    const char *name;
+    const char *argument; // NULL: it takes none
+    const char *commands; // that take it, "" for all
+    const char *help;
+};
+
+// The tables row by row: NULL behind the last one.
+const struct command *command_at(size_t place);
+const struct option_row *option_at(size_t place);
+
 // NULL where there is no such command.
 const struct command *command_find(const char *name);
 
@@ -86,6 +100,9 @@ static inline bool option_is_given(const struct invocation *invocation, enum opt
 {
     return invocation->options[option] != NULL;
 }
+
+// Prints the script that completes commands and options in bash, from the tables.
+void completion_print(FILE *out);
 
 // "pgnear: " and the message on standard error; returns `status`.
 enum exit_status complain(enum exit_status status, const char *format, ...)
