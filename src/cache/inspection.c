@@ -2,6 +2,7 @@
 #include "cache/inspection.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cache/writer_state.h"
 
@@ -65,16 +66,27 @@ static void inspect_letters(struct writer *writer, struct reply *reply)
     add(reply, "dead letters", letters == 0, text);
 }
 
+// A line of LMDB's list of readers; one that is a reader begins with its pid.
+static int on_reader_line(const char *line, void *context)
+{
+    unsigned *count = context;
+    line += strspn(line, " ");
+    *count += line[0] >= '0' && line[0] <= '9';
+    return 0;
+}
+
+// LMDB's own figure (me_numreaders) is how many slots were ever taken at once, so they are counted.
 static void inspect_readers(struct writer *writer, struct reply *reply)
 {
     char text[TEXT_BYTES];
     MDB_envinfo info;
-    if (mdb_env_info(writer->store.env, &info) != MDB_SUCCESS) {
+    unsigned count = 0;
+    if (mdb_env_info(writer->store.env, &info) != MDB_SUCCESS ||
+        mdb_reader_list(writer->store.env, on_reader_line, &count) < 0) {
         return;
     }
-    snprintf(text, sizeof text, "%u of %u reader slots taken", info.me_numreaders,
-             info.me_maxreaders);
-    add(reply, "reader slots", info.me_numreaders < info.me_maxreaders / 10 * 9, text);
+    snprintf(text, sizeof text, "%u of %u reader slots taken", count, info.me_maxreaders);
+    add(reply, "reader slots", count < info.me_maxreaders / 10 * 9, text);
 }
 
 void inspect(struct writer *writer, struct reply *reply)

@@ -62,15 +62,22 @@ static bool is_in_time(const struct turn *turn, struct turn_item *item)
     return true;
 }
 
-// Refuses a write whose result nobody could give now.
+// Refuses a write whose result nobody could give now. Where PostgreSQL is there and what it said
+// has stopped the flushing, the caller is told that, as those were who waited when it was said.
 static bool has_connection(const struct turn *turn, struct turn_item *item)
 {
-    bool needs = call_returns_result(&item_request(item)->call);
-    if (needs && status_get(turn->writer->status, STATUS_PG_FLUSHABLE) != 1) {
-        journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
-        return false;
+    struct status *status = turn->writer->status;
+    struct failure cause = {0};
+    if (!call_returns_result(&item_request(item)->call) ||
+        status_get(status, STATUS_PG_FLUSHABLE) == 1) {
+        return true;
     }
-    return true;
+    bool is_stopped = status_get(status, STATUS_PG_STATE) != NODE_DISCONNECTED &&
+                      status_get_error(status, &cause) && cause.sqlstate[0] != '\0';
+    journal_refuse(item, is_stopped ? ERROR_REJECTED : ERROR_UNAVAILABLE,
+                   is_stopped ? cause.message : "no connection to PostgreSQL");
+    memcpy(item_request(item)->reply.failure.sqlstate, cause.sqlstate, sizeof cause.sqlstate);
+    return false;
 }
 
 // A repeat gets the first answer, waits for it, or learns that it is not known.

@@ -1,0 +1,125 @@
+// What `check` says of the disks and the readers, each item by breaking that thing.
+
+#include "unit/cache/rig.h"
+
+#include "cache/environment.h"
+#include "cache/inspection.h"
+#include "cache/writer_state.h"
+
+// The message of an item, after "ok: " or "wrong: ".
+static const char *item_of(struct rig *rig, const char *name)
+{
+    static char text[512];
+    struct reply reply = {0};
+    text[0] = '\0';
+    inspect(rig->writer, &reply);
+    for (size_t i = 0; i < reply.checks_count; i++) {
+        const struct check_item *item = &reply.checks[i];
+        if (slice_equal(item->item, slice_of_string(name))) {
+            snprintf(text, sizeof text, "%s: %.*s", item->ok ? "ok" : "wrong",
+                     SLICE_FORMAT(item->message));
+        }
+    }
+    arena_deinit(&reply.arena);
+    return text;
+}
+
+static void assert_item(struct rig *rig, const char *name, const char *words)
+{
+    const char *text = item_of(rig, name);
+    if (strstr(text, words) == NULL) {
+        fail_msg("%s says \"%s\", not \"%s\"", name, text, words);
+    }
+}
+
+static void all_is_in_order(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig_open(&rig);
+    assert_item(&rig, "cache directory", "ok: /var/tmp/");
+    assert_item(&rig, "outbox directory", "MiB free");
+    assert_item(&rig, "outbox room", "ok: ");
+    assert_item(&rig, "dead letters", "ok: 0 dead letters");
+    assert_item(&rig, "reader slots", "ok: ");
+    rig_deinit(&rig);
+}
+
+static void a_directory_that_was_deleted_is_named(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char moved[96];
+    rig_init(&rig);
+    rig_open(&rig);
+    snprintf(moved, sizeof moved, "%s.moved", rig.cache_dir);
+    assert_int_equal(rename(rig.cache_dir, moved), 0);
+    assert_item(&rig, "cache directory", "wrong: ");
+    assert_item(&rig, "cache directory", "was it deleted?");
+    assert_int_equal(rename(moved, rig.cache_dir), 0);
+    rig_deinit(&rig);
+}
+
+static void a_file_system_that_forgets_is_named(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig_open(&rig);
+    if (directory_refused_file_system("/dev/shm", DIRECTORY_DURABLE) == NULL) {
+        rig_deinit(&rig);
+        skip(); // it is on a disk here
+    }
+    rig.settings.writes.dir = "/dev/shm";
+    assert_item(&rig, "outbox directory", "wrong: /dev/shm is on ");
+    rig.settings.writes.dir = rig.outbox_dir;
+    rig_deinit(&rig);
+}
+
+static void a_full_outbox_and_dead_letters_are_named(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    rig_open(&rig);
+    status_set(&rig.status, STATUS_OUTBOX_BYTES, (4 << 20) - 1000);
+    assert_item(&rig, "outbox room", "wrong: 4095 of 4096 KiB in use");
+    status_set(&rig.status, STATUS_OUTBOX_DEAD_LETTERS, 2);
+    assert_item(&rig, "dead letters", "wrong: 2 dead letters");
+    rig_deinit(&rig);
+}
+
+// Readers that are there count, those that were there do not.
+static void readers_that_take_all_slots_are_named(void **state)
+{
+    (void)state;
+    struct rig rig;
+    static MDB_txn *readers[ENVIRONMENT_READERS_MAX];
+    size_t count = 0;
+    rig_init(&rig);
+    rig_open(&rig);
+    while (count < ENVIRONMENT_READERS_MAX * 95 / 100) {
+        assert_int_equal(mdb_txn_begin(rig.writer->store.env, NULL, MDB_RDONLY, &readers[count]),
+                         MDB_SUCCESS);
+        count++;
+    }
+    assert_item(&rig, "reader slots", "wrong: ");
+    while (count > 0) {
+        mdb_txn_abort(readers[--count]);
+    }
+    assert_item(&rig, "reader slots", "ok: ");
+    rig_deinit(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_is_in_order),
+        cmocka_unit_test(a_directory_that_was_deleted_is_named),
+        cmocka_unit_test(a_file_system_that_forgets_is_named),
+        cmocka_unit_test(a_full_outbox_and_dead_letters_are_named),
+        cmocka_unit_test(readers_that_take_all_slots_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
