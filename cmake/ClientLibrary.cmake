@@ -18,7 +18,7 @@ function(pgnear_client_library)
     target_link_options(libpgnear PRIVATE "-Wl,--version-script=${map}")
     set_target_properties(libpgnear PROPERTIES OUTPUT_NAME pgnear LINK_DEPENDS "${map}"
                           VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-    install(TARGETS libpgnear)
+    install(TARGETS libpgnear LIBRARY COMPONENT libpgnear NAMELINK_COMPONENT libpgnear-dev)
 
     set(objects "")
     foreach(component IN LISTS components)
@@ -37,5 +37,6 @@ function(pgnear_client_library)
         DEPENDS ${components} ${objects}
         COMMAND_EXPAND_LISTS VERBATIM)
     add_custom_target(libpgnear_archive ALL DEPENDS "${archive}")
-    install(FILES "${archive}" DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(FILES "${archive}" DESTINATION ${CMAKE_INSTALL_LIBDIR}
+            COMPONENT libpgnear-dev)
 endfunction()

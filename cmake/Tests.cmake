@@ -156,5 +156,8 @@ function(pgnear_package_test)
     add_test(NAME package.install COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-install"
              "${CMAKE_COMMAND}" "${PROJECT_BINARY_DIR}" "${CMAKE_C_COMPILER}")
     add_test(NAME package.header COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-header")
-    set_tests_properties(package.install package.header PROPERTIES LABELS package TIMEOUT 120)
+    add_test(NAME package.deb COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-deb"
+             "${CMAKE_CPACK_COMMAND}" "${PROJECT_BINARY_DIR}")
+    set_tests_properties(package.install package.header package.deb PROPERTIES
+                         LABELS package TIMEOUT 240 RESOURCE_LOCK install)
 endfunction()

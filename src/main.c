@@ -5,6 +5,7 @@
 // made, so that whatever fails leaves nothing running. Stop: no new clients and requests, the
 // worker drains the outbox while the writer still settles what it flushes, the servers send what
 // has been answered, then writer and worker end.
+#include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include "pg/table_name.h"
 #include "pg/worker.h"
 #include "server/server.h"
+#include "server/supervisor.h"
 
 enum { EXIT_CONFIGURATION = 2, EXIT_IN_USE = 3 };
 
@@ -147,11 +149,30 @@ static void reload(struct node *node)
     LOG_INFO("configuration re-read");
 }
 
+// The next signal; 0 where `period_us`, unless it is 0, has passed without one.
+static int next_signal(const sigset_t *signals, int64_t period_us)
+{
+    const struct timespec period = {
+        .tv_sec = period_us / CLOCK_US_PER_S,
+        .tv_nsec = period_us % CLOCK_US_PER_S * 1000,
+    };
+    int received;
+    do {
+        received = sigtimedwait(signals, NULL, period_us > 0 ? &period : NULL);
+    } while (received < 0 && errno == EINTR);
+    CHECK(received > 0 || errno == EAGAIN);
+    return received > 0 ? received : 0;
+}
+
 static void wait_for_stop(struct node *node, const sigset_t *signals)
 {
+    int64_t watchdog_us = supervisor_watchdog_us();
     for (;;) {
-        int received;
-        CHECK(sigwait(signals, &received) == 0);
+        int received = next_signal(signals, watchdog_us);
+        if (received == 0) {
+            supervisor_feed_watchdog(node->settings.server.socket);
+            continue;
+        }
         if (received != SIGHUP) {
             LOG_INFO("stopping", LOG_TEXT("signal", strsignal(received)));
             return;
@@ -303,7 +324,9 @@ static int run(struct node *node)
              LOG_TEXT("node", writer_identity(node->writer)->node),
              LOG_TEXT("socket", node->settings.server.socket),
              LOG_TEXT("table", settings_table(&node->settings.postgres)));
+    supervisor_ready("serving");
     wait_for_stop(node, &signals);
+    supervisor_stopping();
     drain(node);
     take_down(node);
     int asked = atomic_load(&node->exit_status);

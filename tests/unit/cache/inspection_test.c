@@ -2,9 +2,9 @@
 
 #include "unit/cache/rig.h"
 
-#include "cache/environment.h"
 #include "cache/inspection.h"
 #include "cache/writer_state.h"
+#include "cachefile/environment.h"
 
 // The message of an item, after "ok: " or "wrong: ".
 static const char *item_of(struct rig *rig, const char *name)
