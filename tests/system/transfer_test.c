@@ -34,7 +34,8 @@ static const char VALUES_SQL[] =
     " ('tiny', '1e-300'), ('max', '18446744073709551615'), ('min', '-9223372036854775808'),"
     " ('empty', '\"\"'), ('text', '\"line\\nfeed \\\"quoted\\\" \\\\ \\u20ac \\ud83d\\ude00\"'),"
     " ('array', '[1, [2, []], {}]'), ('object', '{\"b\": {\"a\": [null]}, \"\": 1}'),"
-    " (E'key with \"quotes\"\\nand a line', '1'), ('key \\ back', '2'), ('Ã¤â‚¬ðŸ˜€', '3'),"
+    " (E'key with \"quotes\"\\nand a line', '1'), ('key \\ back', '2'), ('\xc3\xa4\xe2\x82\xac', "
+    "'3'),"
     " ('key', '{\"key\": \"value\", \"value\": 1}'), ('value', '\"key\"')";
 
 // The two tables hold the same, by SQL's own idea of it; expiry within the clocks' resolution.
