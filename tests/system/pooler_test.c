@@ -72,6 +72,7 @@ static void check_names_the_pooler(struct scenario *scenario)
         &(struct node_options){.name = "deaf",
                                .config = scenario_text(scenario, "postgres.url = \"%s\"\n", url)});
     node_spawn(deaf);
+    node_await_log(deaf, "event=\"started\"");
     node_await_stat(deaf, "postgres.flushing", "1");
     assert_check_says(deaf, 4, "notify", "postgres.listen_url");
     struct cli offline = CLI(deaf, "check", "-c", deaf->config_path);

@@ -257,6 +257,24 @@ static void a_full_outbox_and_a_dead_node_are_waited_for(struct scenario *scenar
     assert_pg_value(pg, scenario_text(scenario, "%d", (int)MANY), "SELECT count(*) FROM kv_store");
 }
 
+// Only a terminal is shown how far it is; script(1) makes one.
+static void a_terminal_shows_progress(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    const char *path = write_file(scenario, "in.json", "{\"a\": 1, \"b\": 2}");
+    const char *typescript = scenario_path(scenario, "typescript");
+    const char *command =
+        scenario_text(scenario, "%s --socket %s import %s && %s --socket %s export %s",
+                      PGNEAR_PROGRAM, node->socket_path, path, PGNEAR_PROGRAM, node->socket_path,
+                      scenario_path(scenario, "out.json"));
+    process_run(scenario, (const char *const[]){"script", "-qec", command, typescript, NULL}, NULL);
+    const char *shown = read_text_file(scenario, typescript);
+    assert_non_null(strstr(shown, "import [########################] 100 %"));
+    assert_non_null(strstr(shown, "2 pairs"));
+    assert_non_null(strstr(shown, "export"));
+    assert_string_equal(CLI(node, "import", path).err, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +286,7 @@ int main(void)
         SCENARIO(a_killed_import_of_an_object_goes_on),
         SCENARIO(a_killed_import_that_minds_conflicts_goes_on),
         SCENARIO(a_full_outbox_and_a_dead_node_are_waited_for),
+        SCENARIO(a_terminal_shows_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
