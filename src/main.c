@@ -69,6 +69,7 @@ static struct options parse_options(int argc, char **argv)
     };
     struct options options = {0};
     int option;
+    // NOLINTBEGIN(concurrency-mt-unsafe): there is no other thread yet
     while ((option = getopt_long(argc, argv, "c:h", LONG_OPTIONS, NULL)) != -1) {
         switch (option) {
         case 'c':
@@ -92,6 +93,7 @@ static struct options parse_options(int argc, char **argv)
         fprintf(stderr, "pgneard: unexpected argument: %s\n%s", argv[optind], USAGE);
         exit(EXIT_CONFIGURATION);
     }
+    // NOLINTEND(concurrency-mt-unsafe)
     return options;
 }
 
@@ -130,6 +132,7 @@ static void stop_node(void *context, int exit_status)
     struct node *node = context;
     int nobody = -1;
     atomic_compare_exchange_strong(&node->exit_status, &nobody, exit_status);
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): it is blocked, and waited for there
     pthread_kill(node->main_thread, SIGTERM);
 }
 
@@ -174,7 +177,7 @@ static void wait_for_stop(struct node *node, const sigset_t *signals)
             continue;
         }
         if (received != SIGHUP) {
-            LOG_INFO("stopping", LOG_TEXT("signal", strsignal(received)));
+            LOG_INFO("stopping", LOG_TEXT("signal", sigabbrev_np(received)));
             return;
         }
         reload(node);

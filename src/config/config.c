@@ -404,6 +404,7 @@ static enum error resolve_postgres(struct reading *reading)
     if (parts->url != NULL && parts->host != NULL) {
         return wrong(reading, url_line, "postgres.url", "give either url or host, not both");
     }
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment
     const char *environment = getenv("DATABASE_URL");
     if (parts->url != NULL && parts->url[0] != '\0') {
         postgres->conninfo = conninfo_of_url(parts->url, parts);

@@ -300,6 +300,7 @@ static bool has_effect(const struct batch_op *op)
 static void fill_key(struct flushed_message *flushed, struct flushed_key *key,
                      const struct batch_op *last)
 {
+    CHECK(last != NULL);
     const struct batch_op *op = last;
     while (op != NULL && !has_effect(op)) {
         op = op->before;
