@@ -173,6 +173,13 @@ typedef struct pgnear_dead_letter {
     int64_t at_us;        // when it was refused, in microseconds since 1970
 } pgnear_dead_letter;
 
+// A copy of the table in PostgreSQL.
+typedef struct pgnear_backup_item {
+    pgnear_bytes table; // its name, in the schema of the table
+    uint64_t rows;
+    pgnear_bytes created_at; // pgnear_backups: "2025-11-01T16:35:00Z" (RFC 3339, UTC); else empty
+} pgnear_backup_item;
+
 typedef enum pgnear_event_kind {
     PGNEAR_EVENT_SET = 1,
     PGNEAR_EVENT_DELETE = 2,
@@ -259,6 +266,16 @@ typedef struct pgnear_scan_options {
 #define PGNEAR_SCAN_OPTIONS_INIT                                                                   \
     {                                                                                              \
         sizeof(pgnear_scan_options), 0, {NULL, 0}, {NULL, 0}, 0, false                             \
+    }
+
+typedef struct pgnear_restore_options {
+    size_t size;
+    int64_t timeout_ms; // 0: that of the handle; where that is 0 too, as long as it takes
+    bool replace;       // delete the keys that are not in the backup
+} pgnear_restore_options;
+#define PGNEAR_RESTORE_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(pgnear_restore_options), 0, false                                                   \
     }
 
 typedef struct pgnear_dead_letters_options {
@@ -520,6 +537,38 @@ PGNEAR_API pgnear_code pgnear_retry_dead_letter(pgnear *handle, uint64_t seq, bo
 PGNEAR_API pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
                                                   const pgnear_call_options *options, bool *existed,
                                                   pgnear_error *error);
+
+// ---- Backups. Without a timeout, of the options or of the handle, a backup, a restore and a
+// clean-up take as long as they take in PostgreSQL; with one, PGNEAR_TIMEOUT says that nothing was
+// done. PGNEAR_REJECTED carries PostgreSQL's words, such as a missing right.
+
+// Copies the table, with every write acknowledged before the call, into a new table beside it.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_backup(pgnear *handle, const pgnear_call_options *options,
+                                     pgnear_backup_item *backup, pgnear_error *error);
+
+// The backups of the table, the oldest first.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_backups(pgnear *handle, const pgnear_call_options *options,
+                                      const pgnear_backup_item **backups, size_t *count,
+                                      pgnear_error *error);
+
+// Brings the rows of the backup `table` back, all at once; the node's later reads see them. *rows
+// is how many. PGNEAR_REJECTED where it is not a backup of the node's table.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_restore(pgnear *handle, pgnear_bytes table,
+                                      const pgnear_restore_options *options, uint64_t *rows,
+                                      pgnear_error *error);
+
+// Drops the backups that are `days` days old or older (0: all of them; at most 36500). *names are
+// the tables dropped.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_cleanup_backups(pgnear *handle, uint32_t days,
+                                              const pgnear_call_options *options,
+                                              const pgnear_bytes **names, size_t *count,
+                                              pgnear_error *error);
+
+// ---- Everything else
 
 // Any method by its name on the wire; `params` is a MessagePack array. `writes` says whether a
 // repeat could do something twice. A timeout of `options` is only the library's own here; one for

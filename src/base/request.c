@@ -29,6 +29,11 @@ enum method_class method_class(enum method method)
     return METHODS[method].class;
 }
 
+bool method_flushes(enum method method)
+{
+    return method == METHOD_FLUSH || method == METHOD_BACKUP || method == METHOD_RESTORE;
+}
+
 enum method method_of_name(struct slice name)
 {
     int method = 0;
@@ -57,6 +62,7 @@ struct request *request_create(const struct call *call, struct mailbox *home)
     request->call.id = arena_copy(&request->arena, call->id);
     request->call.prefix = arena_copy(&request->arena, call->prefix);
     request->call.after = arena_copy(&request->arena, call->after);
+    request->call.table = arena_copy(&request->arena, call->table);
     copy_pairs(request, call);
     request->message.bytes = sizeof *request + request->arena.bytes;
     return request;

@@ -10,6 +10,8 @@
 enum { KEY_BYTES_MAX = 511, REQUEST_ID_BYTES_MAX = 64, MSET_PAIRS_MAX = 10000 };
 enum { SCAN_ITEMS_MAX = 1000, SCAN_BYTES_MAX = 8 << 20, NESTING_MAX = 128 };
 
+enum { TABLE_NAME_BYTES_MAX = 63, CLEANUP_DAYS_DEFAULT = 30, CLEANUP_DAYS_MAX = 36500 };
+
 // Who answers: the server loop itself, the cache first and PostgreSQL on a miss, the writer
 // (through the outbox), or PostgreSQL.
 enum method_class { METHOD_LOCAL, METHOD_READ, METHOD_WRITE, METHOD_CONTROL, METHOD_ASK };
@@ -36,6 +38,10 @@ enum method_class { METHOD_LOCAL, METHOD_READ, METHOD_WRITE, METHOD_CONTROL, MET
     X(SCAN, "scan", METHOD_ASK)                                                                    \
     X(ALL, "all", METHOD_ASK)                                                                      \
     X(CHECK, "check", METHOD_ASK)                                                                  \
+    X(BACKUP, "backup", METHOD_CONTROL)                                                            \
+    X(BACKUPS, "backups", METHOD_ASK)                                                              \
+    X(RESTORE, "restore", METHOD_CONTROL)                                                          \
+    X(CLEANUP_BACKUPS, "cleanup_backups", METHOD_ASK)                                              \
     X(WATCH, "watch", METHOD_LOCAL)                                                                \
     X(UNWATCH, "unwatch", METHOD_LOCAL)                                                            \
     X(STATS, "stats", METHOD_LOCAL)
@@ -49,6 +55,9 @@ enum method {
 
 const char *method_name(enum method method);
 enum method_class method_class(enum method method);
+// Whether it waits until the writes accepted before it are in PostgreSQL: flush, and what begins
+// with one.
+bool method_flushes(enum method method);
 // METHOD_COUNT where there is none of that name.
 enum method method_of_name(struct slice name);
 
@@ -74,6 +83,8 @@ struct call {
     bool has_key;         // invalidate: false is everything
     bool all;             // scan without a limit
     bool force;           // retry_dead_letter: whatever the keys hold now
+    bool has_timeout;     // timeout_ms is the client's own
+    bool replaces;        // restore
     uint32_t limit;       // scan, dead_letters
     bool expires;         // scan, all: say when each key expires
     int64_t ttl_ms;
@@ -81,9 +92,11 @@ struct call {
     int64_t max_age_ms;
     int64_t min_version;
     int64_t if_version;
+    int64_t days;        // cleanup_backups
     uint64_t seq;        // flush; retry_dead_letter, discard_dead_letter: of the letter
     uint64_t after_seq;  // dead_letters: letters with a greater seq
     struct slice id;     // empty: none
+    struct slice table;  // restore
     struct slice prefix; // scan, all, watch
     struct slice after;  // scan: keys greater than this; empty: from the start
     size_t pairs_count;  // keys of get, mget, delete, ...; pairs of mset
@@ -117,6 +130,13 @@ struct letter {
     int64_t at_us;        // when it was parked, or refused again
 };
 
+// A backup that was made, listed or dropped.
+struct backup_item {
+    struct slice table;
+    struct slice created_at; // RFC 3339 in UTC
+    int64_t rows;
+};
+
 // The answer, filled by whoever decides it. Slices belong to `arena`.
 struct reply {
     struct failure failure; // .error == ERROR_NONE: the fields below that the method speaks of
@@ -137,6 +157,8 @@ struct reply {
     struct check_item *checks;
     size_t letters_count; // dead_letters
     struct letter *letters;
+    size_t backups_count; // backup and restore: one
+    struct backup_item *backups;
 };
 
 // A call on its way through the threads: made by a server loop, owned by one thread at a time,
@@ -152,6 +174,7 @@ struct request {
     int64_t deadline_boot_us;
     uint64_t after_seq; // answer only once this node's writes up to here are in PostgreSQL
     uint64_t seq;       // of the outbox entry, set by the writer
+    bool is_flushed;    // restore: done, and with the writer only as a barrier on its way home
     struct reply reply;
 };
 

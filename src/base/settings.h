@@ -58,6 +58,11 @@ struct document_settings {
     char *column;
 };
 
+struct backup_settings {
+    int64_t every_us; // 0: none
+    int64_t keep_us;
+};
+
 struct postgres_settings {
     char *conninfo;        // for libpq: a URL or keyword=value pairs; secret
     char *listen_conninfo; // NULL: conninfo
@@ -76,6 +81,7 @@ struct settings {
     struct server_settings server;
     struct cache_settings cache;
     struct writes_settings writes;
+    struct backup_settings backup;
     struct postgres_settings postgres;
     enum log_level log_level;   // re-read
     enum log_format log_format; // re-read

@@ -20,6 +20,7 @@ void status_init(struct status *status)
     memset(status, 0, sizeof *status);
     status_set(status, STATUS_PG_TABLE_ROWS, -1);
     status_set(status, STATUS_PG_TABLE_BYTES, -1);
+    status_set(status, STATUS_TABLE_BACKUPS, -1);
     CHECK(pthread_mutex_init(&status->mutex, NULL) == 0);
 }
 

@@ -42,8 +42,11 @@
     X(PG_SWEEP_DROPS, "postgres", "sweep_drops", "pg", "records that sweeps found changed")        \
     X(PG_RECONNECTS, "postgres", "reconnects", "pg", "connections made anew")                      \
     X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
+    X(PG_BACKUPS_MADE, "postgres", "backups_made", "pg", "backups made by this node")              \
+    X(PG_BACKUP_FAILURES, "postgres", "backup_failures", "pg", "backup jobs that failed")          \
     X(PG_TABLE_ROWS, "table", "count", "pg", "rows of the table, -1 where unknown")                \
     X(PG_TABLE_BYTES, "table", "size_bytes", "pg", "size of the table, -1 where unknown")          \
+    X(TABLE_BACKUPS, "table", "backups", "pg", "backups of the table, at most 10 s old")           \
     X(SERVER_CONNECTIONS, "server", "connections", "server", "clients connected")                  \
     X(SERVER_REQUESTS, "server", "requests", "server", "requests decoded")                         \
     X(SERVER_ERRORS, "server", "errors", "server", "requests answered with an error")              \

@@ -112,14 +112,14 @@ static void answer_request(struct turn *turn, struct turn_item *item)
         answer_attached(turn, item);
     } else if (method_class(request->call.method) == METHOD_WRITE) {
         answer_write(turn, item);
-    } else if (request->call.method == METHOD_FLUSH) {
+    } else if (method_flushes(request->call.method) && !request->is_flushed) {
         answer_flush(turn, request);
     } else if (request->call.method == METHOD_DEAD_LETTERS) {
         answer_letters(turn->writer, request);
     } else if (request->call.method == METHOD_DISCARD_DEAD_LETTER) {
         request_finish(request);
     } else {
-        request->reply.boolean = true; // sync: what came before is in the cache
+        request->reply.boolean = true; // sync, restore: what came before is in the cache
         request_finish(request);
     }
 }

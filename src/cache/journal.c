@@ -21,7 +21,7 @@ static bool needs_outbox(const struct turn *turn, const struct turn_item *item)
             return !item_is_memory_write(item);
         }
         return item_is_discard(item) ||
-               (item_request(item)->call.method == METHOD_FLUSH && turn->writer->memory.count > 0);
+               (method_flushes(item_request(item)->call.method) && turn->writer->memory.count > 0);
     case MESSAGE_RETIRE:
     case MESSAGE_BIND:
     case MESSAGE_REWIND:

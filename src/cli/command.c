@@ -26,6 +26,10 @@ static const struct command COMMANDS[] = {
     {"invalidate", "[KEY]", 0, 1, "drop a key, or all, from the cache", run_invalidate},
     {"dead-letters", "[list|retry SEQ|discard SEQ]", 0, 2,
      "list the writes that PostgreSQL refuses, or deal with one", run_dead_letters},
+    {"backup", "", 0, 0, "copy the table to a new one in PostgreSQL", run_backup},
+    {"backups", "", 0, 0, "list the backups of the table", run_backups},
+    {"restore", "NAME", 1, 1, "bring a backup back into the table", run_restore},
+    {"cleanup-backups", "", 0, 0, "drop old backups of the table", run_cleanup_backups},
     {"stats", "", 0, 0, "print the counters of the node", run_stats},
     {"check", "", 0, 0, "examine the node and its PostgreSQL", run_check},
     {"schema", "", 0, 0, "print the SQL that makes the table", run_schema},
@@ -33,10 +37,6 @@ static const struct command COMMANDS[] = {
     {"export", "[FILE]", 0, 1, "write all pairs to a file or standard output", run_export},
     {"import", "FILE|-", 1, 1, "write the pairs of a file", run_import},
     {"history", "KEY", 1, 1, "", NULL},
-    {"backup", "", 0, 0, "", NULL},
-    {"backups", "", 0, 0, "", NULL},
-    {"restore", "NAME", 1, 1, "", NULL},
-    {"cleanup-backups", "", 0, 0, "", NULL},
     {"top", "", 0, 0, "", NULL},
 };
 

@@ -36,6 +36,8 @@ enum exit_status {
     X(PREFIX, "prefix", "P", "scan export", "only keys that begin with P")                         \
     X(LIMIT, "limit", "N", "scan", "at most N keys")                                               \
     X(FORCE, "force", NULL, "dead-letters", "retry although the key has changed since")            \
+    X(MODE, "mode", "MODE", "restore", "merge [merge], or replace: delete what is not in it")      \
+    X(DAYS, "days", "N", "cleanup-backups", "drop backups that are N days old [30]")               \
     X(JSON, "json", NULL, "stats check", "print JSON instead of lines for people")                 \
     X(CONFIG, "config", "FILE", "schema check", "work without a daemon, as FILE says")             \
     X(OBJECT, "object", NULL, "export import", "one JSON object of all pairs, not JSON lines")     \
@@ -125,6 +127,10 @@ enum exit_status run_watch(struct invocation *invocation);
 enum exit_status run_flush(struct invocation *invocation);
 enum exit_status run_sync(struct invocation *invocation);
 enum exit_status run_invalidate(struct invocation *invocation);
+enum exit_status run_backup(struct invocation *invocation);
+enum exit_status run_backups(struct invocation *invocation);
+enum exit_status run_restore(struct invocation *invocation);
+enum exit_status run_cleanup_backups(struct invocation *invocation);
 enum exit_status run_stats(struct invocation *invocation);
 enum exit_status run_check(struct invocation *invocation);
 enum exit_status run_schema(struct invocation *invocation);

@@ -117,21 +117,22 @@ static bool read_page_items(pgnear *handle, struct mpack_cursor *cursor, pgnear_
     return true;
 }
 
-static bool read_skipped(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
+bool result_texts(pgnear *handle, struct mpack_cursor *cursor, const pgnear_bytes **texts,
+                  size_t *count)
 {
-    uint32_t count;
+    uint32_t answered;
     void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_bytes), &count, &room)) {
+    if (!read_array(handle, cursor, sizeof(pgnear_bytes), &answered, &room)) {
         return false;
     }
-    pgnear_bytes *keys = room;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!read_text(cursor, &keys[i])) {
+    pgnear_bytes *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!read_text(cursor, &each[i])) {
             return false;
         }
     }
-    page->skipped = keys;
-    page->skipped_count = count;
+    *texts = each;
+    *count = answered;
     return true;
 }
 
@@ -150,7 +151,7 @@ bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
             page->has_next = read_text(cursor, &page->next);
             good = page->has_next || mpack_read_nil(cursor);
         } else if (good && slice_equal(name, slice_of_string("skipped"))) {
-            good = read_skipped(handle, cursor, page);
+            good = result_texts(handle, cursor, &page->skipped, &page->skipped_count);
         } else {
             good = good && mpack_skip(cursor, NULL) == DECODE_OK;
         }
@@ -247,6 +248,47 @@ bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_de
         }
     }
     *letters = each;
+    *count = answered;
+    return true;
+}
+
+bool result_backup(struct mpack_cursor *cursor, pgnear_backup_item *backup)
+{
+    *backup = (pgnear_backup_item){0};
+    bool has_rows = false;
+    uint32_t count;
+    bool good = mpack_read_map(cursor, &count);
+    for (uint32_t i = 0; good && i < count; i++) {
+        struct slice name;
+        good = mpack_read_str(cursor, &name);
+        if (good && slice_equal(name, slice_of_string("table"))) {
+            good = read_text(cursor, &backup->table);
+        } else if (good && slice_equal(name, slice_of_string("rows"))) {
+            good = has_rows = mpack_read_uint(cursor, &backup->rows);
+        } else if (good && slice_equal(name, slice_of_string("created_at"))) {
+            good = read_text(cursor, &backup->created_at);
+        } else {
+            good = good && mpack_skip(cursor, NULL) == DECODE_OK;
+        }
+    }
+    return good && has_rows;
+}
+
+bool result_backups(pgnear *handle, struct mpack_cursor *cursor, const pgnear_backup_item **backups,
+                    size_t *count)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_backup_item), &answered, &room)) {
+        return false;
+    }
+    pgnear_backup_item *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!result_backup(cursor, &each[i])) {
+            return false;
+        }
+    }
+    *backups = each;
     *count = answered;
     return true;
 }

@@ -25,5 +25,14 @@ bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_che
 bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_dead_letter **letters,
                     size_t *count);
 
+// {table, rows, created_at}; what is not there stays empty.
+bool result_backup(struct mpack_cursor *cursor, pgnear_backup_item *backup);
+
+// An array of such, and an array of strings.
+bool result_backups(pgnear *handle, struct mpack_cursor *cursor, const pgnear_backup_item **backups,
+                    size_t *count);
+bool result_texts(pgnear *handle, struct mpack_cursor *cursor, const pgnear_bytes **texts,
+                  size_t *count);
+
 // The error of a result that none of the above could read.
 pgnear_code result_garbled(const char *method, pgnear_error *error);

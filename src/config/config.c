@@ -107,6 +107,7 @@ static const char *expected_of(const struct key_row *row)
     case KEY_BOOLEAN:
         return "true or false";
     case KEY_DURATION:
+    case KEY_DURATION_OR_NOT:
         return "a duration such as \"250ms\", \"2s\" or \"30d\"";
     case KEY_SIZE:
         return "a size such as \"64KiB\" or \"1GiB\"";
@@ -170,6 +171,7 @@ static bool number_of(const struct key_row *row, const struct toml_value *value,
     }
     switch (row->type) {
     case KEY_DURATION:
+    case KEY_DURATION_OR_NOT:
         return units_duration_us(value->string, number);
     case KEY_SIZE:
         return units_size_bytes(value->string, number);
@@ -181,7 +183,7 @@ static bool number_of(const struct key_row *row, const struct toml_value *value,
 // A bound as the user would write it.
 static const char *bound_text(const struct key_row *row, int64_t bound, char *text, size_t bytes)
 {
-    if (row->type == KEY_DURATION) {
+    if (row->type == KEY_DURATION || row->type == KEY_DURATION_OR_NOT) {
         bool whole = bound % 1000000 == 0;
         snprintf(text, bytes, "%lld%s", (long long)(whole ? bound / 1000000 : bound / 1000),
                  whole ? "s" : "ms");
@@ -197,6 +199,10 @@ static enum error store_number(struct reading *reading, const struct key_row *ro
                                const struct toml_value *value, void *field)
 {
     int64_t number;
+    if (row->type == KEY_DURATION_OR_NOT && value->type == TOML_STRING && value->string.len == 0) {
+        *(int64_t *)field = 0;
+        return ERROR_NONE;
+    }
     if (!number_of(row, value, &number)) {
         return wrong(reading, value->line, value->key, "must be %s", expected_of(row));
     }
@@ -208,6 +214,7 @@ static enum error store_number(struct reading *reading, const struct key_row *ro
     }
     switch (row->type) {
     case KEY_DURATION:
+    case KEY_DURATION_OR_NOT:
         *(int64_t *)field = number;
         break;
     case KEY_SIZE:

@@ -9,10 +9,11 @@ enum key_type {
     KEY_PATH_OR_NOT, // absolute, or empty
     KEY_INTEGER,
     KEY_BOOLEAN,
-    KEY_DURATION, // stored as int64_t microseconds
-    KEY_SIZE,     // stored as size_t bytes
-    KEY_MODE,     // octal digits in a string
-    KEY_CHOICE,   // stored as the index into `choices`
+    KEY_DURATION,        // stored as int64_t microseconds
+    KEY_DURATION_OR_NOT, // the same, or empty: 0
+    KEY_SIZE,            // stored as size_t bytes
+    KEY_MODE,            // octal digits in a string
+    KEY_CHOICE,          // stored as the index into `choices`
     KEY_UIDS,
     KEY_LATER, // its feature is not available yet: only `off` is accepted
 };

@@ -40,11 +40,11 @@ enum unit_outcome { UNIT_OK, UNIT_REFUSED, UNIT_LOST };
 // and so may `formats` (all text) and `lengths` (all text).
 struct query {
     const char *sql;
-    int params_count;
     const Oid *types;
     const char *const *values;
     const int *lengths;
     const int *formats;
+    int params_count;
     int result_format; // 0 text, 1 binary
 };
 

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/backup.h"
 #include "pg/batch_outcome.h"
 #include "pg/batch_sql.h"
 #include "pg/fetcher.h"
@@ -161,16 +162,29 @@ static void fail_unknown(struct request *request)
 static void fail_flush(struct flusher *flusher, struct request *request)
 {
     struct worker *worker = flusher->worker;
+    bool is_flush = request->call.method == METHOD_FLUSH;
     bool is_connected = worker->ready && flusher->is_claimed;
-    if (!is_connected) {
+    struct failure why = {0};
+    if (!is_connected && is_flush) {
         worker_refuse(worker, request);
         return;
     }
-    struct failure failure;
-    bool has_reason = status_get_error(worker->status, &failure);
-    request_fail(request, ERROR_TIMEOUT, "Failed to flush up to %llu: %llu is reached%s%s",
-                 (unsigned long long)request->after_seq, (unsigned long long)worker->applied_seq,
-                 has_reason ? ": " : "", has_reason ? failure.message : "");
+    bool has_reason = status_get_error(worker->status, &why);
+    struct failure failure = {0};
+    if (is_connected) {
+        failure_set(&failure, ERROR_TIMEOUT, "%s up to %llu: %llu is reached%s%s",
+                    is_flush ? "Failed to flush" : "the outbox was not flushed in time",
+                    (unsigned long long)request->after_seq, (unsigned long long)worker->applied_seq,
+                    has_reason ? ": " : "", has_reason ? why.message : "");
+    } else {
+        failure_set(&failure, ERROR_UNAVAILABLE, "no connection to PostgreSQL: %s",
+                    has_reason ? why.message : "not connected");
+    }
+    if (is_flush) {
+        request_fail(request, failure.error, "%s", failure.message);
+    } else {
+        backup_fail(worker->backup, request, &failure);
+    }
 }
 
 static struct retire_message *make_retire(uint64_t seq, enum retire_reason reason,
@@ -223,7 +237,7 @@ static bool can_cancel(const struct flusher *flusher, const struct request *requ
 
 static void expire(struct flusher *flusher, struct request *request)
 {
-    if (request->call.method == METHOD_FLUSH) {
+    if (method_flushes(request->call.method)) {
         fail_flush(flusher, request);
     } else if (can_cancel(flusher, request)) {
         struct failure failure = {0};
@@ -250,32 +264,40 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
     arm_deadline(flusher);
 }
 
+static void finish_flush(struct flusher *flusher, struct request *request)
+{
+    request->reply.seq = request->after_seq;
+    if (request->call.method == METHOD_FLUSH) {
+        request_finish(request);
+    } else {
+        backup_request(flusher->worker->backup, request);
+    }
+}
+
 static void finish_flushes(struct flusher *flusher)
 {
     struct request *request = waiters_take_flushes(&flusher->waiters, done_seq(flusher));
     while (request != NULL) {
         struct request *sibling = request->sibling;
-        request->reply.seq = request->after_seq;
-        request_finish(request);
+        finish_flush(flusher, request);
         request = sibling;
     }
 }
 
 void flusher_request(struct flusher *flusher, struct request *request)
 {
-    if (request->call.method == METHOD_FLUSH && request->after_seq <= done_seq(flusher)) {
-        request->reply.seq = request->after_seq;
-        request_finish(request);
+    if (method_flushes(request->call.method) && request->after_seq <= done_seq(flusher)) {
+        finish_flush(flusher, request);
         return;
     }
-    if (request->call.method != METHOD_FLUSH && request->seq <= flusher->worker->applied_seq) {
+    if (!method_flushes(request->call.method) && request->seq <= flusher->worker->applied_seq) {
         // Its entry was flushed by an earlier life of this daemon.
         fail_unknown(request);
         return;
     }
     waiters_add(&flusher->waiters, request);
     arm_deadline(flusher);
-    if (flusher->is_stopped && request->call.method != METHOD_FLUSH) {
+    if (flusher->is_stopped && !method_flushes(request->call.method)) {
         pause_at_most(flusher, STOPPED_PAUSE_US);
     }
 }
@@ -985,8 +1007,8 @@ void flusher_shut(struct flusher *flusher)
     struct request *request = waiters_take_all(&flusher->waiters);
     while (request != NULL) {
         struct request *sibling = request->sibling;
-        if (request->call.method == METHOD_FLUSH) {
-            worker_refuse(flusher->worker, request);
+        if (method_flushes(request->call.method)) {
+            fail_flush(flusher, request);
         } else {
             fail_unknown(request);
         }

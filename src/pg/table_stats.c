@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/backup_sql.h"
 #include "pg/read_pool.h"
 
 enum {
@@ -30,13 +31,15 @@ struct table_stats {
     bool is_counting; // the unit in flight has the count
     int64_t sent_boot_us;
     int64_t bytes;
+    int64_t backups;
     int64_t estimate;
     int64_t count;
     int64_t slow_rows; // counting took too long at this estimate; 0: it did not
 };
 
-static void publish(struct table_stats *stats, int64_t rows, int64_t bytes)
+static void publish(struct table_stats *stats, int64_t rows, int64_t bytes, int64_t backups)
 {
+    status_set(stats->worker->status, STATUS_TABLE_BACKUPS, backups);
     status_set(stats->worker->status, STATUS_PG_TABLE_ROWS, rows);
     status_set(stats->worker->status, STATUS_PG_TABLE_BYTES, bytes);
 }
@@ -47,6 +50,7 @@ static void on_result(void *context, size_t index, const PGresult *result)
     if (index == 0) {
         stats->bytes = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
         stats->estimate = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+        stats->backups = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
     } else if (index == 2) {
         stats->count = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
@@ -54,7 +58,8 @@ static void on_result(void *context, size_t index, const PGresult *result)
 
 static void take_answer(struct table_stats *stats, int64_t took_us)
 {
-    publish(stats, stats->is_counting ? stats->count : stats->estimate, stats->bytes);
+    publish(stats, stats->is_counting ? stats->count : stats->estimate, stats->bytes,
+            stats->backups);
     bool was_slow = stats->is_counting && took_us > COUNT_SLOW_US;
     if (was_slow) {
         stats->slow_rows = stats->estimate > 0 ? stats->estimate : 1;
@@ -75,7 +80,7 @@ static void take_refusal(struct table_stats *stats, const struct failure *failur
     }
     LOG_WARNING("table size refused", LOG_TEXT("sqlstate", failure->sqlstate),
                 LOG_TEXT("error", failure->message));
-    publish(stats, -1, -1);
+    publish(stats, -1, -1, -1);
     ask_arm(stats->timer, EVERY_MAX_US);
 }
 
@@ -103,7 +108,8 @@ static void add_size_sql(struct buffer *sql)
                   "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8,"
                   " coalesce(sum(pg_relation_size(c.oid) / current_setting('block_size')::int8"
                   " * CASE WHEN c.relpages > 0 AND c.reltuples >= 0"
-                  " THEN c.reltuples / c.relpages ELSE 50 END), 0)::int8"
+                  " THEN c.reltuples / c.relpages ELSE 50 END), 0)::int8,"
+                  " (" BACKUP_COUNT_SQL ")"
                   " FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND (c.oid = $1::regclass"
                   " OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass)))");
     buffer_append(sql, "", 1);
@@ -111,7 +117,9 @@ static void add_size_sql(struct buffer *sql)
 
 static void ask(struct table_stats *stats, struct conn *conn)
 {
-    const char *table = stats->worker->names.table; // worker->table may be a view
+    const struct worker *worker = stats->worker;
+    const char *table = worker->names.table; // worker->table may be a view
+    const char *size_values[] = {table, worker->table_name.schema, worker->table_name.table};
     struct buffer size_sql = {0}, count_sql = {0};
     add_size_sql(&size_sql);
     buffer_printf(&count_sql, "SELECT count(*) FROM %s", stats->worker->table);
@@ -119,8 +127,8 @@ static void ask(struct table_stats *stats, struct conn *conn)
     const struct query queries[] = {
         {
             .sql = (const char *)buffer_slice(&size_sql).at,
-            .params_count = 1,
-            .values = &table,
+            .params_count = 3,
+            .values = size_values,
         },
         {.sql = COUNT_TIMEOUT},
         {.sql = (const char *)buffer_slice(&count_sql).at},
@@ -172,7 +180,7 @@ void table_stats_on_lost(struct table_stats *stats, const struct failure *failur
     (void)failure;
     stats->is_open = false;
     CHECK(evtimer_del(stats->timer) == 0);
-    publish(stats, -1, -1);
+    publish(stats, -1, -1, -1);
 }
 
 struct table_stats *table_stats_create(struct worker *worker)

@@ -1,6 +1,6 @@
-// Keeps STATUS_PG_TABLE_ROWS and STATUS_PG_TABLE_BYTES at most 10 s old while PostgreSQL is there,
-// and at -1 while it is away. Rows are counted exactly as long as that takes PostgreSQL less than
-// 200 ms, and estimated as the planner does it beyond. The pg worker's thread.
+// Keeps STATUS_PG_TABLE_ROWS, STATUS_PG_TABLE_BYTES and STATUS_TABLE_BACKUPS at most 10 s old while
+// PostgreSQL is there, and at -1 while it is away. Rows are counted exactly as long as that takes
+// PostgreSQL less than 200 ms, and estimated as the planner does it beyond. The pg worker's thread.
 #pragma once
 
 #include "pg/worker.h"

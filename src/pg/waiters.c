@@ -46,7 +46,7 @@ static struct waiter *find_or_make(struct waiters *waiters, uint64_t seq)
 void waiters_add(struct waiters *waiters, struct request *request)
 {
     struct waiter *waiter;
-    if (request->call.method == METHOD_FLUSH) {
+    if (method_flushes(request->call.method)) {
         waiter = memory_zeroed(1, sizeof *waiter);
         waiter->seq = request->after_seq;
         waiter->next = waiters->flushes;

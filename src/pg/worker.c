@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/backup.h"
 #include "pg/checker.h"
 #include "pg/feed.h"
 #include "pg/fetcher.h"
@@ -41,6 +42,18 @@ static void dispatch_request(struct worker *worker, struct request *request)
         break;
     case METHOD_CHECK:
         checker_request(worker->checker, request);
+        break;
+    case METHOD_BACKUPS:
+    case METHOD_CLEANUP_BACKUPS:
+        backup_request(worker->backup, request);
+        break;
+    case METHOD_BACKUP:
+    case METHOD_RESTORE:
+        if (backup_is_open(worker->backup)) {
+            flusher_request(worker->flusher, request);
+        } else {
+            backup_request(worker->backup, request);
+        }
         break;
     case METHOD_SYNC:
         feed_request(worker->feed, request);
@@ -139,6 +152,7 @@ void worker_become_ready(struct worker *worker)
     scanner_on_connected(worker->scanner);
     checker_on_connected(worker->checker);
     table_stats_on_connected(worker->table_stats);
+    backup_on_connected(worker->backup);
     worker_update_state(worker);
 }
 
@@ -155,6 +169,7 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     scanner_on_lost(worker->scanner, &reason);
     checker_on_lost(worker->checker, &reason);
     table_stats_on_lost(worker->table_stats, &reason);
+    backup_on_lost(worker->backup, &reason);
     worker_update_state(worker);
 }
 
@@ -323,6 +338,7 @@ static void create_modules(struct worker *worker)
     worker->scanner = scanner_create(worker);
     worker->checker = checker_create(worker);
     worker->table_stats = table_stats_create(worker);
+    worker->backup = backup_create(worker);
 }
 
 static void shut_modules(struct worker *worker)
@@ -342,10 +358,12 @@ static void shut_modules(struct worker *worker)
     fetcher_refuse_all(worker->fetcher, &failure);
     scanner_refuse_all(worker->scanner, &failure);
     checker_refuse_all(worker->checker, &failure);
+    backup_refuse_all(worker->backup, &failure);
 }
 
 static void destroy_modules(struct worker *worker)
 {
+    backup_destroy(worker->backup);
     table_stats_destroy(worker->table_stats);
     checker_destroy(worker->checker);
     scanner_destroy(worker->scanner);

@@ -5,6 +5,7 @@
 //   control   node row, heartbeats, sync tokens, checks of the server's identity       worker, feed
 //   listen    LISTEN                                                                   feed
 //   flush     one transaction a batch                                                  flusher
+//   backup    one for each job, while it runs                                          backup_task
 //   read      `postgres.connections` of them: misses, scans, sweeps, table size        fetcher, ...
 //
 // The life of a connection to PostgreSQL, in this order (rule 14: no answer is used before):
@@ -23,6 +24,7 @@
 #include "pg/conn.h"
 #include "pg/layout.h"
 
+struct backup;
 struct checker;
 struct feed;
 struct fetcher;
@@ -93,6 +95,7 @@ struct worker {
     struct scanner *scanner;
     struct checker *checker;
     struct table_stats *table_stats;
+    struct backup *backup;
 
     // Of the worker itself:
     struct cache_reader *reader; // shared by the modules; one begin ... end at a time, no callback
@@ -135,6 +138,7 @@ void worker_destroy(struct worker *worker);
 //   void sweeper_stop(struct sweeper *)                           the feed is lost
 //   void scanner_request(struct scanner *, struct request *)      SCAN, ALL
 //   void checker_request(struct checker *, struct request *)      CHECK
+//   void backup_request(struct backup *, struct request *)        BACKUP, BACKUPS, RESTORE, ...
 //   enum payload_kind payload_decode(struct slice bytes, struct slice *origin,
 //                                    struct changes_message **changes)
 //       PAYLOAD_CHANGES with *changes on the heap, PAYLOAD_TRUNCATE, PAYLOAD_SWEEP or PAYLOAD_BAD;

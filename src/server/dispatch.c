@@ -45,11 +45,6 @@ void dispatch_end(struct dispatch *dispatch)
     }
 }
 
-static bool changes_node(enum method method)
-{
-    return method == METHOD_INVALIDATE || method == METHOD_DISCARD_DEAD_LETTER;
-}
-
 static bool deny(const struct caller *caller, const struct call *call)
 {
     struct reply reply = {0};
@@ -217,21 +212,37 @@ static bool answer_read(struct dispatch *dispatch, const struct caller *caller,
     return true;
 }
 
+// What a read-only connection may not ask for.
+static bool changes_something(enum method method)
+{
+    switch (method) {
+    case METHOD_INVALIDATE:
+    case METHOD_DISCARD_DEAD_LETTER:
+    case METHOD_BACKUP:
+    case METHOD_RESTORE:
+    case METHOD_CLEANUP_BACKUPS:
+        return true;
+    default:
+        return method_class(method) == METHOD_WRITE;
+    }
+}
+
 bool dispatch_answer(struct dispatch *dispatch, const struct caller *caller,
                      const struct call *call, struct route *route)
 {
     *route = (struct route){.to = dispatch->pg};
+    if (caller->read_only && changes_something(call->method)) {
+        return deny(caller, call);
+    }
     switch (method_class(call->method)) {
     case METHOD_LOCAL:
         return answer_local(dispatch, caller, call);
     case METHOD_READ:
         return answer_read(dispatch, caller, call, route);
     case METHOD_WRITE:
-        route->to = dispatch->writer;
-        return caller->read_only && deny(caller, call);
     case METHOD_CONTROL:
         route->to = dispatch->writer;
-        return caller->read_only && changes_node(call->method) && deny(caller, call);
+        return false;
     case METHOD_ASK:
         return false;
     }

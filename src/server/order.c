@@ -54,6 +54,8 @@ enum order_class order_class_of(const struct call *call)
     case METHOD_ALL:
     case METHOD_FLUSH:
     case METHOD_DEAD_LETTERS:
+    case METHOD_BACKUP:
+    case METHOD_RESTORE:
         return ORDER_AFTER_WRITES;
     default:
         return ORDER_FREE;

@@ -27,6 +27,8 @@ enum param {
     PARAM_TTL_MS,
     PARAM_PREFIX,
     PARAM_SEQ,
+    PARAM_TABLE,
+    PARAM_DAYS, // may be left out
 };
 
 static const char *const PARAM_NAMES[] = {
@@ -36,7 +38,8 @@ static const char *const PARAM_NAMES[] = {
     [PARAM_PAIRS] = "pairs",   [PARAM_VALUE] = "value",
     [PARAM_BY] = "by",         [PARAM_PATCH] = "patch",
     [PARAM_TTL_MS] = "ttl_ms", [PARAM_PREFIX] = "prefix",
-    [PARAM_SEQ] = "seq",
+    [PARAM_SEQ] = "seq",       [PARAM_TABLE] = "table",
+    [PARAM_DAYS] = "days",
 };
 
 // What stands in front of the options.
@@ -52,6 +55,8 @@ static const enum param PARAMS[METHOD_COUNT][PARAMS_MAX] = {
     [METHOD_MERGE] = {PARAM_KEY, PARAM_PATCH},
     [METHOD_TOUCH] = {PARAM_KEY, PARAM_TTL_MS},
     [METHOD_INVALIDATE] = {PARAM_KEY_OR_ALL},
+    [METHOD_RESTORE] = {PARAM_TABLE},
+    [METHOD_CLEANUP_BACKUPS] = {PARAM_DAYS},
     [METHOD_WATCH] = {PARAM_PREFIX},
     [METHOD_UNWATCH] = {PARAM_PREFIX},
     [METHOD_RETRY_DEAD_LETTER] = {PARAM_SEQ},
@@ -60,7 +65,7 @@ static const enum param PARAMS[METHOD_COUNT][PARAMS_MAX] = {
 
 // In the contract, not in this release.
 static const char *const LATER_METHODS[] = {
-    "history", "backup", "backups", "restore", "cleanup_backups",
+    "history",
 };
 
 struct decoding {
@@ -112,6 +117,7 @@ enum error rpc_decode_call(struct rpc_decoder *decoder, struct slice method, str
         .ack = decoder->ack,
         .timeout_ms = decoder->timeout_ms,
         .limit = SCAN_ITEMS_MAX,
+        .days = CLEANUP_DAYS_DEFAULT,
     };
     if (call->method == METHOD_COUNT) {
         return unknown_method(method, failure);
@@ -294,6 +300,21 @@ static enum error read_text(struct decoding *decoding, enum param param)
         decoding->call->prefix = text;
         return check_key_part(decoding->call->method, PARAM_NAMES[param], text, decoding->failure);
     }
+    if (param == PARAM_TABLE) {
+        if (text.len == 0 || text.len > TABLE_NAME_BYTES_MAX || !is_text(text)) {
+            return wrong(decoding, param, "must be the name of a backup, 1 to 63 bytes");
+        }
+        decoding->call->table = text;
+    }
+    return ERROR_NONE;
+}
+
+static enum error read_days(struct decoding *decoding, enum param param)
+{
+    int64_t *days = &decoding->call->days;
+    if (!read_integer(&decoding->cursor, days) || *days < 0 || *days > CLEANUP_DAYS_MAX) {
+        return wrong(decoding, param, "must be an integer from 0 to 36500");
+    }
     return ERROR_NONE;
 }
 
@@ -320,8 +341,11 @@ static enum error read_param(struct decoding *decoding, enum param param)
         return read_ttl_ms(decoding, param);
     case PARAM_SEQ:
         return read_seq(decoding, param);
+    case PARAM_DAYS:
+        return read_days(decoding, param);
     case PARAM_CLIENT_NAME:
     case PARAM_PREFIX:
+    case PARAM_TABLE:
         return read_text(decoding, param);
     case PARAM_NONE:
         break;
@@ -332,7 +356,7 @@ static enum error read_param(struct decoding *decoding, enum param param)
 
 static bool may_be_left_out(enum param param)
 {
-    return param == PARAM_CLIENT_NAME || param == PARAM_KEY_OR_ALL;
+    return param == PARAM_CLIENT_NAME || param == PARAM_KEY_OR_ALL || param == PARAM_DAYS;
 }
 
 static bool is_at_map(struct mpack_cursor ahead)

@@ -6,7 +6,7 @@
 #include "base/mpack.h"
 #include "server/rules.h"
 
-enum { RPC_RESPONSE = 1, RPC_NOTIFICATION = 2, PROTOCOL = 1, BACKUPS_UNTIL_THERE_ARE_ANY = 0 };
+enum { RPC_RESPONSE = 1, RPC_NOTIFICATION = 2, PROTOCOL = 1 };
 
 static void begin_response(msgpack_packer *packer, struct buffer *out, uint32_t msgid)
 {
@@ -230,6 +230,48 @@ static void pack_letters(msgpack_packer *packer, const struct reply *reply)
     }
 }
 
+static void pack_rows_field(msgpack_packer *packer, int64_t rows)
+{
+    mpack_pack_string(packer, "rows");
+    msgpack_pack_int64(packer, rows);
+}
+
+static void pack_backup(msgpack_packer *packer, const struct backup_item *backup, bool has_time)
+{
+    msgpack_pack_map(packer, has_time ? 3 : 2);
+    mpack_pack_string(packer, "table");
+    mpack_pack_slice(packer, backup->table);
+    pack_rows_field(packer, backup->rows);
+    if (has_time) {
+        mpack_pack_string(packer, "created_at");
+        mpack_pack_slice(packer, backup->created_at);
+    }
+}
+
+static void pack_backups(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+{
+    msgpack_pack_array(packer, reply->backups_count);
+    for (size_t i = 0; i < reply->backups_count; i++) {
+        if (call->method == METHOD_BACKUPS) {
+            pack_backup(packer, &reply->backups[i], true);
+        } else {
+            mpack_pack_slice(packer, reply->backups[i].table);
+        }
+    }
+}
+
+static void pack_only_backup(msgpack_packer *packer, const struct call *call,
+                             const struct reply *reply)
+{
+    CHECK_VALUES(reply->backups_count == 1, "%zu backups", reply->backups_count);
+    if (call->method == METHOD_BACKUP) {
+        pack_backup(packer, &reply->backups[0], false);
+    } else {
+        msgpack_pack_map(packer, 1);
+        pack_rows_field(packer, reply->backups[0].rows);
+    }
+}
+
 static void pack_result(msgpack_packer *packer, const struct call *call, const struct reply *reply)
 {
     switch (call->method) {
@@ -275,6 +317,14 @@ static void pack_result(msgpack_packer *packer, const struct call *call, const s
         return;
     case METHOD_CHECK:
         pack_checks(packer, reply);
+        return;
+    case METHOD_BACKUP:
+    case METHOD_RESTORE:
+        pack_only_backup(packer, call, reply);
+        return;
+    case METHOD_BACKUPS:
+    case METHOD_CLEANUP_BACKUPS:
+        pack_backups(packer, call, reply);
         return;
     case METHOD_SYNC:
     case METHOD_WATCH:
@@ -370,7 +420,7 @@ void rpc_encode_stats(struct buffer *out, uint32_t msgid, const struct stats *st
     mpack_pack_string(&packer, "size_bytes");
     pack_known(&packer, size_bytes);
     mpack_pack_string(&packer, "backups");
-    msgpack_pack_int(&packer, BACKUPS_UNTIL_THERE_ARE_ANY);
+    pack_known(&packer, stats->items[STATUS_TABLE_BACKUPS]);
     for (int i = 0; i < GROUPS_COUNT; i++) {
         pack_group(&packer, GROUPS[i], stats);
     }

@@ -39,6 +39,8 @@ static uint32_t own_opts(enum method method)
         return BIT(AFTER_SEQ) | BIT(LIMIT);
     case METHOD_RETRY_DEAD_LETTER:
         return BIT(FORCE);
+    case METHOD_RESTORE:
+        return BIT(MODE);
     default:
         return 0;
     }
@@ -199,11 +201,21 @@ static enum error read_after_seq(const struct reading *reading)
     return error;
 }
 
+static enum error read_mode(const struct reading *reading)
+{
+    struct slice mode;
+    bool good = mpack_read_str(reading->cursor, &mode);
+    reading->call->replaces = good && slice_equal(mode, slice_of_string("replace"));
+    good = reading->call->replaces || (good && slice_equal(mode, slice_of_string("merge")));
+    return good ? ERROR_NONE : wrong(reading, "must be \"merge\" or \"replace\"");
+}
+
 static enum error read_opt(const struct reading *reading)
 {
     struct call *call = reading->call;
     switch (reading->opt) {
     case OPT_TIMEOUT_MS:
+        call->has_timeout = true;
         return read_number(reading, 1, TIMEOUT_MS_MAX, &call->timeout_ms);
     case OPT_ID:
         return read_id(reading);
@@ -222,6 +234,8 @@ static enum error read_opt(const struct reading *reading)
         return read_number(reading, 1, TTL_MS_MAX, &call->ttl_ms);
     case OPT_ACK:
         return read_ack(reading);
+    case OPT_MODE:
+        return read_mode(reading);
     case OPT_IF_VERSION:
         return read_if_version(reading);
     case OPT_IF_ABSENT:

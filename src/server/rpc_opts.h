@@ -23,7 +23,8 @@
     X(SEQ, "seq")                                                                                  \
     X(EXPIRES, "expires")                                                                          \
     X(AFTER_SEQ, "after_seq")                                                                      \
-    X(FORCE, "force")
+    X(FORCE, "force")                                                                              \
+    X(MODE, "mode")
 
 enum opt {
 #define OPT_ENUM(name, wire) OPT_##name,

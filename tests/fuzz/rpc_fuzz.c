@@ -83,6 +83,10 @@ static void answer(struct request *request)
     if (method_class(request->call.method) == METHOD_READ) {
         reply_items(&request->reply, request->call.pairs_count);
     }
+    if (request->call.method == METHOD_BACKUP || request->call.method == METHOD_RESTORE) {
+        request->reply.backups = arena_alloc(&request->reply.arena, sizeof(struct backup_item));
+        request->reply.backups_count = 1;
+    }
     request_finish(request);
 }
 

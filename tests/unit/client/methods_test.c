@@ -231,6 +231,50 @@ static void control(void **state)
     end(&dialogue, "[\"check\",[]]");
 }
 
+static void backups(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    pgnear_backup_item backup;
+    begin(&dialogue, "{\"table\":\"t_backup\",\"rows\":7}");
+    assert_int_equal(pgnear_backup(dialogue.handle, NULL, &backup, NULL), PGNEAR_OK);
+    assert_bytes(backup.table, "t_backup");
+    assert_int_equal(backup.rows, 7);
+    assert_int_equal(backup.created_at.len, 0);
+    end(&dialogue, "[\"backup\",[{}]]");
+
+    const pgnear_backup_item *items;
+    size_t count;
+    begin(&dialogue, "[{\"table\":\"t\",\"rows\":1,\"created_at\":\"2025-11-01T16:35:00Z\"}]");
+    assert_int_equal(pgnear_backups(dialogue.handle, NULL, &items, &count, NULL), PGNEAR_OK);
+    assert_int_equal(count, 1);
+    assert_bytes(items[0].table, "t");
+    assert_bytes(items[0].created_at, "2025-11-01T16:35:00Z");
+    end(&dialogue, "[\"backups\",[{}]]");
+
+    uint64_t rows;
+    pgnear_restore_options options = PGNEAR_RESTORE_OPTIONS_INIT;
+    options.timeout_ms = 9;
+    options.replace = true;
+    begin(&dialogue, "{\"rows\":3}");
+    assert_int_equal(pgnear_restore(dialogue.handle, pgnear_text("t"), &options, &rows, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(rows, 3);
+    end(&dialogue, "[\"restore\",[\"t\",{\"timeout_ms\":9,\"mode\":\"replace\"}]]");
+    begin(&dialogue, "{}");
+    assert_int_equal(pgnear_restore(dialogue.handle, pgnear_text("t"), NULL, &rows, NULL),
+                     PGNEAR_PROTOCOL);
+    end(&dialogue, "[\"restore\",[\"t\",{\"mode\":\"merge\"}]]");
+
+    const pgnear_bytes *names;
+    begin(&dialogue, "[\"t1\",\"t2\"]");
+    assert_int_equal(pgnear_cleanup_backups(dialogue.handle, 30, NULL, &names, &count, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(count, 2);
+    assert_bytes(names[1], "t2");
+    end(&dialogue, "[\"cleanup_backups\",[30,{}]]");
+}
+
 static void any_method_by_its_name(void **state)
 {
     (void)state;
@@ -322,6 +366,7 @@ int main(void)
         cmocka_unit_test(writes_with_a_seq),
         cmocka_unit_test(writes_with_a_result),
         cmocka_unit_test(control),
+        cmocka_unit_test(backups),
         cmocka_unit_test(any_method_by_its_name),
         cmocka_unit_test(a_result_can_be_written_back),
         cmocka_unit_test(what_is_no_value_is_not_sent),

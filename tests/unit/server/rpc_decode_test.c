@@ -89,6 +89,15 @@ static void good_params_are_taken(void **state)
         {"invalidate", "[{\"timeout_ms\":5}]"},
         {"invalidate", "[\"k\",{}]"},
         {"stats", "[]"},
+        {"backup", "[]"},
+        {"backup", "[{\"timeout_ms\":1}]"},
+        {"backups", "[{}]"},
+        {"restore", "[\"t\"]"},
+        {"restore", "[\"t\",{\"mode\":\"replace\"}]"},
+        {"cleanup_backups", "[]"},
+        {"cleanup_backups", "[0]"},
+        {"cleanup_backups", "[36500,{\"timeout_ms\":1}]"},
+        {"cleanup_backups", "[{\"timeout_ms\":1}]"},
     };
     struct fixture fixture = make();
     for (size_t i = 0; i < sizeof GOOD / sizeof *GOOD; i++) {
@@ -107,11 +116,16 @@ static const struct {
 } BAD_PARAMS[] = {
     {"gett", "[]", ERROR_UNKNOWN_METHOD, "\"gett\""},
     {"history", "[\"k\"]", ERROR_UNKNOWN_METHOD, "not available yet"},
-    {"backup", "[]", ERROR_UNKNOWN_METHOD, "not available yet"},
     {"retry_dead_letter", "[]", ERROR_BAD_REQUEST, "\"seq\" is missing"},
     {"retry_dead_letter", "[0]", ERROR_BAD_REQUEST, "\"seq\" must be a positive integer"},
     {"retry_dead_letter", "[1,{\"force\":1}]", ERROR_BAD_REQUEST, "\"force\""},
     {"dead_letters", "[{\"limit\":1001}]", ERROR_BAD_REQUEST, "\"limit\""},
+    {"restore", "[]", ERROR_BAD_REQUEST, "\"table\" is missing"},
+    {"restore", "[\"\"]", ERROR_BAD_REQUEST, "\"table\""},
+    {"restore", "[\"t\",{\"mode\":\"mix\"}]", ERROR_BAD_REQUEST, "\"mode\""},
+    {"cleanup_backups", "[-1]", ERROR_BAD_REQUEST, "\"days\""},
+    {"cleanup_backups", "[\"30\"]", ERROR_BAD_REQUEST, "\"days\""},
+    {"backups", "[{\"mode\":\"merge\"}]", ERROR_BAD_REQUEST, "\"mode\""},
     {"hello", "[1]", ERROR_BAD_REQUEST, "\"client_name\""},
     {"ping", "[1]", ERROR_BAD_REQUEST, "options must be a map"},
     {"ping", "[{},{}]", ERROR_BAD_REQUEST, "too many"},
@@ -293,6 +307,7 @@ static void each_method_takes_its_own_options_only(void **state)
         {"flush", " seq "},
         {"dead_letters", " after_seq limit "},
         {"retry_dead_letter", " id force "},
+        {"restore", " mode "},
     };
     for (int method = 0; method < METHOD_COUNT; method++) {
         const char *allowed = "";

@@ -199,7 +199,8 @@ static void a_read_only_connection_may_not_write(void **state)
     static const char *const DENIED[] = {
         "[0,1,\"set\",[\"k\",1]]",      "[0,1,\"mset\",[[[\"k\",1]]]]", "[0,1,\"delete\",[\"k\"]]",
         "[0,1,\"incr\",[\"k\",1]]",     "[0,1,\"merge\",[\"k\",1]]",    "[0,1,\"touch\",[\"k\",1]]",
-        "[0,1,\"invalidate\",[\"k\"]]",
+        "[0,1,\"invalidate\",[\"k\"]]", "[0,1,\"backup\",[]]",          "[0,1,\"restore\",[\"t\"]]",
+        "[0,1,\"cleanup_backups\",[]]",
     };
     struct client client = client_at(node->read_only_socket);
     for (size_t i = 0; i < sizeof DENIED / sizeof *DENIED; i++) {
