@@ -555,7 +555,7 @@ PGNEAR_API pgnear_code pgnear_backups(pgnear *handle, const pgnear_call_options 
 
 // Brings the rows of the backup `table` back, all at once; the node's later reads see them. *rows
 // is how many. PGNEAR_REJECTED where it is not a backup of the node's table.
-// [thread: handle; blocks: deadline; memory: lent; errors: node]
+// [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_restore(pgnear *handle, pgnear_bytes table,
                                       const pgnear_restore_options *options, uint64_t *rows,
                                       pgnear_error *error);

@@ -29,6 +29,34 @@ void status_deinit(struct status *status)
     pthread_mutex_destroy(&status->mutex);
 }
 
+bool status_is_gauge(enum status_item item)
+{
+    switch (item) {
+    case STATUS_CACHE_ENTRIES:
+    case STATUS_CACHE_BYTES:
+    case STATUS_CACHE_PENDING:
+    case STATUS_CACHE_EPOCH:
+    case STATUS_OUTBOX_DEPTH:
+    case STATUS_OUTBOX_BYTES:
+    case STATUS_OUTBOX_LAST_SEQ:
+    case STATUS_OUTBOX_JOURNALED_SEQ:
+    case STATUS_OUTBOX_APPLIED_SEQ:
+    case STATUS_OUTBOX_DEAD_LETTERS:
+    case STATUS_OUTBOX_OLDEST_US:
+    case STATUS_PG_STATE:
+    case STATUS_PG_FLUSHABLE:
+    case STATUS_PG_ROUND_TRIP_US:
+    case STATUS_PG_TABLE_ROWS:
+    case STATUS_PG_TABLE_BYTES:
+    case STATUS_TABLE_BACKUPS:
+    case STATUS_SERVER_CONNECTIONS:
+    case STATUS_SERVER_WATCHERS:
+        return true;
+    default:
+        return false;
+    }
+}
+
 const char *status_group(enum status_item item)
 {
     return ITEMS[item].group;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/error.h"
+#include "base/histogram.h"
 
 // X(name, group, wire name, written by, help)
 #define STATUS_TABLE(X)                                                                            \
@@ -64,6 +65,9 @@ enum node_state { NODE_DISCONNECTED, NODE_CATCHING_UP, NODE_LIVE };
 
 struct status {
     _Atomic int64_t items[STATUS_COUNT];
+    struct histogram lag;   // written by cache: from the sending of a heartbeat until the cache has
+                            // applied it and all that was heard before
+    struct rate flush_rate; // written by pg: writes flushed, after coalescing
     pthread_mutex_t mutex;
     // Shared, under mutex:
     char last_error[FAILURE_MESSAGE_BYTES]; // "" where there is none
@@ -89,6 +93,8 @@ static inline int64_t status_get(struct status *status, enum status_item item)
     return atomic_load_explicit(&status->items[item], memory_order_acquire);
 }
 
+// Whether it goes up and down; else it counts up from the start.
+bool status_is_gauge(enum status_item item);
 const char *status_group(enum status_item item);
 const char *status_name(enum status_item item);
 const char *status_help(enum status_item item);

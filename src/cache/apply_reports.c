@@ -83,6 +83,12 @@ enum error apply_changes(struct turn *turn, const struct changes_message *change
     return error;
 }
 
+static void note_lag(struct writer *writer, int64_t sent_boot_us)
+{
+    int64_t now_boot_us = writer_boot_us(writer);
+    histogram_record(&writer->status->lag, now_boot_us - sent_boot_us, now_boot_us);
+}
+
 enum error apply_feed(struct turn *turn, const struct feed_message *feed)
 {
     turn->page_changed = true;
@@ -91,6 +97,7 @@ enum error apply_feed(struct turn *turn, const struct feed_message *feed)
     }
     switch (feed->event) {
     case FEED_HEARTBEAT:
+        note_lag(turn->writer, feed->heartbeat_boot_us);
         page_view_heartbeat(&turn->page, feed->heartbeat_boot_us);
         return ERROR_NONE;
     case FEED_LOST:

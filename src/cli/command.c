@@ -31,13 +31,13 @@ static const struct command COMMANDS[] = {
     {"restore", "NAME", 1, 1, "bring a backup back into the table", run_restore},
     {"cleanup-backups", "", 0, 0, "drop old backups of the table", run_cleanup_backups},
     {"stats", "", 0, 0, "print the counters of the node", run_stats},
+    {"top", "", 0, 0, "show what the node does, each second anew", run_top},
     {"check", "", 0, 0, "examine the node and its PostgreSQL", run_check},
     {"schema", "", 0, 0, "print the SQL that makes the table", run_schema},
     {"ping", "", 0, 0, "ask the node for a sign of life", run_ping},
     {"export", "[FILE]", 0, 1, "write all pairs to a file or standard output", run_export},
     {"import", "FILE|-", 1, 1, "write the pairs of a file", run_import},
     {"history", "KEY", 1, 1, "", NULL},
-    {"top", "", 0, 0, "", NULL},
 };
 
 enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };

@@ -39,6 +39,8 @@ enum exit_status {
     X(MODE, "mode", "MODE", "restore", "merge [merge], or replace: delete what is not in it")      \
     X(DAYS, "days", "N", "cleanup-backups", "drop backups that are N days old [30]")               \
     X(JSON, "json", NULL, "stats check", "print JSON instead of lines for people")                 \
+    X(PROMETHEUS, "prometheus", NULL, "stats", "print the text format of Prometheus")              \
+    X(SNAPSHOTS, "count", "N", "top", "end after N snapshots")                                     \
     X(CONFIG, "config", "FILE", "schema check", "work without a daemon, as FILE says")             \
     X(OBJECT, "object", NULL, "export import", "one JSON object of all pairs, not JSON lines")     \
     X(LINES, "lines", NULL, "export import", "JSON lines, whatever the file is called")            \
@@ -131,6 +133,7 @@ enum exit_status run_backup(struct invocation *invocation);
 enum exit_status run_backups(struct invocation *invocation);
 enum exit_status run_restore(struct invocation *invocation);
 enum exit_status run_cleanup_backups(struct invocation *invocation);
+enum exit_status run_top(struct invocation *invocation);
 enum exit_status run_stats(struct invocation *invocation);
 enum exit_status run_check(struct invocation *invocation);
 enum exit_status run_schema(struct invocation *invocation);

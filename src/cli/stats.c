@@ -1,4 +1,4 @@
-// stats: the node's own map as JSON, or as a table for people.
+// stats: the node's own map as JSON, for Prometheus, or as a table for people.
 //
 //      count            12
 //      cache
@@ -9,6 +9,8 @@
 #include <stdio.h>
 
 #include "cli/output.h"
+#include "cli/prometheus.h"
+#include "cli/stats_map.h"
 #include "json/json.h"
 
 enum { NAME_COLUMNS = 22 };
@@ -29,31 +31,46 @@ static void print_value(struct slice value)
     buffer_deinit(&json);
 }
 
-// The scalars of a map, or the maps in it, each under its name. False where it is no map.
-static bool print_members(struct slice map, int indent, bool maps)
+static bool is_map(struct slice value)
 {
-    struct mpack_cursor cursor = mpack_cursor_of(map);
-    uint32_t count;
-    bool good = mpack_read_map(&cursor, &count);
-    for (uint32_t i = 0; good && i < count; i++) {
-        struct slice name;
-        struct slice value = {0};
-        good = mpack_read_str(&cursor, &name) && mpack_skip(&cursor, &value) == DECODE_OK;
-        struct mpack_cursor inside = mpack_cursor_of(value);
-        uint32_t members;
-        bool is_map = good && mpack_read_map(&inside, &members);
-        if (!good || is_map != maps) {
-            continue;
-        }
-        if (is_map) {
-            printf("%.*s\n", SLICE_FORMAT(name));
-            good = print_members(value, 2, false);
-        } else {
-            printf("%*s%-*.*s ", indent, "", NAME_COLUMNS - indent, SLICE_FORMAT(name));
-            print_value(value);
-        }
+    struct mpack_cursor cursor = mpack_cursor_of(value);
+    uint32_t members;
+    return mpack_read_map(&cursor, &members);
+}
+
+enum { DEPTH_MAX = 4 };
+
+// What is printed: the scalars of a map first, then the maps in it, each under its name.
+struct printing {
+    int depth;
+    bool maps;
+};
+
+static void print_map(struct slice map, int depth);
+
+static void print_member(void *context, struct slice name, struct slice value)
+{
+    const struct printing *printing = context;
+    int indent = 2 * printing->depth;
+    if (is_map(value) != printing->maps) {
+        return;
     }
-    return good;
+    if (!printing->maps) {
+        printf("%*s%-*.*s ", indent, "", NAME_COLUMNS - indent, SLICE_FORMAT(name));
+        print_value(value);
+    } else if (printing->depth + 1 < DEPTH_MAX) {
+        printf("%*s%.*s\n", indent, "", SLICE_FORMAT(name));
+        print_map(value, printing->depth + 1);
+    }
+}
+
+// Goes no deeper than DEPTH_MAX, whatever the node sends.
+static void print_map(struct slice map, int depth)
+{
+    for (int maps = 0; maps < 2; maps++) {
+        struct printing printing = {.depth = depth, .maps = maps == 1};
+        stats_map_each(map, "", print_member, &printing);
+    }
 }
 
 enum exit_status run_stats(struct invocation *invocation)
@@ -71,7 +88,13 @@ enum exit_status run_stats(struct invocation *invocation)
         return print_msgpack(stats, invocation);
     }
     struct slice map = slice_of(stats.at, stats.len);
-    return print_members(map, 0, false) && print_members(map, 0, true)
-               ? EXIT_DONE
-               : complain(EXIT_REFUSED, "the node's answer to stats is not of its protocol");
+    if (!is_map(map)) {
+        return complain(EXIT_REFUSED, "the node's answer to stats is not of its protocol");
+    }
+    if (option_is_given(invocation, OPTION_PROMETHEUS)) {
+        prometheus_print(stdout, map);
+    } else {
+        print_map(map, 0);
+    }
+    return EXIT_DONE;
 }

@@ -653,6 +653,7 @@ static void on_committed(struct flusher *flusher)
     flusher->hunted = flusher->hunted > entries ? flusher->hunted - entries : 0;
     status_add(worker->status, STATUS_PG_BATCHES, 1);
     status_add(worker->status, STATUS_PG_ROWS, (int64_t)flusher->batch.rows_count);
+    rate_note(&worker->status->flush_rate, (int64_t)flusher->batch.rows_count, clock_boot_us());
     mind_triggers(flusher);
     post_flushed(flusher, batch_to_seq(&flusher->batch));
 }

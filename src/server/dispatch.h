@@ -31,7 +31,8 @@ struct dispatch {
     struct mailbox *home;
     struct status *status;
     const struct node_facts *facts;
-    size_t reply_bytes_max; // of mget
+    const struct latency_board *latencies; // may be NULL
+    size_t reply_bytes_max;                // of mget
     // Of the loop:
     int64_t now_boot_us; // the loop sets it at each turn
     bool reading;        // a read of the cache is open

@@ -57,6 +57,7 @@ static void init_desk(struct loop *loop)
     size_t frame_bytes = options->value_bytes_max + FRAME_ROOM_BYTES;
     struct desk *desk = &loop->desk;
     desk->status = options->status;
+    desk->latency = options->latency;
     desk->frame_bytes_max = frame_bytes > FRAME_BYTES_MIN ? frame_bytes : FRAME_BYTES_MIN;
     desk->decoder = (struct rpc_decoder){
         .value_bytes_max = options->value_bytes_max,
@@ -70,6 +71,7 @@ static void init_desk(struct loop *loop)
         .home = &loop->mailbox,
         .status = options->status,
         .facts = options->facts,
+        .latencies = options->latencies,
         .reply_bytes_max = desk->frame_bytes_max,
     };
 }

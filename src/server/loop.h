@@ -18,6 +18,8 @@ struct loop_options {
     struct mailbox *writer;
     struct mailbox *pg;
     const struct node_facts *facts;
+    const struct latency_board *latencies; // of all loops
+    struct latency *latency;               // of this one
     size_t value_bytes_max;
     int64_t timeout_ms;
     enum ack ack;

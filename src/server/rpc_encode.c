@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mpack.h"
 #include "server/rules.h"
+#include "server/stats_pack.h"
 
 enum { RPC_RESPONSE = 1, RPC_NOTIFICATION = 2, PROTOCOL = 1 };
 
@@ -374,56 +375,11 @@ void rpc_encode_hello(struct buffer *out, uint32_t msgid, const struct hello *he
     }
 }
 
-// Counters are never negative; -1 stands for what is not known.
-static void pack_known(msgpack_packer *packer, int64_t value)
-{
-    pack_version(packer, value >= 0, value);
-}
-
-static void pack_group(msgpack_packer *packer, const char *group, const struct stats *stats)
-{
-    uint32_t count = 0;
-    for (int item = 0; item < STATUS_COUNT; item++) {
-        count += strcmp(status_group((enum status_item)item), group) == 0;
-    }
-    mpack_pack_string(packer, group);
-    msgpack_pack_map(packer, count);
-    for (int item = 0; item < STATUS_COUNT; item++) {
-        if (strcmp(status_group((enum status_item)item), group) != 0) {
-            continue;
-        }
-        mpack_pack_string(packer, status_name((enum status_item)item));
-        if (item == STATUS_PG_STATE) {
-            mpack_pack_string(packer, node_state_name((enum node_state)stats->items[item]));
-        } else {
-            pack_known(packer, stats->items[item]);
-        }
-    }
-}
-
 void rpc_encode_stats(struct buffer *out, uint32_t msgid, const struct stats *stats)
 {
-    static const char *const GROUPS[] = {"cache", "outbox", "postgres", "server"};
-    enum { GROUPS_COUNT = sizeof GROUPS / sizeof *GROUPS };
-    int64_t size_bytes = stats->items[STATUS_PG_TABLE_BYTES];
     msgpack_packer packer;
     begin_result(&packer, out, msgid);
-    msgpack_pack_map(&packer, 4 + GROUPS_COUNT);
-    mpack_pack_string(&packer, "count");
-    pack_known(&packer, stats->items[STATUS_PG_TABLE_ROWS]);
-    mpack_pack_string(&packer, "size");
-    if (size_bytes >= 0) {
-        mpack_pack_string(&packer, stats_size_text(size_bytes).text);
-    } else {
-        msgpack_pack_nil(&packer);
-    }
-    mpack_pack_string(&packer, "size_bytes");
-    pack_known(&packer, size_bytes);
-    mpack_pack_string(&packer, "backups");
-    pack_known(&packer, stats->items[STATUS_TABLE_BACKUPS]);
-    for (int i = 0; i < GROUPS_COUNT; i++) {
-        pack_group(&packer, GROUPS[i], stats);
-    }
+    stats_pack(&packer, stats);
 }
 
 static void begin_notification(msgpack_packer *packer, struct buffer *out, const char *method,

@@ -20,6 +20,7 @@ struct server {
     struct loop **loops;
     struct mailbox **mailboxes;
     size_t loops_count;
+    struct latency_board latencies;
 };
 
 static struct loop_options loop_options_of(struct server *server)
@@ -31,6 +32,7 @@ static struct loop_options loop_options_of(struct server *server)
         .writer = server->options.writer,
         .pg = server->options.pg,
         .facts = &server->facts,
+        .latencies = &server->latencies,
         .value_bytes_max = settings->server.max_value_bytes,
         .timeout_ms = settings->writes.timeout_us / CLOCK_US_PER_MS,
         .ack = settings->writes.ack,
@@ -57,7 +59,12 @@ enum error server_create(const struct server_options *options, struct server **s
     made->loops = memory_zeroed(count, sizeof(struct loop *));
     made->mailboxes = memory_zeroed(count, sizeof(struct mailbox *));
     struct loop_options loop_options = loop_options_of(made);
+    made->latencies = (struct latency_board){
+        .loops = memory_zeroed(count, sizeof(struct latency)),
+        .loops_count = count,
+    };
     for (; made->loops_count < count; made->loops_count++) {
+        loop_options.latency = &made->latencies.loops[made->loops_count];
         struct loop **loop = &made->loops[made->loops_count];
         if (loop_create(&loop_options, loop) != ERROR_NONE) {
             server_destroy(made);
@@ -153,6 +160,7 @@ void server_destroy(struct server *server)
         loop_destroy(server->loops[i]);
     }
     admission_deinit(&server->admission);
+    free(server->latencies.loops);
     free(server->mailboxes);
     free(server->loops);
     free(server);

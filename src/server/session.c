@@ -27,6 +27,7 @@ struct flight {
     struct session *session;
     uint32_t msgid;
     bool answered; // its deadline passed while it waited: it only keeps its place
+    int64_t started_boot_us;
     int64_t deadline_boot_us;
     size_t weight_bytes;
     struct request *waiting; // the call, until it is sent
@@ -137,6 +138,7 @@ static struct flight *start_flight(struct session *session, uint32_t msgid, cons
     struct flight *flight = memory_zeroed(1, sizeof *flight);
     flight->session = session;
     flight->msgid = msgid;
+    flight->started_boot_us = desk->dispatch.now_boot_us;
     flight->deadline_boot_us = desk->dispatch.now_boot_us + call->timeout_ms * CLOCK_US_PER_MS;
     flight->weight_bytes = weight_of(desk, call);
     TAILQ_INSERT_TAIL(&session->flights, flight, link);
@@ -199,6 +201,7 @@ static void submit(struct session *session, uint32_t msgid, const struct call *c
     struct route route;
     bool must_wait = order_must_wait(&session->order, call);
     if (!must_wait && answer_at_once(session, msgid, call, &route)) {
+        latency_record(session->desk->latency, call->method, session->desk->dispatch.now_boot_us);
         return;
     }
     if (session->desk->weight_bytes >= DESK_WEIGHT_MAX) {
@@ -237,6 +240,7 @@ static void run_flight(struct flight *flight)
     session->waiting_count--;
     session->desk->waiting_count--;
     if (flight->answered || answer_at_once(session, flight->msgid, &waiting->call, &route)) {
+        latency_record(session->desk->latency, waiting->call.method, flight->started_boot_us);
         finish(flight);
     } else {
         send_flight(flight, &waiting->call, &route);
@@ -262,6 +266,7 @@ struct session *session_take_home(struct request *request)
         struct addressee addressee = {session, flight->msgid};
         dispatch_complete(&session->desk->dispatch, &flight->held, request);
         answer_reply(&addressee, &request->call, &request->reply);
+        latency_record(session->desk->latency, request->call.method, flight->started_boot_us);
         finish(flight);
         run_ready(session);
     }

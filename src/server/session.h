@@ -27,6 +27,7 @@ struct desk {
     struct rpc_decoder decoder;
     struct dispatch dispatch;
     struct status *status;
+    struct latency *latency; // of the loop; may be NULL
     size_t frame_bytes_max;
     size_t weight_bytes;  // of all undecided requests
     size_t waiting_count; // of requests that wait for an earlier one

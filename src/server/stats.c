@@ -5,10 +5,21 @@
 
 #include <stdio.h>
 
-void stats_take(struct status *status, struct stats *stats)
+#include "base/clock.h"
+
+void stats_take(struct status *status, const struct latency_board *board, struct stats *stats)
 {
     for (int item = 0; item < STATUS_COUNT; item++) {
         stats->items[item] = status_get(status, (enum status_item)item);
+    }
+    int64_t oldest_us = stats->items[STATUS_OUTBOX_OLDEST_US];
+    int64_t age_us = oldest_us > 0 ? clock_real_us() - oldest_us : 0;
+    stats->outbox_age_us = age_us > 0 ? age_us : 0;
+    int64_t now_boot_us = clock_boot_us();
+    stats->flush_rate = rate_per_second(&status->flush_rate, now_boot_us);
+    stats->lag = latency_of_histogram(&status->lag, now_boot_us);
+    for (int method = 0; method < METHOD_COUNT; method++) {
+        stats->latency[method] = latency_of_method(board, (enum method)method, now_boot_us);
     }
 }
 

@@ -2,14 +2,19 @@
 #pragma once
 
 #include "base/status.h"
+#include "server/latency.h"
 
-// One look at all the counters.
+// One look at all the counters, and what is made of them.
 struct stats {
     int64_t items[STATUS_COUNT];
+    int64_t outbox_age_us; // since the oldest unflushed write came; 0 where there is none
+    double flush_rate;     // writes a second, over the last ten
+    struct latency_summary lag;
+    struct latency_summary latency[METHOD_COUNT];
 };
 
-// Any thread; waits for nobody.
-void stats_take(struct status *status, struct stats *stats);
+// Any thread; waits for nobody. `board` may be NULL.
+void stats_take(struct status *status, const struct latency_board *board, struct stats *stats);
 
 // What `stats` calls "size": one decimal, 1024-based, "512.0 B", "2.3 MB".
 enum { SIZE_TEXT_BYTES = 24 };

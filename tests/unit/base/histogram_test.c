@@ -1,0 +1,114 @@
+// Percentiles against a sorted list of the same durations, and what is forgotten when.
+
+#include "base/histogram.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+
+static const int64_t MINUTE_US = 60ll * CLOCK_US_PER_S;
+
+static int compare(const void *a, const void *b)
+{
+    int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+    return (one > other) - (one < other);
+}
+
+static void percentiles_are_at_most_an_eighth_too_large(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000 };
+    static int64_t durations[COUNT];
+    static struct histogram histogram;
+    struct histogram_view view = {.count = 0};
+    uint64_t random = 88172645463325252ull, sum = 0;
+    memset(&histogram, 0, sizeof histogram);
+    for (size_t i = 0; i < COUNT; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        durations[i] = (int64_t)(random >> (30 + random % 33)); // of every magnitude
+        durations[i] = durations[i] < (1ll << 36) ? durations[i] : (1ll << 36) - 1;
+        sum += (uint64_t)durations[i];
+        histogram_record(&histogram, durations[i], MINUTE_US);
+    }
+    histogram_look(&view, &histogram, MINUTE_US);
+    qsort(durations, COUNT, sizeof durations[0], compare);
+    assert_int_equal(view.count, COUNT);
+    assert_int_equal(view.sum_us, sum);
+    static const unsigned PER_MILLE[] = {1, 100, 500, 900, 990, 999, 1000};
+    for (size_t i = 0; i < sizeof PER_MILLE / sizeof PER_MILLE[0]; i++) {
+        int64_t exact = durations[COUNT / 1000 * PER_MILLE[i] - 1];
+        int64_t told = histogram_percentile_us(&view, PER_MILLE[i]);
+        assert_true(told >= exact);
+        assert_true(told <= exact + exact / 8 + 1);
+    }
+}
+
+static void extremes_stay_in_range(void **state)
+{
+    (void)state;
+    static struct histogram histogram;
+    struct histogram_view view = {.count = 0};
+    memset(&histogram, 0, sizeof histogram);
+    assert_int_equal(histogram_percentile_us(&view, 500), -1);
+    histogram_record(&histogram, -5, 0);
+    histogram_look(&view, &histogram, 0);
+    assert_int_equal(histogram_percentile_us(&view, 1000), 0);
+    histogram_record(&histogram, INT64_MAX, 0);
+    view = (struct histogram_view){.count = 0};
+    histogram_look(&view, &histogram, 0);
+    assert_int_equal(histogram_percentile_us(&view, 1000), (1ll << 36) - 1);
+}
+
+static void what_is_older_than_two_minutes_is_forgotten(void **state)
+{
+    (void)state;
+    static struct histogram histogram;
+    memset(&histogram, 0, sizeof histogram);
+    for (int minute = 10; minute < 16; minute++) {
+        histogram_record(&histogram, minute, minute * MINUTE_US);
+        struct histogram_view view = {.count = 0};
+        histogram_look(&view, &histogram, minute * MINUTE_US + 1);
+        assert_int_equal(view.recent, minute == 10 ? 1 : 2);
+        assert_int_equal(view.count, minute - 9);
+        assert_int_equal(histogram_percentile_us(&view, 1000), minute);
+        assert_int_equal(histogram_percentile_us(&view, 1), minute == 10 ? 10 : minute - 1);
+    }
+    struct histogram_view later = {.count = 0};
+    histogram_look(&later, &histogram, 17 * MINUTE_US);
+    assert_int_equal(later.recent, 0);
+    assert_int_equal(later.count, 6);
+}
+
+static void a_rate_is_that_of_the_last_ten_seconds(void **state)
+{
+    (void)state;
+    struct rate rate;
+    memset(&rate, 0, sizeof rate);
+    for (int64_t second = 100; second < 130; second++) {
+        rate_note(&rate, 30, second * CLOCK_US_PER_S);
+        rate_note(&rate, 20, second * CLOCK_US_PER_S + 5);
+    }
+    assert_true(rate_per_second(&rate, 130ll * CLOCK_US_PER_S) == 50);
+    assert_true(rate_per_second(&rate, 135ll * CLOCK_US_PER_S) == 25);
+    assert_true(rate_per_second(&rate, 160ll * CLOCK_US_PER_S) == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(percentiles_are_at_most_an_eighth_too_large),
+        cmocka_unit_test(extremes_stay_in_range),
+        cmocka_unit_test(what_is_older_than_two_minutes_is_forgotten),
+        cmocka_unit_test(a_rate_is_that_of_the_last_ten_seconds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
