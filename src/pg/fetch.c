@@ -155,6 +155,9 @@ static void on_result(void *context, size_t index, const PGresult *result)
         table_row_read(result, i, &row);
         take_row(fetch, &row);
     }
+    // Now, not when the unit is done: whatever is heard in between goes to the writer behind this,
+    // and could no longer mark flights that have landed.
+    post_fills(fetch);
 }
 
 // ---- The end
