@@ -55,11 +55,12 @@ static enum error apply_change(struct turn *turn, const struct change *change, b
         return error;
     }
     struct decision decision =
-        own ? coherence_own_notify(held) : coherence_foreign_notify(held, change->version);
+        own ? coherence_own_notify(held, change->version, change->op == CHANGE_DELETE)
+            : coherence_foreign_notify(held, change->version);
     if (!own) {
         awaited_taint(&turn->writer->awaited, change->key);
-        turn->invalidations += decision.verdict == VERDICT_DROP;
     }
+    turn->invalidations += decision.verdict == VERDICT_DROP;
     return apply_decision(turn, change->key, held, &decision);
 }
 
@@ -72,9 +73,6 @@ enum error apply_changes(struct turn *turn, const struct changes_message *change
             return error;
         }
         turn->invalidations += dropped;
-    }
-    if (changes->own) {
-        return ERROR_NONE;
     }
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < changes->changes_count; i++) {

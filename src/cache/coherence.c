@@ -90,10 +90,11 @@ struct decision coherence_foreign_notify(const struct record *held, int64_t vers
     return held->version == version ? KEEP : DROP;
 }
 
-struct decision coherence_own_notify(const struct record *held)
+// The flush result may be long in coming: its connection may hang while the feed lives.
+struct decision coherence_own_notify(const struct record *held, int64_t version, bool deletes)
 {
-    (void)held;
-    return KEEP;
+    bool agrees = held != NULL && (held->absent ? deletes : !deletes && held->version == version);
+    return agrees ? KEEP : drop_if_clean(held);
 }
 
 // The write that is pending is the very one that the result speaks of.

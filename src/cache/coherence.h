@@ -49,8 +49,10 @@ struct decision coherence_fill(const struct record *held, const struct fetched *
 
 // A notification that the key now has `version`, made by another (2, 3).
 struct decision coherence_foreign_notify(const struct record *held, int64_t version);
-// The same, made by this node's own flush: the flush result settles the record (2).
-struct decision coherence_own_notify(const struct record *held);
+// The same, made by this node's own flush (2). The flush result settles a pending record; a clean
+// one may be older, held while a write was under way whose result PostgreSQL decides. `deletes`:
+// the change was a delete, whose version says nothing.
+struct decision coherence_own_notify(const struct record *held, int64_t version, bool deletes);
 
 // What a committed batch made of one key.
 struct flush_result {

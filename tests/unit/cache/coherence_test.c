@@ -208,11 +208,30 @@ static void a_foreign_notify_drops_other_versions_and_taints(void **state)
     }
 }
 
-static void an_own_notify_changes_nothing(void **state)
+static struct decision own_notify_other(const struct record *held)
+{
+    return coherence_own_notify(held, VERSION + 1, false);
+}
+
+static struct decision own_notify_same(const struct record *held)
+{
+    return coherence_own_notify(held, VERSION, false);
+}
+
+static struct decision own_notify_delete(const struct record *held)
+{
+    return coherence_own_notify(held, VERSION + 1, true);
+}
+
+static void an_own_notify_leaves_what_is_pending_and_drops_what_is_older(void **state)
 {
     (void)state;
-    static const enum verdict ALL[HELD_COUNT] = {KEEP, KEEP, KEEP, KEEP, KEEP, KEEP, KEEP, KEEP};
-    expect_all(ALL, coherence_own_notify);
+    static const enum verdict OTHER[HELD_COUNT] = {KEEP, DROP, DROP, DROP, KEEP, KEEP, KEEP, KEEP};
+    static const enum verdict SAME[HELD_COUNT] = {KEEP, KEEP, DROP, KEEP, KEEP, KEEP, KEEP, KEEP};
+    static const enum verdict DELETE[HELD_COUNT] = {KEEP, DROP, KEEP, DROP, KEEP, KEEP, KEEP, KEEP};
+    expect_all(OTHER, own_notify_other);
+    expect_all(SAME, own_notify_same);
+    expect_all(DELETE, own_notify_delete);
 }
 
 // ---- flush results
@@ -517,7 +536,7 @@ int main(void)
         cmocka_unit_test(a_fill_of_another_epoch_or_without_a_feed_is_not_held),
         cmocka_unit_test(an_absence_is_held_where_that_is_wanted),
         cmocka_unit_test(a_foreign_notify_drops_other_versions_and_taints),
-        cmocka_unit_test(an_own_notify_changes_nothing),
+        cmocka_unit_test(an_own_notify_leaves_what_is_pending_and_drops_what_is_older),
         cmocka_unit_test(a_flush_settles_its_own_pending_write),
         cmocka_unit_test(a_flush_leaves_a_later_pending_write_alone),
         cmocka_unit_test(a_flush_that_is_not_known_well_enough_drops),

@@ -43,12 +43,15 @@ static void a_fill_is_held_until_a_foreign_change(void **state)
     rig_assert_clean(rig, "k", "v", 3);
     rig_change(rig, "k", 3, false);
     rig_assert_clean(rig, "k", "v", 3);
-    rig_change(rig, "k", 4, true);
+    rig_change(rig, "k", 3, true);
     rig_assert_clean(rig, "k", "v", 3);
     rig_change(rig, "k", 4, false);
     rig_assert_miss(rig, "k");
-    assert_int_equal(rig_status(rig, STATUS_CACHE_FILLS), 1);
-    assert_int_equal(rig_status(rig, STATUS_CACHE_INVALIDATIONS), 1);
+    rig_fill(rig, "k", "v", 3);
+    rig_change(rig, "k", 4, true); // the flush result may be far behind
+    rig_assert_miss(rig, "k");
+    assert_int_equal(rig_status(rig, STATUS_CACHE_FILLS), 2);
+    assert_int_equal(rig_status(rig, STATUS_CACHE_INVALIDATIONS), 2);
 }
 
 static void a_fill_of_an_epoch_before_is_not_held(void **state)
