@@ -148,7 +148,9 @@ static void arm_deadline(struct feed *feed)
 static void fail_sync(struct feed *feed, struct request *request)
 {
     if (feed->state == FEED_LIVE) {
-        request_fail(request, ERROR_TIMEOUT, "Failed to sync: no heartbeat came back in time");
+        request_fail(request, ERROR_TIMEOUT, "Failed to sync: %s",
+                     feed->worker->is_swept ? "no heartbeat came back in time"
+                                            : "the cache was not revalidated in time");
     } else {
         worker_refuse(feed->worker, request);
     }
@@ -200,9 +202,15 @@ static void ask_again(struct feed *feed)
     feed->sent = NULL;
 }
 
-// The requests go through the writer's mailbox behind all that was heard: a barrier.
+// The requests go through the writer's mailbox behind all that was heard: a barrier. What an
+// earlier gap left unheard is in the cache only when the sweep is done: until then, they wait for
+// another heartbeat.
 static void pass_barrier(struct feed *feed)
 {
+    if (!feed->worker->is_swept) {
+        ask_again(feed);
+        return;
+    }
     struct request *request = feed->sent;
     feed->sent = NULL;
     while (request != NULL) {
@@ -290,6 +298,13 @@ static void heartbeat_is_back(struct feed *feed)
     }
     post_heartbeat(feed);
     pass_barrier(feed);
+    if (feed->asked != NULL && worker->is_swept) {
+        send_heartbeat(feed);
+    }
+}
+
+void feed_on_swept(struct feed *feed)
+{
     if (feed->asked != NULL) {
         send_heartbeat(feed);
     }

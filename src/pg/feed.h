@@ -26,8 +26,10 @@ void feed_start(struct feed *feed);
 void feed_stop(struct feed *feed, const char *reason);
 
 // SYNC: answered by the writer once everything heard before a heartbeat that was sent after this
-// call is in the cache.
+// call is in the cache, and what a gap left unheard is swept.
 void feed_request(struct feed *feed, struct request *request);
+// The sweep of the present epoch has come to its end.
+void feed_on_swept(struct feed *feed);
 
 // What is held may differ from PostgreSQL in ways that were not announced: begins a new epoch.
 void feed_begin_epoch(struct feed *feed);

@@ -199,6 +199,7 @@ void worker_on_swept(struct worker *worker)
     worker->is_swept = true;
     LOG_INFO("swept", LOG_INT("epoch", worker->epoch));
     worker_update_state(worker);
+    feed_on_swept(worker->feed);
 }
 
 void worker_update_state(struct worker *worker)
@@ -377,15 +378,25 @@ static void destroy_modules(struct worker *worker)
     event_free(worker->mailbox_event);
 }
 
-static void *run(void *context)
+void worker_begin(struct worker *worker)
 {
-    struct worker *worker = context;
     create_modules(worker);
     handshake_start(worker->handshake);
     flusher_wake(worker->flusher);
-    CHECK(event_base_dispatch(worker->base) >= 0);
+}
+
+void worker_end(struct worker *worker)
+{
     shut_modules(worker);
     destroy_modules(worker);
+}
+
+static void *run(void *context)
+{
+    struct worker *worker = context;
+    worker_begin(worker);
+    CHECK(event_base_dispatch(worker->base) >= 0);
+    worker_end(worker);
     return NULL;
 }
 

@@ -113,6 +113,11 @@ struct worker {
 enum error worker_create(const struct worker_options *options, struct worker **worker);
 // Starts the thread, which starts connecting.
 enum error worker_start(struct worker *worker);
+// What the thread does before and after its loop, for simulations that turn the loop themselves:
+// never together with worker_start. worker_begin makes the modules and starts connecting,
+// worker_end answers what still waits and closes the connections.
+void worker_begin(struct worker *worker);
+void worker_end(struct worker *worker);
 // Where requests and returning messages go. Any thread.
 struct mailbox *worker_mailbox(struct worker *worker);
 // Flushes until everything journaled is in PostgreSQL, or until `deadline_boot_us`; then answers
