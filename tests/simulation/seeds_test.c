@@ -1,0 +1,99 @@
+// The simulator (README.md) on a fixed set of seeds and on fresh ones. Each failure prints its seed
+// and a shortened trace. In the environment:
+//
+//   PGNEAR_SIMULATION_SEED     only this seed, shortened and traced
+//   PGNEAR_SIMULATION_STEPS    of a run [4000]
+//   PGNEAR_SIMULATION_SECONDS  for each of the tests here [20]
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "simulation/world/harness.h"
+
+enum { STEPS = 4000, SECONDS = 20, FIXED_SEEDS = 100000, SEEDS_MAX = 1 << 30 };
+
+static uint64_t given(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name); // NOLINT(concurrency-mt-unsafe): there are no threads
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static void run(const char *name, unsigned faults, int nodes_max, uint64_t first_seed)
+{
+    const struct harness_options options = {
+        .name = name,
+        .faults = faults,
+        .nodes_max = nodes_max,
+        .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
+        .first_seed = first_seed,
+        .seeds_max = SEEDS_MAX,
+        .seconds_max = (double)given("PGNEAR_SIMULATION_SECONDS", SECONDS),
+    };
+    struct harness_result result = harness_run(&options, true);
+    printf("%s: %u runs, %llu steps, %.1f s, %.0f steps a minute\n", name, result.runs,
+           (unsigned long long)result.steps, result.seconds,
+           (double)result.steps * 60 / result.seconds);
+    if (result.failed) {
+        fail_msg("seed %llu: %s", (unsigned long long)result.seed, result.verdict);
+    }
+    assert_true(result.runs > 0);
+}
+
+// One node, foreign writers, and connections that break: the coherence of the cache alone.
+static void test_one_node_in_a_calm_world(void **state)
+{
+    (void)state;
+    run("calm", RUN_CUTS, 1, 1);
+}
+
+static void test_fixed_seeds(void **state)
+{
+    (void)state;
+    run("fixed", RUN_ALL, 3, FIXED_SEEDS);
+}
+
+static void test_fresh_seeds(void **state)
+{
+    (void)state;
+    run("fresh", RUN_ALL, 3, (uint64_t)time(NULL) << 20);
+}
+
+static void test_the_given_seed(void **state)
+{
+    (void)state;
+    const struct harness_options options = {
+        .name = "given",
+        .faults = RUN_ALL,
+        .nodes_max = 3,
+        .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
+        .first_seed = given("PGNEAR_SIMULATION_SEED", 0),
+        .seeds_max = 1,
+        .seconds_max = 1,
+    };
+    struct harness_result result = harness_run(&options, true);
+    if (result.failed) {
+        fail_msg("%s", result.verdict);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest one[] = {
+        cmocka_unit_test(test_the_given_seed),
+    };
+    const struct CMUnitTest all[] = {
+        cmocka_unit_test(test_one_node_in_a_calm_world),
+        cmocka_unit_test(test_fixed_seeds),
+        cmocka_unit_test(test_fresh_seeds),
+    };
+    if (given("PGNEAR_SIMULATION_SEED", 0) != 0) {
+        return cmocka_run_group_tests(one, NULL, NULL);
+    }
+    return cmocka_run_group_tests(all, NULL, NULL);
+}

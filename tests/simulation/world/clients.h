@@ -1,0 +1,50 @@
+// The clients of one node, and what a node is made of; between node.c and clients.c.
+#pragma once
+
+#include "cache/writer.h"
+#include "pg/worker.h"
+#include "server/dispatch.h"
+#include "simulation/world/node.h"
+
+enum { CLIENT_KEYS_MAX = 2 };
+
+// One client with at most one question under way.
+struct client {
+    struct node *node;
+    bool busy;
+    enum method method;
+    bool fresh;
+    int64_t asked_us;
+    int64_t deadline_us;
+    size_t keys_count;
+    int keys[CLIENT_KEYS_MAX];
+    struct read_floor floors[CLIENT_KEYS_MAX];
+    struct cached cached[CLIENT_KEYS_MAX]; // as held when it was asked
+    struct held held;                      // what of an mget the cache answered
+    int64_t writes[CLIENT_KEYS_MAX];       // of a write: their numbers
+    enum ack ack;
+};
+
+struct node {
+    int number;
+    struct node_settings given;
+    struct settings settings;
+    struct status status;
+    int boots; // of the machine
+    bool failed;
+    struct writer *writer; // NULL: down
+    struct worker *worker;
+    struct cache_port cache;
+    struct outbox_port outbox;
+    struct cache_reader *reader; // of the server wing
+    struct dispatch dispatch;
+    struct mailbox home;
+    int64_t next_turn_us;
+    struct client clients[CLIENTS_MAX];
+};
+
+// Tells the ledger of what has come into the outbox.
+void clients_see_journal(struct node *node);
+// The process is gone: nobody will answer.
+void clients_forget(struct node *node);
+bool clients_are_idle(const struct node *node);

@@ -1,0 +1,65 @@
+// One node: a real writer on real files and a real pg worker, without their threads, and a few
+// clients that ask through the server wing's dispatch. A crash takes it down between any two steps,
+// or at a commit within a turn of the writer.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "simulation/world/ledger.h"
+
+enum { CLIENTS_MAX = 3 };
+
+struct node;
+
+// What differs from one run to another.
+struct node_settings {
+    const char *directory; // of the run
+    size_t cache_bytes;
+    size_t outbox_bytes;
+    int batch_rows;
+    int64_t linger_us;
+    int64_t retain_us;
+    int64_t max_stale_us;
+    int64_t timeout_ms;
+    bool negative;
+    int64_t step_us; // how much time passes with a step, about
+};
+
+void node_prepare(int number, const struct node_settings *settings);
+struct node *node_of(int number);
+
+bool node_is_up(const struct node *node);
+// The daemon itself asked to be stopped.
+bool node_has_failed(const struct node *node);
+void node_start(struct node *node);
+void node_crash(struct node *node);
+// As by SIGTERM, with nothing left undone.
+void node_stop(struct node *node);
+// The machine goes down with it: what was not on the disk is lost. For a node that is down.
+void node_lose_machine(struct node *node);
+
+// ---- steps
+
+bool node_has_turn(const struct node *node); // the writer has something to do
+void node_turn(struct node *node);
+// A turn that ends with a crash at one of its commits, before or after it; the node is down then.
+void node_turn_and_crash(struct node *node);
+bool node_has_mail(const struct node *node); // the pg worker
+void node_take_mail(struct node *node);
+struct event_base *node_base(const struct node *node);
+bool node_has_answers(const struct node *node);
+void node_take_answers(struct node *node);
+bool node_client_is_idle(const struct node *node, int client);
+void node_client_asks(struct node *node, int client);
+
+// ---- the end
+
+// Nothing is on its way: every write is in PostgreSQL and every answer is given.
+bool node_is_at_rest(const struct node *node);
+// What the node reads of the key; false where it would ask PostgreSQL.
+void node_check_key(struct node *node, int key);
+// Every client that asked has its answer.
+void node_check_clients(const struct node *node);
+const char *node_state_text(const struct node *node);

@@ -1,0 +1,456 @@
+// The scheduler. Each step lists what could happen next, and one of it does. Which one is a
+// function of the step's own number and of the names of the choices, not of their order or count: a
+// step does much the same when others are left out, which is what makes shortening work.
+#include "simulation/world/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "simulation/world/foreign.h"
+#include "simulation/world/loop.h"
+#include "simulation/world/machine.h"
+#include "simulation/world/node.h"
+#include "simulation/world/sql.h"
+#include "simulation/world/wire.h"
+
+enum { CHOICES_MAX = 512, DUE_MAX = 64, SETTLE_STEPS_MAX = 60000, BREAK_US_MAX = 100000 };
+
+// The world of one run.
+static struct {
+    unsigned faults;
+    uint32_t fault_weight;   // against about 100 of all else
+    uint32_t foreign_weight; // per program
+    uint32_t client_weight;  // per client
+    uint32_t asynchronous_per_mille;
+    int64_t step_us;
+    int64_t lag_us; // what a failover may lose
+    int nodes_count;
+    bool settling; // the end: no more faults and questions
+    uint64_t record;
+} world;
+
+enum action {
+    ACTION_TURN,
+    ACTION_MAIL,
+    ACTION_EVENT,
+    ACTION_PACKET,
+    ACTION_SESSION,
+    ACTION_ANSWERS,
+    ACTION_PROGRAM,
+    ACTION_ASK,
+    ACTION_WAIT,
+    ACTION_START,
+    ACTION_CUT,
+    ACTION_STICK,
+    ACTION_KILL,
+    ACTION_CRASH,
+    ACTION_CRASH_IN_TURN,
+    ACTION_STOP,
+    ACTION_RESTART,
+    ACTION_FAILOVER,
+};
+
+struct choice {
+    enum action action;
+    uint32_t weight;
+    int number; // of the node, session, ...
+    void *what;
+};
+
+static struct choice choices[CHOICES_MAX];
+static size_t choices_count;
+
+static void offer(enum action action, uint32_t weight, int number, void *what)
+{
+    CHECK(choices_count < CHOICES_MAX);
+    if (weight > 0) {
+        choices[choices_count++] = (struct choice){action, weight, number, what};
+    }
+}
+
+// ---- what could happen
+
+static void offer_node(struct node *node, int number)
+{
+    if (!node_is_up(node)) {
+        offer(ACTION_START, world.settling ? 50 : 3, number, node);
+        return;
+    }
+    if (node_has_turn(node)) {
+        offer(ACTION_TURN, 30, number, node);
+    }
+    if (node_has_mail(node)) {
+        offer(ACTION_MAIL, 30, number, node);
+    }
+    if (node_has_answers(node)) {
+        offer(ACTION_ANSWERS, 30, number, node);
+    }
+    struct event *due[DUE_MAX];
+    size_t count = loop_due(node_base(node), due, DUE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        offer(ACTION_EVENT, 30, number * DUE_MAX + (int)i, due[i]);
+    }
+    for (int i = 0; i < CLIENTS_MAX && !world.settling; i++) {
+        if (node_client_is_idle(node, i)) {
+            offer(ACTION_ASK, world.client_weight, number * CLIENTS_MAX + i, node);
+        }
+    }
+}
+
+static void offer_wire(void)
+{
+    struct conn **conns;
+    size_t count = wire_conns(&conns);
+    for (size_t i = 0; i < count; i++) {
+        if (conns[i] == NULL) {
+            continue;
+        }
+        if (wire_has_packet(conns[i])) {
+            offer(ACTION_PACKET, 20, (int)i, conns[i]);
+        }
+        if (wire_is_stuck(conns[i])) {
+            offer(ACTION_CUT, world.settling ? 20 : 1, (int)i, conns[i]);
+        }
+    }
+    for (int i = 0; i < SESSIONS_MAX; i++) {
+        struct session *session = &server.sessions[i];
+        if (session_is_busy(session)) {
+            // Whom nobody waits for any more may take its time.
+            uint32_t weight = session->client != NULL || world.settling ? 20 : 2;
+            offer(ACTION_SESSION, weight, i, session);
+        }
+    }
+}
+
+static void offer_programs(void)
+{
+    for (int i = 0; i < FOREIGN_MAX; i++) {
+        struct foreign *foreign = foreign_of(i);
+        bool wanted = foreign_can_step(foreign) && (!world.settling || !foreign_is_idle(foreign));
+        if (wanted) {
+            offer(ACTION_PROGRAM, world.settling ? 20 : world.foreign_weight, i, foreign);
+        }
+    }
+}
+
+static bool may(enum run_faults fault)
+{
+    return !world.settling && (world.faults & (unsigned)fault) != 0;
+}
+
+static void offer_node_faults(void)
+{
+    for (int i = 0; i < world.nodes_count; i++) {
+        struct node *node = node_of(i);
+        if (!node_is_up(node)) {
+            continue;
+        }
+        if (node_has_failed(node)) {
+            offer(ACTION_CRASH, 30, i, node);
+        } else if (may(RUN_CRASHES)) {
+            offer(ACTION_CRASH, world.fault_weight, i, node);
+            if (node_has_turn(node)) {
+                offer(ACTION_CRASH_IN_TURN, world.fault_weight * 2, i, node);
+            }
+        }
+        if (may(RUN_STOPS)) {
+            offer(ACTION_STOP, world.fault_weight, i, node);
+        }
+    }
+}
+
+static void offer_faults(void)
+{
+    offer_node_faults();
+    struct conn **conns;
+    size_t count = wire_conns(&conns);
+    for (size_t i = 0; i < count && !world.settling; i++) {
+        if (conns[i] == NULL || !wire_is_connected(conns[i])) {
+            continue;
+        }
+        offer(ACTION_CUT, may(RUN_CUTS) ? world.fault_weight : 0, (int)i, conns[i]);
+        offer(ACTION_STICK, may(RUN_STICKS) ? world.fault_weight : 0, (int)i, conns[i]);
+        offer(ACTION_KILL, may(RUN_KILLS) ? world.fault_weight : 0, (int)i, conns[i]);
+    }
+    offer(ACTION_RESTART, may(RUN_RESTARTS) ? world.fault_weight : 0, 0, NULL);
+    offer(ACTION_FAILOVER, may(RUN_FAILOVERS) ? world.fault_weight : 0, 0, NULL);
+}
+
+static int64_t next_timer_us(void)
+{
+    int64_t next_us = INT64_MAX;
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (node_is_up(node_of(i))) {
+            int64_t due_us = loop_next_us(node_base(node_of(i)));
+            next_us = due_us < next_us ? due_us : next_us;
+        }
+    }
+    return next_us;
+}
+
+static void list_choices(void)
+{
+    choices_count = 0;
+    for (int i = 0; i < world.nodes_count; i++) {
+        offer_node(node_of(i), i);
+    }
+    offer_wire();
+    bool is_calm = choices_count <= (size_t)(world.nodes_count * CLIENTS_MAX);
+    offer_programs();
+    offer_faults();
+    int64_t next_us = next_timer_us();
+    if (next_us > machine.now_us && next_us != INT64_MAX) {
+        offer(ACTION_WAIT, is_calm ? 40 : 1, !is_calm, NULL);
+    }
+}
+
+// ---- one of it
+
+// Weighted, and each choice by its own dice (Efraimidis and Spirakis 2006), so that the one that
+// wins still wins where a loser is missing.
+static const struct choice *choose(void)
+{
+    const struct choice *best = NULL;
+    double best_score = 0;
+    for (size_t i = 0; i < choices_count; i++) {
+        const struct choice *choice = &choices[i];
+        uint64_t name = (uint64_t)choice->action << 32 | (uint32_t)choice->number;
+        double dice = ((double)(machine_mix(world.record, name) >> 11) + 1) * 0x1p-53;
+        double score = -log(dice) / choice->weight;
+        if (best == NULL || score < best_score) {
+            best = choice;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+static void go_down(struct node *node)
+{
+    if (may(RUN_POWER) && machine_chance(200)) {
+        node_lose_machine(node);
+    }
+}
+
+static void fail_over(bool promotes)
+{
+    size_t lost = promotes ? server_lose(1 + machine_below(20), world.lag_us, false)
+                           : server_lose(100, INT64_MAX / 2, true);
+    trace("PostgreSQL is %s, %zu commits are lost", promotes ? "replaced" : "restarted", lost);
+    server_restart(promotes, machine_chance(500) ? "57P01" : "");
+}
+
+static void act_fault(const struct choice *choice)
+{
+    struct node *node = choice->what;
+    struct conn *conn = choice->what;
+    switch (choice->action) {
+    case ACTION_START:
+        node_start(node);
+        break;
+    case ACTION_CUT:
+        trace("conn %d %s: cut", choice->number, wire_name(conn));
+        wire_cut(conn);
+        break;
+    case ACTION_STICK:
+        trace("conn %d %s: half-open", choice->number, wire_name(conn));
+        wire_stick(conn);
+        break;
+    case ACTION_KILL:
+        trace("conn %d %s: killed by the server", choice->number, wire_name(conn));
+        wire_kill(conn);
+        break;
+    case ACTION_CRASH:
+        node_crash(node);
+        go_down(node);
+        break;
+    case ACTION_CRASH_IN_TURN:
+        node_turn_and_crash(node);
+        go_down(node);
+        break;
+    case ACTION_STOP:
+        node_stop(node);
+        go_down(node);
+        break;
+    case ACTION_RESTART:
+        fail_over(false);
+        break;
+    case ACTION_FAILOVER:
+        fail_over(true);
+        break;
+    default:
+        CHECK_VALUES(false, "action %d", (int)choice->action);
+    }
+}
+
+static void act(const struct choice *choice)
+{
+    struct node *node = choice->what;
+    struct conn *conn = choice->what;
+    switch (choice->action) {
+    case ACTION_TURN:
+        node_turn(node);
+        break;
+    case ACTION_MAIL:
+        node_take_mail(node);
+        break;
+    case ACTION_EVENT:
+        trace("event %d", choice->number);
+        loop_fire(choice->what);
+        break;
+    case ACTION_PACKET:
+        trace("conn %d %s: packet", choice->number, wire_name(conn));
+        wire_take(conn);
+        break;
+    case ACTION_SESSION:
+        session_step(choice->what);
+        break;
+    case ACTION_ANSWERS:
+        node_take_answers(node);
+        break;
+    case ACTION_PROGRAM:
+        foreign_step(choice->what, !world.settling, world.asynchronous_per_mille);
+        break;
+    case ACTION_ASK:
+        node_client_asks(node, choice->number % CLIENTS_MAX);
+        break;
+    case ACTION_WAIT:
+        // While there is something to do, time does not pass as if there were not.
+        machine.now_us =
+            choice->number == 0 ? next_timer_us() : machine.now_us + machine_below(BREAK_US_MAX);
+        break;
+    default:
+        act_fault(choice);
+    }
+}
+
+static bool step(uint64_t record)
+{
+    machine.step++;
+    machine_seed(record);
+    machine.now_us += 1 + machine_below((uint32_t)(2 * world.step_us));
+    world.record = machine_random();
+    list_choices();
+    const struct choice *choice = choose();
+    if (choice != NULL) {
+        act(choice);
+    }
+    return choice != NULL;
+}
+
+// ---- the world and its end
+
+static bool one_in(uint32_t count)
+{
+    return machine_below(count) == 0;
+}
+
+// Each run has faults of its own, so that none hides another: "swarm testing" (Groce et al. 2012).
+static void make_world(const struct run *run)
+{
+    static const int64_t STEPS_US[] = {20, 200, 2000, 8000};
+    machine_seed(run->seed);
+    world.faults = run->faults & (unsigned)(machine_random() | machine_random());
+    world.fault_weight = one_in(4) ? 0 : 1;
+    world.faults = world.fault_weight == 0 ? world.faults & RUN_SMALL : world.faults;
+    world.foreign_weight = 1 + machine_below(12);
+    world.client_weight = 1 + machine_below(8);
+    world.asynchronous_per_mille = one_in(2) ? 700 : 0;
+    world.step_us = STEPS_US[machine_below(4)];
+    world.lag_us = 1000000;
+    world.nodes_count = 1 + (int)machine_below((uint32_t)run->nodes_max);
+    value_padding_bytes = one_in(3) ? 3000 : 0;
+}
+
+static void make_nodes(const char *directory)
+{
+    bool is_small = (world.faults & RUN_SMALL) != 0;
+    bool forgets = (world.faults & (RUN_FAILOVERS)) == 0;
+    for (int i = 0; i < world.nodes_count; i++) {
+        const struct node_settings settings = {
+            .directory = directory,
+            .cache_bytes = is_small ? 256 << 10 : 1 << 20,
+            .outbox_bytes = is_small ? 64 << 10 : 512 << 10,
+            .batch_rows = one_in(2) ? 4 : 40,
+            .linger_us = one_in(2) ? 0 : 1000,
+            .retain_us = forgets && one_in(2) ? 50000 : 60000000,
+            .max_stale_us = one_in(2) ? 60000000 : 4000000,
+            .timeout_ms = one_in(3) ? 500 : 5000,
+            .negative = !one_in(4),
+            .step_us = world.step_us,
+        };
+        node_prepare(i, &settings);
+        node_start(node_of(i));
+    }
+}
+
+static bool is_at_rest(void)
+{
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (!node_is_up(node_of(i)) || !node_is_at_rest(node_of(i))) {
+            return false;
+        }
+    }
+    for (int i = 0; i < SESSIONS_MAX; i++) {
+        if (server.sessions[i].used && server.sessions[i].unit != NULL) {
+            return false;
+        }
+    }
+    struct conn **conns;
+    size_t count = wire_conns(&conns);
+    for (size_t i = 0; i < count; i++) {
+        if (conns[i] != NULL && (wire_has_packet(conns[i]) || wire_is_stuck(conns[i]))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Faults are over: the nodes must come to rest, and then hold what PostgreSQL holds.
+static void settle(uint64_t seed)
+{
+    world.settling = true;
+    world.step_us = 200;
+    trace("no more faults");
+    for (uint32_t i = 0; i < SETTLE_STEPS_MAX && !is_at_rest(); i++) {
+        step(machine_mix(seed ^ 0x5e771e, i));
+    }
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (!is_at_rest()) {
+            violation("rest", "node %d does not come to rest: %s", i, node_state_text(node_of(i)));
+        }
+        node_check_clients(node_of(i));
+    }
+    ledger_check_end();
+    for (int i = 0; i < world.nodes_count; i++) {
+        for (int key = 0; key < KEYS_COUNT; key++) {
+            node_check_key(node_of(i), key);
+        }
+    }
+}
+
+void run_once(const struct run *run, const char *directory)
+{
+    machine.traces = run->traces;
+    log_configure(LOG_LEVEL_ERROR + !run->traces, LOG_FORMAT_LOGFMT);
+    if (run->traces) {
+        log_configure(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    }
+    make_world(run);
+    ledger_start();
+    server_start();
+    sql_start();
+    make_nodes(directory);
+    trace("seed %llu: %d nodes, faults %#x, a step is %lld us", (unsigned long long)run->seed,
+          world.nodes_count, world.faults, (long long)world.step_us);
+    for (uint32_t i = 0; i < run->steps; i++) {
+        if (run->skipped == NULL || !run->skipped[i]) {
+            step(machine_mix(run->seed, i));
+        }
+    }
+    settle(run->seed);
+}
