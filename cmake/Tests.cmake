@@ -100,6 +100,16 @@ function(pgnear_simulation_tests)
     endforeach()
 endfunction()
 
+# Deliberate bugs, each of which the simulator must find; see scripts/check-mutations.
+function(pgnear_mutation_test)
+    if(NOT CMAKE_GENERATOR STREQUAL "Ninja" OR PGNEAR_SANITIZE OR PGNEAR_COVERAGE)
+        return()
+    endif()
+    add_test(NAME mutation.simulation COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-mutations")
+    set_tests_properties(mutation.simulation PROPERTIES LABELS mutation TIMEOUT 1800
+                         ENVIRONMENT "PGNEAR_BUILD=${PROJECT_BINARY_DIR}")
+endfunction()
+
 # pgnear_system_tests(TIMEOUT_S <seconds>)
 # The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM.
 function(pgnear_system_tests)

@@ -34,10 +34,17 @@ enum feed_event {
                    // starts an epoch
 };
 
+// One start of one server, as far as the system identifier does not tell (rule 8).
+struct server_start {
+    int64_t started_us; // the postmaster; 0: not known
+    char timeline[16];
+};
+
 struct feed_message {
     struct message message;
     enum feed_event event;
-    int64_t heartbeat_boot_us; // when the heartbeat that came back was sent
+    struct server_start server; // STARTED, REPLACED: whose rows are held from now on
+    int64_t heartbeat_boot_us;  // when the heartbeat that came back was sent
     bool has_clock_offset;
     int64_t clock_offset_us; // PostgreSQL's clock minus ours, measured with the heartbeat
 };
@@ -156,6 +163,7 @@ struct outbox_binding {
 // Before the first batch: write down durably whose outbox this is, and return the message.
 struct bind_message {
     struct message message;
+    struct server_start server; // noted where none was
     struct outbox_binding binding;
 };
 

@@ -141,6 +141,7 @@ static void begin_try(struct turn *turn)
     const struct writer *writer = turn->writer;
     turn->page = writer->page;
     turn->page_changed = false;
+    turn->server = (struct server_start){0};
     turn->pending_count = writer->pending_count;
     turn->applied_seq = writer->applied_seq;
     turn->fills = 0;

@@ -90,6 +90,9 @@ static void note_lag(struct writer *writer, int64_t sent_boot_us)
 enum error apply_feed(struct turn *turn, const struct feed_message *feed)
 {
     turn->page_changed = true;
+    if (feed->server.started_us != 0) {
+        turn->server = feed->server;
+    }
     if (feed->has_clock_offset) {
         turn->page.clock_offset_us = feed->clock_offset_us;
     }

@@ -221,6 +221,10 @@ static void recover_page(struct writer *writer)
     // The feed of the last run is over; its heartbeats still bound how stale what is held may be.
     writer->page.feed_live = false;
     control_publish(page, &writer->page);
+    struct server_start *server = &writer->outbox.identity.server;
+    server->started_us = page->server_started_us;
+    memcpy(server->timeline, page->server_timeline, sizeof server->timeline);
+    server->timeline[sizeof server->timeline - 1] = '\0';
     writer_set_max_stale(writer, writer->settings->cache.max_stale_us);
     atomic_store(&page->memory_count, 0);
     atomic_store(&page->memory_first_seq, 0);

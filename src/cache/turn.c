@@ -142,6 +142,16 @@ static void publish_memory(struct writer *writer)
     atomic_store_explicit(&page->memory_last_seq, memory->last_seq, memory_order_relaxed);
 }
 
+// Only now that what another server's rows were is out of the cache: a start that finds the former
+// one does it again.
+static void publish_server(struct turn *turn)
+{
+    if (turn->server.started_us != 0) {
+        control_note_server(turn->writer->store.control.page, turn->server.started_us,
+                            turn->server.timeline);
+    }
+}
+
 static void publish(struct turn *turn)
 {
     struct writer *writer = turn->writer;
@@ -154,6 +164,7 @@ static void publish(struct turn *turn)
         writer->page = turn->page;
         control_publish(writer->store.control.page, &writer->page);
     }
+    publish_server(turn);
     struct status *status = writer->status;
     status_set(status, STATUS_OUTBOX_LAST_SEQ, (int64_t)writer->last_seq);
     if (!turn->is_applied) {

@@ -31,7 +31,8 @@ struct turn {
     MDB_txn *txn;
     struct page_view page;
     bool page_changed;
-    bool skips_fills; // the map is too full for them
+    struct server_start server; // that answers from now on; .started_us == 0: as before
+    bool skips_fills;           // the map is too full for them
     int64_t pending_count;
     uint64_t applied_seq;
     int64_t fills;

@@ -179,6 +179,12 @@ static struct epoch_beat *present_beat(struct page_view *view)
     return &view->beats[view->epoch % EPOCH_BEATS];
 }
 
+void control_note_server(struct control_page *page, int64_t started_us, const char timeline[16])
+{
+    memcpy(page->server_timeline, timeline, sizeof page->server_timeline);
+    page->server_started_us = started_us;
+}
+
 void page_view_begin_epoch(struct page_view *view, uint64_t epoch, int64_t beat_us)
 {
     CHECK_VALUES(epoch > view->epoch, "epoch %llu", (unsigned long long)epoch);

@@ -45,7 +45,9 @@ struct control_page {
     _Atomic uint64_t memory_last_seq;  // newest
     _Atomic uint64_t memory_count;
     _Atomic int64_t max_stale_us; // any thread of the daemon may set it
-    uint8_t reserved[104];
+    int64_t server_started_us;    // the server whose rows are held; the daemon's alone
+    char server_timeline[16];
+    uint8_t reserved[80];
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;
@@ -72,6 +74,9 @@ void control_view(struct control_page *page, struct page_view *view);
 
 // The writer: puts `view` on the page (all but max_stale_us).
 void control_publish(struct control_page *page, const struct page_view *view);
+
+// The writer: whose rows are held, for the next start.
+void control_note_server(struct control_page *page, int64_t started_us, const char timeline[16]);
 
 // ---- changes of a view, before it is published
 

@@ -311,6 +311,8 @@ static void bind_outbox(struct handshake *handshake, const struct outbox_binding
 {
     struct bind_message *message = message_create(MESSAGE_BIND, sizeof *message);
     message->binding = *binding;
+    message->server.started_us = handshake->server.started_us;
+    memcpy(message->server.timeline, handshake->server.timeline, sizeof message->server.timeline);
     handshake->waiting = WAITING_BOUND;
     worker_post(handshake->worker, &message->message);
 }
@@ -359,6 +361,16 @@ static void take_row(struct handshake *handshake, const PGresult *result)
     }
 }
 
+// The server is another than the one that this process, or the one before it, knew.
+static bool is_replaced(const struct handshake *handshake)
+{
+    return handshake->crashed ||
+           (handshake->known.started_us != 0 &&
+            (handshake->known.started_us != handshake->server.started_us ||
+             strcmp(handshake->known.timeline, handshake->server.timeline) != 0 ||
+             strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
+}
+
 // The row is made where it is missing, and read; both in one implicit transaction.
 static void read_row(struct handshake *handshake)
 {
@@ -368,8 +380,11 @@ static void read_row(struct handshake *handshake)
         handshake->waiting = WAITING_QUIET;
         return;
     }
+    // A row that is made on another server than before vouches for nothing: it is committed before
+    // it is judged, and this daemon may end in between.
+    uint64_t vouched_seq = is_replaced(handshake) ? 0 : worker->applied_seq;
     char applied[24];
-    snprintf(applied, sizeof applied, "%llu", (unsigned long long)worker->applied_seq);
+    snprintf(applied, sizeof applied, "%llu", (unsigned long long)vouched_seq);
     struct buffer insert = {0}, select = {0};
     buffer_printf(&insert,
                   "INSERT INTO %s (node, table_name, incarnation, applied_seq)"
@@ -391,16 +406,6 @@ static void read_row(struct handshake *handshake)
     conn_send(handshake->conn, &unit);
     buffer_deinit(&insert);
     buffer_deinit(&select);
-}
-
-// The server is another than the one this process knew before.
-static bool is_replaced(const struct handshake *handshake)
-{
-    return handshake->crashed ||
-           (handshake->known.started_us != 0 &&
-            (handshake->known.started_us != handshake->server.started_us ||
-             strcmp(handshake->known.timeline, handshake->server.timeline) != 0 ||
-             strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
 }
 
 static void rewind_to(struct handshake *handshake, uint64_t applied_seq)
@@ -603,6 +608,12 @@ struct handshake *handshake_create(struct worker *worker)
 {
     struct handshake *handshake = memory_zeroed(1, sizeof *handshake);
     handshake->worker = worker;
+    // What happened while no daemon ran is to be noticed as well.
+    const struct outbox_identity *identity = &worker->identity;
+    handshake->known.started_us = identity->server.started_us;
+    memcpy(handshake->known.timeline, identity->server.timeline, sizeof handshake->known.timeline);
+    memcpy(handshake->known.system_identifier, identity->binding.system_identifier,
+           sizeof handshake->known.system_identifier);
     struct conn_options options = worker_conn_options(worker, "control");
     options.context = handshake;
     options.on_connected = on_connected;

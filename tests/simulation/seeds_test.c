@@ -4,6 +4,7 @@
 //   PGNEAR_SIMULATION_SEED     only this seed, shortened and traced
 //   PGNEAR_SIMULATION_STEPS    of a run [4000]
 //   PGNEAR_SIMULATION_SECONDS  for each of the tests here [20]
+//   PGNEAR_SIMULATION_HUNTS    1: a bug was put in (scripts/check-mutations); find it
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,8 +83,29 @@ static void test_the_given_seed(void **state)
     }
 }
 
+// A mutated daemon must fail. One line tells how it did; the exit status is 0 where it did.
+static int hunt(void)
+{
+    const struct harness_options options = {
+        .name = "hunt",
+        .faults = RUN_ALL,
+        .nodes_max = 3,
+        .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
+        .first_seed = FIXED_SEEDS,
+        .seeds_max = SEEDS_MAX,
+        .seconds_max = (double)given("PGNEAR_SIMULATION_SECONDS", SECONDS),
+    };
+    struct harness_result result = harness_run(&options, false);
+    printf("%s after %u runs, %.1f s: %.150s\n", result.failed ? "found" : "NOT FOUND", result.runs,
+           result.seconds, result.verdict);
+    return result.failed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(void)
 {
+    if (given("PGNEAR_SIMULATION_HUNTS", 0) != 0) {
+        return hunt();
+    }
     const struct CMUnitTest one[] = {
         cmocka_unit_test(test_the_given_seed),
     };

@@ -262,15 +262,14 @@ static enum ack random_ack(enum question question)
 static void pick_keys(struct client *client, enum question question)
 {
     bool two = question == ASK_MSET || question == ASK_MGET;
-    int plain = COUNTERS_FROM, counters = KEYS_COUNT - COUNTERS_FROM;
     client->keys_count = two ? 2 : 1;
     if (question == ASK_INCR) {
-        client->keys[0] = COUNTERS_FROM + (int)machine_below((uint32_t)counters);
+        client->keys[0] = ledger_random_counter();
     } else if (QUESTIONS[question].method == METHOD_GET) {
-        client->keys[0] = (int)machine_below(KEYS_COUNT);
+        client->keys[0] = ledger_random_key();
     } else {
-        client->keys[0] = (int)machine_below((uint32_t)plain);
-        client->keys[1] = (client->keys[0] + 1 + (int)machine_below((uint32_t)plain - 1)) % plain;
+        client->keys[0] = ledger_random_plain();
+        client->keys[1] = (client->keys[0] + 1) % 2;
     }
     if (question == ASK_SYNC || question == ASK_FLUSH) {
         client->keys_count = 0;

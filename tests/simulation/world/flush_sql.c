@@ -129,11 +129,22 @@ static void tell_key(PGresult *result, int row, int key)
     result_text(result, row, 0, name);
 }
 
-// INSERT draws, and where the row is there DO UPDATE draws again.
-static int64_t put_row(struct session *session, int key, int64_t token)
+// An INSERT draws for all its rows, and only then finds that it must wait.
+static void draw_first(struct session *session, size_t count)
 {
-    int64_t version = server_draw();
-    if (session_row(session, key).present) {
+    if (session->drawn == 0) {
+        session->drawn = server_draw();
+        for (size_t i = 1; i < count; i++) {
+            server_draw();
+        }
+    }
+}
+
+// Where the row is there DO UPDATE draws again, if it says so.
+static int64_t put_row(struct session *session, const char *sql, int key, int64_t token,
+                       int64_t version)
+{
+    if (session_row(session, key).present && text_has(sql, ", version = nextval(")) {
         version = server_draw();
     }
     session_put(session, key, token, version);
@@ -146,6 +157,7 @@ enum outcome batch_put(struct session *session, const struct sent_query *query)
     struct slice values[BATCH_KEYS_MAX];
     size_t count = read_keys(query->params[0], keys);
     array_read(query->params[1], values, BATCH_KEYS_MAX);
+    draw_first(session, count);
     enum outcome outcome = lock_keys(session, keys, count, false);
     if (outcome != OUTCOME_DONE) {
         return outcome;
@@ -153,7 +165,7 @@ enum outcome batch_put(struct session *session, const struct sent_query *query)
     PGresult *result = result_create(3);
     for (size_t i = 0; i < count; i++) {
         int64_t token = token_of_jsonb(values[i]);
-        int64_t version = put_row(session, keys[i], token);
+        int64_t version = put_row(session, query->sql, keys[i], token, session->drawn + (int64_t)i);
         tell_key(result, (int)i, keys[i]);
         result_int8(result, (int)i, 1, version);
         result_bool(result, (int)i, 2, false);
@@ -207,7 +219,7 @@ struct done {
 
 // One row of a group, by the words that tell the kinds apart.
 static struct done do_row(struct session *session, const char *sql, int key, struct slice input,
-                          struct slice if_version)
+                          struct slice if_version, int64_t drawn)
 {
     struct row row = session_row(session, key);
     struct done done = {0};
@@ -229,9 +241,9 @@ static struct done do_row(struct session *session, const char *sql, int key, str
     } else if (wanted && text_has(sql, "pgnear_incr_value")) {
         done.value = row.token * row.present + value_token(input);
         done.has_value = true;
-        done.version = put_row(session, key, done.value);
+        done.version = put_row(session, sql, key, done.value, drawn);
     } else if (wanted) {
-        done.version = put_row(session, key, token_of_jsonb(input));
+        done.version = put_row(session, sql, key, token_of_jsonb(input), drawn);
     } else {
         done.version = row.version;
     }
@@ -281,6 +293,7 @@ enum outcome batch_returning(struct session *session, const struct sent_query *q
     int keys[BATCH_KEYS_MAX], changed[BATCH_KEYS_MAX];
     struct slice seqs[BATCH_KEYS_MAX], inputs[BATCH_KEYS_MAX], versions[BATCH_KEYS_MAX];
     size_t count = read_keys(query->params[1], keys), changed_count = 0;
+    draw_first(session, count);
     enum outcome outcome = lock_keys(session, keys, count, false);
     if (outcome != OUTCOME_DONE) {
         return outcome;
@@ -296,7 +309,8 @@ enum outcome batch_returning(struct session *session, const struct sent_query *q
     }
     PGresult *result = result_create(6);
     for (size_t i = 0; i < count; i++) {
-        struct done done = do_row(session, query->sql, keys[i], inputs[i], versions[i]);
+        struct done done = do_row(session, query->sql, keys[i], inputs[i], versions[i],
+                                  session->drawn + (int64_t)i);
         int64_t seq = array_int8(seqs[i]);
         if (done.applied) {
             changed[changed_count++] = keys[i];

@@ -55,7 +55,7 @@ static void begin(struct foreign *foreign, uint32_t asynchronous_per_mille)
     foreign->rolls_back = machine_chance(100);
     for (size_t i = 0; i < foreign->count; i++) {
         foreign->acts[i] = random_act();
-        foreign->keys[i] = (int)machine_below(KEYS_COUNT);
+        foreign->keys[i] = ledger_random_key();
     }
     foreign->session->txn.asynchronous = machine_chance(asynchronous_per_mille);
     trace("program begins, %zu statements", foreign->count);

@@ -19,6 +19,7 @@ struct own_commit {
 // What is known of one node's writes to one key.
 struct own_key {
     uint64_t acked_number;
+    uint64_t durable_number; // acknowledged as more than in memory
     size_t commits_count;
     struct own_commit *commits; // in the order of the commits
 };
@@ -40,6 +41,25 @@ static struct state *states[KEYS_COUNT];
 static size_t states_count[KEYS_COUNT];
 static uint64_t orders;
 static struct own owns[NODES_MAX];
+
+int ledger_hot_keys = KEYS_COUNT;
+
+int ledger_random_plain(void)
+{
+    int count = ledger_hot_keys < COUNTERS_FROM ? ledger_hot_keys : COUNTERS_FROM;
+    return (int)machine_below((uint32_t)count);
+}
+
+int ledger_random_counter(void)
+{
+    int count = ledger_hot_keys < KEYS_COUNT ? 1 : KEYS_COUNT - COUNTERS_FROM;
+    return COUNTERS_FROM + (int)machine_below((uint32_t)count);
+}
+
+int ledger_random_key(void)
+{
+    return machine_chance(250) ? ledger_random_counter() : ledger_random_plain();
+}
 
 void ledger_start(void)
 {
@@ -66,6 +86,11 @@ static void add_state(int key, struct state state)
 
 uint64_t ledger_changed(int key, bool present, int64_t token, int64_t version)
 {
+    const struct state *before = &states[key][states_count[key] - 1];
+    if (present && before->present && version <= before->version) {
+        violation("version", "k%d goes from version %lld to %lld", key, (long long)before->version,
+                  (long long)version);
+    }
     orders++;
     trace("    k%d = %lld, version %lld", key, present ? (long long)token : -1ll,
           (long long)version);
@@ -176,6 +201,9 @@ void ledger_acked(int64_t number, uint64_t seq)
     if (write->number > own->acked_number) {
         own->acked_number = write->number;
     }
+    if (write->ack != ACK_MEMORY && write->number > own->durable_number) {
+        own->durable_number = write->number;
+    }
 }
 
 void ledger_withdrawn(int64_t number)
@@ -214,7 +242,8 @@ void ledger_machine_lost(int node, uint64_t journaled_seq)
         }
     }
     for (int key = 0; key < KEYS_COUNT; key++) {
-        owns[node].keys[key].acked_number = 0;
+        struct own_key *own = &owns[node].keys[key];
+        own->acked_number = own->durable_number;
     }
 }
 
@@ -254,6 +283,14 @@ static struct write *write_of(const struct batch_commit *batch, const struct bat
     return found;
 }
 
+static void note_commit(struct own_key *own, const struct write *write,
+                        const struct batch_change *change)
+{
+    own->commits = memory_resize(own->commits, (own->commits_count + 1) * sizeof *own->commits);
+    own->commits[own->commits_count++] =
+        (struct own_commit){.number = write->number, .order = change->order};
+}
+
 static void check_change(const struct batch_commit *batch, const struct batch_change *change,
                          uint64_t newest[KEYS_COUNT])
 {
@@ -278,10 +315,7 @@ static void check_change(const struct batch_commit *batch, const struct batch_ch
     }
     write->effective |= change->effect;
     if (change->effect || !write->conditional) {
-        struct own_key *own = &owns[batch->node].keys[change->key];
-        own->commits = memory_resize(own->commits, (own->commits_count + 1) * sizeof *own->commits);
-        own->commits[own->commits_count++] =
-            (struct own_commit){.number = write->number, .order = change->order};
+        note_commit(&owns[batch->node].keys[change->key], write, change);
     }
 }
 
@@ -310,6 +344,27 @@ void ledger_batch(const struct batch_commit *batch)
         write->applied = true;
     }
     own->applied_seq = batch->to_seq;
+}
+
+void ledger_unguarded(const struct batch_change *change)
+{
+    struct write *write = ledger_write_of(change->token);
+    for (int64_t i = writes_count; write == NULL && i > 0; i--) {
+        bool fits = writes[i].node != NOBODY && writes[i].key == change->key &&
+                    writes[i].op == change->op && writes[i].seq != 0 && !writes[i].applied;
+        write = fits ? &writes[i] : NULL;
+    }
+    if (write == NULL || write->node == NOBODY) {
+        return;
+    }
+    if (write->effective) {
+        violation("once", "write %llu of node %d to k%d is applied again, by a batch without a row",
+                  (unsigned long long)write->seq, write->node, change->key);
+    }
+    write->effective = true;
+    write->applied = true;
+    struct own_key *own = &owns[write->node].keys[change->key];
+    note_commit(own, write, change);
 }
 
 void ledger_batch_lost(const struct batch_commit *batch)

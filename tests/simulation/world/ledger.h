@@ -16,6 +16,12 @@ enum { KEYS_COUNT = 8, COUNTERS_FROM = 6, NODES_MAX = 4, NOBODY = -1 };
 
 void ledger_start(void);
 
+// Keys are picked among so many, at least 2, so that those who write meet.
+extern int ledger_hot_keys;
+int ledger_random_key(void);     // any
+int ledger_random_counter(void); // of the counters
+int ledger_random_plain(void);   // of the others
+
 // ---- what keys hold in PostgreSQL
 
 // A key's state in PostgreSQL from one commit to the next.
@@ -93,6 +99,8 @@ struct batch_commit {
 
 // Checks that the batch is the next of its node, whole and in order; then notes it.
 void ledger_batch(const struct batch_commit *batch);
+// A change by a node's write in a transaction that does not say whose flush it is.
+void ledger_unguarded(const struct batch_change *change);
 // A failover lost it.
 void ledger_batch_lost(const struct batch_commit *batch);
 

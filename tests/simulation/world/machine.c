@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "cache/directory.h"
+#include "cachefile/directory.h"
 
 static const int64_t REAL_BEHIND_BOOT_US = 1700000000000000;
 

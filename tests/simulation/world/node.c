@@ -14,6 +14,7 @@
 #include "pg/flusher.h"
 #include "pg/worker.h"
 #include "simulation/world/clients.h"
+#include "simulation/world/disk.h"
 #include "simulation/world/loop.h"
 #include "simulation/world/machine.h"
 #include "simulation/world/server.h"
@@ -231,6 +232,9 @@ void node_lose_machine(struct node *node)
 {
     trace("the machine of node %d goes down", node->number);
     node->boots++;
+    char path[256];
+    snprintf(path, sizeof path, "%s/outbox.mdb", node->settings.writes.dir);
+    disk_lose_power(path);
     ledger_machine_lost(node->number, ledger_journaled_seq(node->number));
 }
 

@@ -18,6 +18,8 @@
 #include "simulation/world/wire.h"
 
 enum { CHOICES_MAX = 512, DUE_MAX = 64, SETTLE_STEPS_MAX = 60000, BREAK_US_MAX = 100000 };
+// A fault of weight 1 against what usually happens.
+enum { USUAL = 16 };
 
 // The world of one run.
 static struct {
@@ -27,7 +29,9 @@ static struct {
     uint32_t client_weight;  // per client
     uint32_t asynchronous_per_mille;
     int64_t step_us;
-    int64_t lag_us; // what a failover may lose
+    int64_t lag_us;         // what a failover may lose
+    uint32_t orphan_weight; // of sessions whose client is gone
+    const char *slow;       // connections of that name are slow; NULL: none
     int nodes_count;
     bool settling; // the end: no more faults and questions
     uint64_t record;
@@ -68,7 +72,9 @@ static void offer(enum action action, uint32_t weight, int number, void *what)
 {
     CHECK(choices_count < CHOICES_MAX);
     if (weight > 0) {
-        choices[choices_count++] = (struct choice){action, weight, number, what};
+        bool is_fault = action > ACTION_START;
+        choices[choices_count++] =
+            (struct choice){action, is_fault ? weight : weight * USUAL, number, what};
     }
 }
 
@@ -110,17 +116,18 @@ static void offer_wire(void)
             continue;
         }
         if (wire_has_packet(conns[i])) {
-            offer(ACTION_PACKET, 20, (int)i, conns[i]);
+            bool is_slow = world.slow != NULL && strcmp(world.slow, wire_name(conns[i])) == 0;
+            offer(ACTION_PACKET, is_slow && !world.settling ? 1 : 20, (int)i, conns[i]);
         }
         if (wire_is_stuck(conns[i])) {
-            offer(ACTION_CUT, world.settling ? 20 : 1, (int)i, conns[i]);
+            offer(ACTION_CUT, world.settling ? 20 * USUAL : USUAL / 2, (int)i, conns[i]);
         }
     }
     for (int i = 0; i < SESSIONS_MAX; i++) {
         struct session *session = &server.sessions[i];
         if (session_is_busy(session)) {
             // Whom nobody waits for any more may take its time.
-            uint32_t weight = session->client != NULL || world.settling ? 20 : 2;
+            uint32_t weight = session->client != NULL || world.settling ? 20 : world.orphan_weight;
             offer(ACTION_SESSION, weight, i, session);
         }
     }
@@ -150,11 +157,11 @@ static void offer_node_faults(void)
             continue;
         }
         if (node_has_failed(node)) {
-            offer(ACTION_CRASH, 30, i, node);
+            offer(ACTION_CRASH, 30 * USUAL, i, node);
         } else if (may(RUN_CRASHES)) {
-            offer(ACTION_CRASH, world.fault_weight, i, node);
+            offer(ACTION_CRASH, world.fault_weight * 2, i, node);
             if (node_has_turn(node)) {
-                offer(ACTION_CRASH_IN_TURN, world.fault_weight * 2, i, node);
+                offer(ACTION_CRASH_IN_TURN, world.fault_weight * 4, i, node);
             }
         }
         if (may(RUN_STOPS)) {
@@ -176,8 +183,8 @@ static void offer_faults(void)
         offer(ACTION_STICK, may(RUN_STICKS) ? world.fault_weight : 0, (int)i, conns[i]);
         offer(ACTION_KILL, may(RUN_KILLS) ? world.fault_weight : 0, (int)i, conns[i]);
     }
-    offer(ACTION_RESTART, may(RUN_RESTARTS) ? world.fault_weight : 0, 0, NULL);
-    offer(ACTION_FAILOVER, may(RUN_FAILOVERS) ? world.fault_weight : 0, 0, NULL);
+    offer(ACTION_RESTART, may(RUN_RESTARTS) ? world.fault_weight * 2 : 0, 0, NULL);
+    offer(ACTION_FAILOVER, may(RUN_FAILOVERS) ? world.fault_weight * 2 : 0, 0, NULL);
 }
 
 static int64_t next_timer_us(void)
@@ -238,7 +245,9 @@ static void go_down(struct node *node)
 
 static void fail_over(bool promotes)
 {
-    size_t lost = promotes ? server_lose(1 + machine_below(20), world.lag_us, false)
+    foreign_stop_all();
+    size_t many = machine_chance(500) ? 20 : 500;
+    size_t lost = promotes ? server_lose(1 + machine_below((uint32_t)many), world.lag_us, false)
                            : server_lose(100, INT64_MAX / 2, true);
     trace("PostgreSQL is %s, %zu commits are lost", promotes ? "replaced" : "restarted", lost);
     server_restart(promotes, machine_chance(500) ? "57P01" : "");
@@ -353,16 +362,24 @@ static bool one_in(uint32_t count)
 static void make_world(const struct run *run)
 {
     static const int64_t STEPS_US[] = {20, 200, 2000, 8000};
+    static const char *const SLOW[] = {NULL, NULL, "flush", "read", "listen", "control"};
     machine_seed(run->seed);
     world.faults = run->faults & (unsigned)(machine_random() | machine_random());
-    world.fault_weight = one_in(4) ? 0 : 1;
-    world.faults = world.fault_weight == 0 ? world.faults & RUN_SMALL : world.faults;
+    world.fault_weight = one_in(3) ? 6 : 1;
     world.foreign_weight = 1 + machine_below(12);
     world.client_weight = 1 + machine_below(8);
     world.asynchronous_per_mille = one_in(2) ? 700 : 0;
     world.step_us = STEPS_US[machine_below(4)];
-    world.lag_us = 1000000;
+    world.lag_us = one_in(2) ? 1000000 : 10000000;
+    world.orphan_weight = one_in(2) ? 1 : 10;
     world.nodes_count = 1 + (int)machine_below((uint32_t)run->nodes_max);
+    if (one_in(3)) {
+        // One node and little that goes wrong: what is left to it happens the more often.
+        world.nodes_count = 1;
+        world.faults &= RUN_CUTS;
+    }
+    world.slow = SLOW[machine_below(6)];
+    ledger_hot_keys = one_in(2) ? KEYS_COUNT : 2;
     value_padding_bytes = one_in(3) ? 3000 : 0;
 }
 
@@ -373,8 +390,9 @@ static void make_nodes(const char *directory)
     for (int i = 0; i < world.nodes_count; i++) {
         const struct node_settings settings = {
             .directory = directory,
-            .cache_bytes = is_small ? 256 << 10 : 1 << 20,
-            .outbox_bytes = is_small ? 64 << 10 : 512 << 10,
+            .cache_bytes = is_small && forgets ? 256 << 10 : 1 << 20,
+            // A full outbox gives up what it retains for a failover.
+            .outbox_bytes = is_small && forgets ? 64 << 10 : 512 << 10,
             .batch_rows = one_in(2) ? 4 : 40,
             .linger_us = one_in(2) ? 0 : 1000,
             .retain_us = forgets && one_in(2) ? 50000 : 60000000,
@@ -436,10 +454,7 @@ static void settle(uint64_t seed)
 void run_once(const struct run *run, const char *directory)
 {
     machine.traces = run->traces;
-    log_configure(LOG_LEVEL_ERROR + !run->traces, LOG_FORMAT_LOGFMT);
-    if (run->traces) {
-        log_configure(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-    }
+    log_configure(run->traces ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR + 1, LOG_FORMAT_LOGFMT);
     make_world(run);
     ledger_start();
     server_start();

@@ -62,6 +62,7 @@ static void clear_txn(struct session *session)
     session->txn = (struct txn){.origin = NOBODY, .node_changed = NOBODY};
     session->notes_count = 0;
     session->progress = 0;
+    session->drawn = 0;
 }
 
 // ---- sessions
@@ -311,6 +312,10 @@ void session_commit(struct session *session)
     if (txn->origin != NOBODY) {
         commit_batch(session, commit);
     }
+    for (size_t i = 0; txn->origin == NOBODY && i < txn->batch.changes_count; i++) {
+        txn->changes[i].order = server.rows[txn->changes[i].key].order;
+        ledger_unguarded(&txn->changes[i]);
+    }
     session->listens |= txn->listens;
     if (txn->listens_own) {
         memcpy(session->own_channel, session->wants_channel, sizeof session->own_channel);
@@ -386,7 +391,7 @@ size_t server_lose(size_t count_max, int64_t age_us, bool asynchronous_only)
     if (count > 0) {
         int64_t kept =
             commits_count > 0 ? commits[commits_count - 1].sequence : server.first_number;
-        server.sequence = kept + machine_below(SEQUENCE_LOGS_AHEAD);
+        server.sequence = kept + (machine_chance(500) ? machine_below(SEQUENCE_LOGS_AHEAD) : 0);
     }
     return count;
 }

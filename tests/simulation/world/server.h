@@ -70,6 +70,7 @@ struct session {
     struct sent_unit *unit; // NULL: idle
     size_t query;           // the next of the unit
     size_t progress;        // within it: keys that are locked
+    int64_t drawn;          // by its INSERT, before it waited; 0: not yet
     int waits_for_key;      // KEYS_COUNT + n: the node's row n; NOBODY: does not wait
     struct failure failure; // of the statement
     bool listens;

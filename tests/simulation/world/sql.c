@@ -144,7 +144,8 @@ static enum outcome read_node(struct session *session, const struct sent_query *
     PGresult *result = result_create(3);
     int place = place_of(session, query->params[0]);
     if (place != NOBODY) {
-        enum outcome outcome = wait_for(session, KEYS_COUNT + place);
+        bool locks = strstr(query->sql, "FOR UPDATE") != NULL;
+        enum outcome outcome = locks ? wait_for(session, KEYS_COUNT + place) : OUTCOME_DONE;
         if (outcome != OUTCOME_DONE) {
             PQclear(result);
             return outcome;
@@ -170,7 +171,8 @@ static enum outcome claim_node(struct session *session, const struct sent_query 
     }
     struct node_row row = place == NOBODY ? (struct node_row){0} : *row_of(session, place);
     if (place != NOBODY && slice_equal(slice_of_string(row.incarnation), query->params[3]) &&
-        row.applied_seq == (uint64_t)param_number(query->params[4])) {
+        (row.applied_seq == (uint64_t)param_number(query->params[4]) ||
+         strstr(query->sql, "AND applied_seq = $5") == NULL)) {
         memcpy(row.incarnation, query->params[1].at, sizeof row.incarnation - 1);
         row.applied_seq = (uint64_t)param_number(query->params[2]);
         session->txn.node_row = row;
@@ -316,8 +318,8 @@ static const struct statement {
     {{"SELECT 'public'::text"}, find_schema},
     {{"to_regproc($4)"}, require_schema},
     {{"(node, table_name, incarnation, applied_seq)"}, insert_node},
-    {{"SELECT applied_seq::text, incarnation::text, results::text", "FOR UPDATE"}, read_node},
-    {{"SET incarnation = $2, applied_seq = $3", "AND applied_seq = $5"}, claim_node},
+    {{"SELECT applied_seq::text, incarnation::text, results::text"}, read_node},
+    {{"SET incarnation = $2, applied_seq = $3"}, claim_node},
     {{"pgnear_lift_versions"}, lift_versions},
     {{"LISTEN "}, listen_to},
     {{"pg_notify($1, $2)"}, beat},
@@ -399,6 +401,7 @@ void session_step(struct session *session)
     case OUTCOME_DONE:
         session->query++;
         session->progress = 0;
+        session->drawn = 0;
         break;
     case OUTCOME_WAITS:
         break;

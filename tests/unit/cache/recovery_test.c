@@ -521,6 +521,34 @@ static void slots_of_dead_readers_are_taken_back(void **state)
     rig_assert_clean(rig, "k00999", "another value of some length, for some pages", 39);
 }
 
+static void feed_of(struct rig *rig, enum feed_event event, int64_t started_us)
+{
+    struct feed_message *feed = message_create(MESSAGE_FEED, sizeof *feed);
+    feed->event = event;
+    feed->server = (struct server_start){.started_us = started_us, .timeline = "00000002"};
+    rig_push_message(rig, feed);
+    rig_turn(rig);
+}
+
+// What happened to PostgreSQL while no daemon ran is told by what the last one knew (rule 8).
+static void the_server_is_known_to_the_next_start(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 0);
+    feed_of(rig, FEED_STARTED, 77);
+    rig_feed(rig, FEED_LOST); // names none: the one before stays
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 77);
+    assert_string_equal(writer_identity(rig->writer)->server.timeline, "00000002");
+    feed_of(rig, FEED_REPLACED, 78);
+    rig_stop(rig);
+    rig_boot(rig, 2);
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -544,6 +572,7 @@ int main(void)
         TEST(starts_are_journaled_incarnations),
         TEST(a_seq_is_never_used_twice),
         TEST(slots_of_dead_readers_are_taken_back),
+        TEST(the_server_is_known_to_the_next_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
