@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "pg/ask.h"
 #include "pg/fetch.h"
+#include "pg/flusher.h"
 #include "pg/read_pool.h"
 
 // Beyond these a request is OVERLOADED; beyond the last, an mget is TOO_LARGE.
@@ -194,6 +195,16 @@ static bool is_turned_away(struct fetcher *fetcher, struct request *request)
     return is_full;
 }
 
+// Whether PostgreSQL does not hold yet what the answer must show: this node's writes to the keys,
+// and after a failover all that it had acknowledged, of which not every one is pending in the
+// cache.
+static bool must_wait(const struct fetcher *fetcher, const struct request *request)
+{
+    const struct worker *worker = fetcher->worker;
+    return request->after_seq > worker->applied_seq ||
+           !flusher_has_reached(worker->flusher, worker->reapply_seq);
+}
+
 void fetcher_request(struct fetcher *fetcher, struct request *request)
 {
     CHECK_VALUES(method_class(request->call.method) == METHOD_READ, "%s",
@@ -205,7 +216,7 @@ void fetcher_request(struct fetcher *fetcher, struct request *request)
     ask_arm(&ask->deadline, request->deadline_boot_us - clock_boot_us());
     if (ask->wants_count == 0) {
         request_finish(take_request(ask));
-    } else if (request->after_seq > fetcher->worker->applied_seq) {
+    } else if (must_wait(fetcher, request)) {
         ask->is_held = true;
     } else {
         start(ask);
@@ -217,7 +228,7 @@ void fetcher_on_applied(struct fetcher *fetcher)
     struct ask *ask, *following;
     DL_FOREACH_SAFE(fetcher->asks, ask, following)
     {
-        if (ask->is_held && ask->request->after_seq <= fetcher->worker->applied_seq) {
+        if (ask->is_held && !must_wait(fetcher, ask->request)) {
             start(ask);
         }
     }

@@ -741,6 +741,7 @@ static void send_batch(struct flusher *flusher)
         drop_batch(flusher);
         flusher->empty_seq = journaled;
         finish_flushes(flusher);
+        fetcher_on_applied(worker->fetcher);
         worker_update_state(worker);
         worker_check_drained(worker);
         return;

@@ -559,6 +559,9 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
     }
     worker->applied_seq = message->applied_seq;
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
+    if (lost_to_seq > worker->reapply_seq) {
+        worker->reapply_seq = lost_to_seq;
+    }
     flusher_on_rewound(worker->flusher, lost_to_seq);
     if (handshake->waiting == WAITING_REWOUND) {
         handshake->waiting = WAITING_NOTHING;

@@ -82,6 +82,8 @@ struct worker {
                            // announce is then treated as written by others
     struct failure last_failure; // why it is not ready; .error == ERROR_NONE where it is
     bool is_swept;               // the sweep of `epoch` has come to its end
+    uint64_t reapply_seq;        // a failover lost writes up to here: reads wait until they are
+                                 // applied again
     uint64_t catch_up_seq;       // what was journaled when it became ready
 
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:

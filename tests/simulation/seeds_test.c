@@ -18,6 +18,7 @@
 #include "simulation/world/harness.h"
 
 enum { STEPS = 4000, SECONDS = 20, FIXED_SEEDS = 100000, SEEDS_MAX = 1 << 30 };
+enum { FIXED_COUNT = 100 };
 
 static uint64_t given(const char *name, uint64_t otherwise)
 {
@@ -25,7 +26,8 @@ static uint64_t given(const char *name, uint64_t otherwise)
     return text == NULL ? otherwise : strtoull(text, NULL, 10);
 }
 
-static void run(const char *name, unsigned faults, int nodes_max, uint64_t first_seed)
+static void run(const char *name, unsigned faults, int nodes_max, uint64_t first_seed,
+                uint32_t seeds_max)
 {
     const struct harness_options options = {
         .name = name,
@@ -33,7 +35,7 @@ static void run(const char *name, unsigned faults, int nodes_max, uint64_t first
         .nodes_max = nodes_max,
         .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
         .first_seed = first_seed,
-        .seeds_max = SEEDS_MAX,
+        .seeds_max = seeds_max,
         .seconds_max = (double)given("PGNEAR_SIMULATION_SECONDS", SECONDS),
     };
     struct harness_result result = harness_run(&options, true);
@@ -50,19 +52,19 @@ static void run(const char *name, unsigned faults, int nodes_max, uint64_t first
 static void test_one_node_in_a_calm_world(void **state)
 {
     (void)state;
-    run("calm", RUN_CUTS, 1, 1);
+    run("calm", RUN_CUTS, 1, 1, FIXED_COUNT);
 }
 
 static void test_fixed_seeds(void **state)
 {
     (void)state;
-    run("fixed", RUN_ALL, 3, FIXED_SEEDS);
+    run("fixed", RUN_ALL, 3, FIXED_SEEDS, FIXED_COUNT);
 }
 
 static void test_fresh_seeds(void **state)
 {
     (void)state;
-    run("fresh", RUN_ALL, 3, (uint64_t)time(NULL) << 20);
+    run("fresh", RUN_ALL, 3, (uint64_t)time(NULL) << 20, SEEDS_MAX);
 }
 
 static void test_the_given_seed(void **state)

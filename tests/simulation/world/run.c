@@ -358,6 +358,18 @@ static bool one_in(uint32_t count)
     return machine_below(count) == 0;
 }
 
+// One node and little that goes wrong: what is left to it happens the more often.
+static void make_calm_world(void)
+{
+    static const char *const SLOW[] = {NULL, "flush", "flush", "read", "read", "listen"};
+    world.nodes_count = 1;
+    world.faults &= RUN_CUTS;
+    world.slow = SLOW[machine_below(6)];
+    world.step_us = one_in(2) ? 200 : 4000;
+    ledger_hot_keys = one_in(3) ? KEYS_COUNT : 2;
+    value_padding_bytes = 0;
+}
+
 // Each run has faults of its own, so that none hides another: "swarm testing" (Groce et al. 2012).
 static void make_world(const struct run *run)
 {
@@ -373,14 +385,12 @@ static void make_world(const struct run *run)
     world.lag_us = one_in(2) ? 1000000 : 10000000;
     world.orphan_weight = one_in(2) ? 1 : 10;
     world.nodes_count = 1 + (int)machine_below((uint32_t)run->nodes_max);
-    if (one_in(3)) {
-        // One node and little that goes wrong: what is left to it happens the more often.
-        world.nodes_count = 1;
-        world.faults &= RUN_CUTS;
-    }
     world.slow = SLOW[machine_below(6)];
     ledger_hot_keys = one_in(2) ? KEYS_COUNT : 2;
     value_padding_bytes = one_in(3) ? 3000 : 0;
+    if (one_in(3)) {
+        make_calm_world();
+    }
 }
 
 static void make_nodes(const char *directory)
