@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #define FORM                                                                                       \
-    "pgnear-import-1 form=%d offset=%" PRIu64 " line=%" PRIu64 " ordinal=%" PRIu64                 \
-    " input=%" PRId64 " run=%16[0-9a-f] imported=%" PRId64 " skipped=%" PRId64 " expired=%" PRId64 \
-    " bad=%" PRId64
+    "pgnear-import-1 form=%d offset=%" PRIu64 " line=%" PRIu64 " input=%" PRId64                   \
+    " imported=%" PRId64 " skipped=%" PRId64 " expired=%" PRId64 " bad=%" PRId64
 
-enum { FIELDS = 10, PATH_BYTES = 4096 };
+enum { FIELDS = 8, PATH_BYTES = 4096 };
 
 static enum error refuse(struct failure *failure, const char *path)
 {
@@ -30,8 +29,7 @@ enum error checkpoint_read(const char *path, struct checkpoint *checkpoint, stru
     // NOLINTNEXTLINE(cert-err34-c): a number out of range is no place in the input and refused
     // there
     int fields = fscanf(file, FORM, &form, &read.position.offset, &read.position.line,
-                        &read.position.ordinal, &read.input_bytes, read.run, &read.imported,
-                        &read.skipped, &read.expired, &read.bad);
+                        &read.input_bytes, &read.imported, &read.skipped, &read.expired, &read.bad);
     fclose(file);
     if (fields != FIELDS || (form != PAIRS_LINES && form != PAIRS_OBJECT)) {
         return failure_set(failure, ERROR_CORRUPT, "%s is not the place of an import", path);
@@ -44,13 +42,9 @@ enum error checkpoint_read(const char *path, struct checkpoint *checkpoint, stru
 static bool write_line(FILE *file, const struct checkpoint *checkpoint)
 {
     const struct pairs_position *at = &checkpoint->position;
-    int len = fprintf(file,
-                      "pgnear-import-1 form=%d offset=%" PRIu64 " line=%" PRIu64 " ordinal=%" PRIu64
-                      " input=%" PRId64 " run=%s imported=%" PRId64 " skipped=%" PRId64
-                      " expired=%" PRId64 " bad=%" PRId64 "\n",
-                      (int)checkpoint->form, at->offset, at->line, at->ordinal,
-                      checkpoint->input_bytes, checkpoint->run, checkpoint->imported,
-                      checkpoint->skipped, checkpoint->expired, checkpoint->bad);
+    int len = fprintf(file, FORM "\n", (int)checkpoint->form, at->offset, at->line,
+                      checkpoint->input_bytes, checkpoint->imported, checkpoint->skipped,
+                      checkpoint->expired, checkpoint->bad);
     return len > 0 && fflush(file) == 0 && fdatasync(fileno(file)) == 0;
 }
 

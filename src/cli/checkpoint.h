@@ -4,14 +4,11 @@
 
 #include "cli/pairs.h"
 
-enum { CHECKPOINT_RUN_BYTES = 17 };
-
 struct checkpoint {
     enum pairs_form form;
     struct pairs_position position;
-    int64_t input_bytes;            // of the whole input; -1: not known, it was a pipe
-    char run[CHECKPOINT_RUN_BYTES]; // names the run in the ids of its writes
-    int64_t imported;               // so far
+    int64_t input_bytes; // of the whole input; -1: not known, it was a pipe
+    int64_t imported;    // so far
     int64_t skipped;
     int64_t expired;
     int64_t bad;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,8 +119,8 @@ static enum exit_status deliver(struct import *import)
         return save_place(import);
     case INTAKE_CONFLICT:
         progress_clear(&import->progress);
-        return complain(EXIT_ABSENT, "%s:%" PRIu64 ": the key exists", import->name,
-                        import->intake.conflict_line);
+        return complain(EXIT_ABSENT, "%s:%" PRIu64 ": the key exists with another value",
+                        import->name, import->intake.conflict_line);
     case INTAKE_REFUSED:
         return EXIT_REFUSED;
     case INTAKE_GONE:
@@ -146,7 +145,7 @@ static enum exit_status take_pair(struct import *import, const struct pairs_pair
         status = deliver(import);
     }
     if (status == EXIT_DONE) {
-        intake_add(&import->intake, pair, ttl_ms, import->pairs.ordinal);
+        intake_add(&import->intake, pair, ttl_ms);
     }
     return status;
 }
@@ -218,15 +217,17 @@ static enum exit_status read_pairs(struct import *import)
     return import->is_all_read && import->bad + import->refused > 0 ? EXIT_REFUSED : status;
 }
 
-static enum exit_status detect_form(struct import *import, enum pairs_form *form)
+static enum exit_status detect_form(struct import *import, enum pairs_form *form,
+                                    uint64_t *skipped_bytes)
 {
+    static const uint8_t MARK[] = {0xef, 0xbb, 0xbf}; // U+FEFF, a byte order mark
     enum exit_status status = EXIT_DONE;
     while (buffer_len(&import->input) < DETECT_BYTES && read_more(import, &status)) {
     }
     struct slice first = buffer_slice(&import->input);
-    if (import->checkpoint.position.offset == 0 && first.len >= 3 &&
-        memcmp(first.at, "\xef\xbb\xbf", 3) == 0) {
-        buffer_consume(&import->input, 3); // a byte order mark
+    if (slice_starts_with(first, slice_of(MARK, sizeof MARK))) {
+        *skipped_bytes = sizeof MARK;
+        buffer_consume(&import->input, sizeof MARK);
         first = buffer_slice(&import->input);
     }
     *form = option_is_given(import->invocation, OPTION_OBJECT)  ? PAIRS_OBJECT
@@ -236,13 +237,6 @@ static enum exit_status detect_form(struct import *import, enum pairs_form *form
 }
 
 // ---- Going on
-
-static void name_run(char *run)
-{
-    uint64_t random = (uint64_t)clock_real_us();
-    (void)!getrandom(&random, sizeof random, 0);
-    snprintf(run, CHECKPOINT_RUN_BYTES, "%016" PRIx64, random);
-}
 
 // Moves the input to where an earlier run was.
 static enum exit_status go_to_place(struct import *import)
@@ -275,11 +269,12 @@ static enum exit_status begin_reading(struct import *import)
     enum exit_status status = EXIT_DONE;
     enum pairs_form form = import->checkpoint.form;
     bool goes_on = position->offset > 0;
-    status = goes_on ? go_to_place(import) : detect_form(import, &form);
+    uint64_t skipped_bytes = 0;
+    status = goes_on ? go_to_place(import) : detect_form(import, &form, &skipped_bytes);
     if (status == EXIT_DONE && goes_on) {
         pairs_resume(&import->pairs, form, position);
     } else {
-        pairs_init(&import->pairs, form);
+        pairs_init(&import->pairs, form, skipped_bytes);
     }
     mark_taken(import);
     return status;
@@ -294,9 +289,6 @@ static enum exit_status read_place(struct import *import)
         if (error != ERROR_NONE && error != ERROR_NOT_FOUND) {
             return complain(EXIT_REFUSED, "%s", failure.message);
         }
-    }
-    if (import->checkpoint.run[0] == '\0') {
-        name_run(import->checkpoint.run);
     }
     return EXIT_DONE;
 }
@@ -361,7 +353,6 @@ static enum exit_status run_once(struct import *import, pgnear *node, enum confl
     intake_init(&import->intake, node, import->invocation->timeout_ms);
     import->intake.policy = policy;
     import->intake.ack = ack;
-    import->intake.run = import->checkpoint.run;
     import->intake.on_refused = on_refused;
     import->intake.context = import;
     progress_begin(&import->progress, node == NULL ? "check" : "import", true, import->input_bytes);

@@ -1,10 +1,9 @@
-// Writes on a condition carry an id, made of the run and the pair's number: where an answer was
-// lost, the repeat gets the first one instead of meeting the pair it has just written.
+// Writes on a condition carry no id, by which a repeat would get its first answer: a node remembers
+// ids for ten minutes, and an import of millions of pairs would use up what it has room for. So a
+// repeat may meet the pair that it has just written, and what it meets is compared.
 
 #include "cli/intake.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <uthash.h>
@@ -17,7 +16,6 @@ struct intake_pair {
     struct slice value;
     int64_t ttl_ms;
     uint64_t line;
-    uint64_t ordinal;
     bool is_done;
     UT_hash_handle hh;
 };
@@ -53,8 +51,7 @@ bool intake_has_room(const struct intake *intake, const struct pairs_pair *pair)
            (intake->count == 0 || bytes <= INTAKE_BYTES_MAX);
 }
 
-void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t ttl_ms,
-                uint64_t ordinal)
+void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t ttl_ms)
 {
     CHECK(intake_has_room(intake, pair));
     struct intake_pair *own = &intake->pairs[intake->count++];
@@ -63,7 +60,6 @@ void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t tt
         .value = arena_copy(&intake->bytes, pair->value),
         .ttl_ms = ttl_ms,
         .line = pair->line,
-        .ordinal = ordinal,
     };
     HASH_ADD_KEYPTR(hh, intake->by_key, own->key.at, own->key.len, own);
 }
@@ -73,16 +69,11 @@ void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t tt
 static pgnear_code add_to_batch(struct intake *intake, const struct intake_pair *pair,
                                 pgnear_error *error)
 {
-    char id[64];
     pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
     options.ack = intake->ack;
     options.has_ttl = pair->ttl_ms > 0;
     options.ttl_ms = pair->ttl_ms;
     options.if_absent = intake->policy != CONFLICT_REPLACE;
-    if (options.if_absent) {
-        snprintf(id, sizeof id, "import:%s:%" PRIu64, intake->run, pair->ordinal);
-        options.id = pgnear_text(id);
-    }
     const pgnear_bytes key = {pair->key.at, pair->key.len};
     const pgnear_bytes value = {pair->value.at, pair->value.len};
     return pgnear_batch_set(intake->batch, key, value, &options, error);
@@ -94,6 +85,29 @@ static bool is_to_be_repeated(pgnear_code code, const pgnear_error *error)
     return code == PGNEAR_OUTCOME_UNKNOWN || error->retryable;
 }
 
+// A key exists that was not to. Asks what it holds now; where that is not known, or it is gone
+// again, the pair stays to be sent.
+static enum intake_result judge_conflict(struct intake *intake, struct intake_pair *pair)
+{
+    pgnear_get_options fresh = PGNEAR_GET_OPTIONS_INIT;
+    pgnear_item item;
+    fresh.fresh = true;
+    if (pgnear_get(intake->node, (pgnear_bytes){pair->key.at, pair->key.len}, &fresh, &item,
+                   &intake->error) != PGNEAR_OK) {
+        return intake->error.retryable ? INTAKE_OK : INTAKE_GONE;
+    }
+    if (!item.present) {
+        return INTAKE_OK;
+    }
+    pair->is_done = true;
+    if (slice_equal(slice_of(item.value.at, item.value.len), pair->value)) {
+        intake->imported++;
+        return INTAKE_OK;
+    }
+    intake->conflict_line = pair->line;
+    return INTAKE_CONFLICT;
+}
+
 static enum intake_result take_reply(struct intake *intake, struct intake_pair *pair,
                                      const pgnear_reply *reply)
 {
@@ -101,15 +115,15 @@ static enum intake_result take_reply(struct intake *intake, struct intake_pair *
         intake->error = *reply->error;
         return INTAKE_OK;
     }
-    pair->is_done = true;
     patience_renew(&intake->patience);
+    if (reply->code == PGNEAR_CONFLICT && intake->policy == CONFLICT_FAIL) {
+        return judge_conflict(intake, pair);
+    }
+    pair->is_done = true;
     if (reply->code == PGNEAR_OK) {
         intake->imported++;
-    } else if (reply->code == PGNEAR_CONFLICT && intake->policy == CONFLICT_SKIP) {
-        intake->skipped++;
     } else if (reply->code == PGNEAR_CONFLICT) {
-        intake->conflict_line = pair->line;
-        return INTAKE_CONFLICT;
+        intake->skipped++;
     } else if (!intake->on_refused(intake->context, pair->line, reply->error->message)) {
         return INTAKE_REFUSED;
     }

@@ -12,6 +12,8 @@
 #include "cli/pairs.h"
 #include "cli/patience.h"
 
+// FAIL: a key that exists with the same value is no conflict, since it may be this import's own,
+// written before its answer was lost or before it was killed.
 enum conflict_policy { CONFLICT_REPLACE, CONFLICT_SKIP, CONFLICT_FAIL };
 
 enum { INTAKE_PAIRS_MAX = 1000, INTAKE_BYTES_MAX = 4 * 1024 * 1024 };
@@ -23,7 +25,6 @@ struct intake {
     pgnear *node; // owned by the caller, NULL: nothing is written, all is well (--dry-run)
     enum conflict_policy policy;
     pgnear_ack ack;
-    const char *run; // names this import in the ids of its writes
     // Called for each pair that is refused. False ends the delivery.
     bool (*on_refused)(void *context, uint64_t line, const char *why);
     void *context;
@@ -53,9 +54,8 @@ void intake_deinit(struct intake *intake);
 // Whether the pair can be added before the next intake_deliver.
 bool intake_has_room(const struct intake *intake, const struct pairs_pair *pair);
 
-// Adds a copy of the pair. `ttl_ms` 0: it does not expire. `ordinal`: its number in the input.
-void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t ttl_ms,
-                uint64_t ordinal);
+// Adds a copy of the pair. `ttl_ms` 0: it does not expire.
+void intake_add(struct intake *intake, const struct pairs_pair *pair, int64_t ttl_ms);
 
 // Writes what was added and empties the intake. Where the result is not INTAKE_OK, some of it may
 // not be written.

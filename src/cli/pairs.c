@@ -64,10 +64,11 @@ enum pairs_form pairs_detect(struct slice first)
 
 // ---- Life
 
-void pairs_init(struct pairs *pairs, enum pairs_form form)
+void pairs_init(struct pairs *pairs, enum pairs_form form, uint64_t skipped_bytes)
 {
-    *pairs = (struct pairs){.form = form, .at_line = 1, .line = 1};
+    *pairs = (struct pairs){.form = form, .at_line = 1, .line = 1, .offset = skipped_bytes};
     members_init(&pairs->members);
+    pairs->members.offset = skipped_bytes;
 }
 
 void pairs_resume(struct pairs *pairs, enum pairs_form form, const struct pairs_position *position)
@@ -77,7 +78,6 @@ void pairs_resume(struct pairs *pairs, enum pairs_form form, const struct pairs_
         .at_line = position->line,
         .line = position->line,
         .offset = position->offset,
-        .ordinal = position->ordinal,
     };
     members_resume(&pairs->members, position->offset, position->line);
 }
@@ -96,7 +96,6 @@ struct pairs_position pairs_position(const struct pairs *pairs)
     return (struct pairs_position){
         .offset = is_object ? pairs->members.offset : pairs->offset,
         .line = is_object ? pairs->members.at_line : pairs->at_line,
-        .ordinal = pairs->ordinal,
     };
 }
 
@@ -208,7 +207,6 @@ static enum pairs_event read_line(struct pairs *pairs, struct pairs_pair *pair,
     struct members members;
     bool good = !pairs->is_line_too_large;
     *pair = (struct pairs_pair){.line = pairs->line};
-    pairs->ordinal++;
     if (!good) {
         failure_set(failure, ERROR_TOO_LARGE, "the line is longer than %d bytes",
                     MEMBERS_VALUE_BYTES_MAX);
@@ -289,7 +287,6 @@ static enum pairs_event next_member(struct pairs *pairs, struct slice *input,
         return PAIRS_BROKEN;
     }
     pairs->line = members->line;
-    pairs->ordinal++;
     *pair = (struct pairs_pair){.line = members->line};
     if (members->is_too_large) {
         failure_set(failure, ERROR_TOO_LARGE, "a member is larger than %d bytes",

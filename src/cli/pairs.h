@@ -17,9 +17,8 @@ enum pairs_form { PAIRS_LINES, PAIRS_OBJECT };
 
 // How far a reader has come, to go on there later.
 struct pairs_position {
-    uint64_t offset;  // bytes behind the last pair
-    uint64_t line;    // of that place, from 1
-    uint64_t ordinal; // pairs read so far, bad ones included
+    uint64_t offset; // bytes behind the last pair
+    uint64_t line;   // of that place, from 1
 };
 
 struct pairs_pair {
@@ -45,7 +44,6 @@ struct pairs {
     bool is_line_lent;
     uint64_t at_line;
     uint64_t offset;
-    uint64_t ordinal;
     uint64_t line; // of the last event, for the message
     // The pair handed out last:
     struct buffer key; // MessagePack str
@@ -56,8 +54,9 @@ struct pairs {
 // the first object begins as a line does ("key" with a string, or another member's name).
 enum pairs_form pairs_detect(struct slice first);
 
-// From the beginning, or from where an earlier reader of that form was.
-void pairs_init(struct pairs *pairs, enum pairs_form form);
+// From the beginning, in front of which the caller has stepped over `skipped_bytes` (a byte order
+// mark), or from where an earlier reader of that form was.
+void pairs_init(struct pairs *pairs, enum pairs_form form, uint64_t skipped_bytes);
 void pairs_resume(struct pairs *pairs, enum pairs_form form, const struct pairs_position *position);
 void pairs_deinit(struct pairs *pairs);
 

@@ -67,7 +67,7 @@ static void read_with_a_pause(enum pairs_form form, struct slice text, struct bu
     struct pairs_pair pair;
     struct failure failure = {0};
     struct slice left = text;
-    pairs_init(&pairs, form);
+    pairs_init(&pairs, form, 0);
     enum pairs_event event = pairs_next(&pairs, &left, &pair, &failure);
     struct pairs_position position = pairs_position(&pairs);
     bool may_pause = event == PAIRS_PAIR && !members_is_closed(&pairs.members);
@@ -79,7 +79,7 @@ static void read_with_a_pause(enum pairs_form form, struct slice text, struct bu
         read_in_pieces(&pairs, left, text.len, trace);
     } else {
         pairs_deinit(&pairs);
-        pairs_init(&pairs, form);
+        pairs_init(&pairs, form, 0);
         read_in_pieces(&pairs, text, text.len, trace);
     }
     pairs_deinit(&pairs);
@@ -96,10 +96,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct buffer whole = {0}, pieces = {0}, paused = {0};
     struct pairs pairs;
     pairs_detect(text);
-    pairs_init(&pairs, form);
+    pairs_init(&pairs, form, 0);
     read_in_pieces(&pairs, text, text.len, &whole);
     pairs_deinit(&pairs);
-    pairs_init(&pairs, form);
+    pairs_init(&pairs, form, 0);
     read_in_pieces(&pairs, text, piece_bytes, &pieces);
     pairs_deinit(&pairs);
     read_with_a_pause(form, text, &paused);

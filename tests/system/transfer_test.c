@@ -128,7 +128,8 @@ static void bad_lines_are_named_and_the_good_ones_imported(struct scenario *scen
     assert_said(done, "in.jsonl:4: Failed to set key \"large\"");
     assert_pg_value(pg, "a c", "SELECT string_agg(key, ' ' ORDER BY key) FROM kv_store");
 
-    const char *refused = write_file(scenario, "refused.json", "{\"refused\": 1, \"d\": 4}");
+    const char *refused =
+        write_file(scenario, "refused.json", "\xef\xbb\xbf{\"refused\": 1, \"d\": 4}");
     struct cli letters = CLI(node, "import", refused);
     assert_cli_json(letters, 4, "{\"imported\":2,\"skipped\":0,\"expired\":0,\"bad\":0}");
     assert_said(letters, "dead letters");
@@ -159,7 +160,7 @@ static void keys_that_exist_are_replaced_skipped_or_refused(struct scenario *sce
     const char *fails = write_file(scenario, "fail.json", "{\"a\": 5,\n\"old\": 6}");
     struct cli failed = CLI(node, "import", fails, "--on-conflict", "fail");
     assert_int_equal(failed.status, 1);
-    assert_said(failed, "fail.json:2: the key exists");
+    assert_said(failed, "fail.json:2: the key exists with another value");
     assert_pg_value(pg, "4", "SELECT value FROM kv_store WHERE key = 'old'");
     assert_int_equal(CLI(node, "import", fails, "--on-conflict", "maybe").status, 2);
     assert_int_equal(CLI(node, "import", scenario_path(scenario, "none")).status, 4);
@@ -257,6 +258,21 @@ static void a_full_outbox_and_a_dead_node_are_waited_for(struct scenario *scenar
     assert_pg_value(pg, scenario_text(scenario, "%d", (int)MANY), "SELECT count(*) FROM kv_store");
 }
 
+// Writes on a condition leave nothing behind that would fill the outbox.
+static void a_small_outbox_takes_any_number_of_conditions(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(
+        scenario, pg, &(struct node_options){.config = "writes.outbox_size = \"1MiB\"\n"});
+    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('k7', '\"theirs\"')");
+    assert_cli_json(CLI(node, "import", write_many(scenario, false), "--on-conflict", "skip"), 0,
+                    scenario_text(scenario,
+                                  "{\"imported\":%d,\"skipped\":1,\"expired\":0,\"bad\":0}",
+                                  MANY - 1));
+    assert_pg_value(pg, "\"theirs\"", "SELECT value FROM kv_store WHERE key = 'k7'");
+    assert_pg_value(pg, scenario_text(scenario, "%d", (int)MANY), "SELECT count(*) FROM kv_store");
+}
+
 // Only a terminal is shown how far it is; script(1) makes one.
 static void a_terminal_shows_progress(struct scenario *scenario)
 {
@@ -286,6 +302,7 @@ int main(void)
         SCENARIO(a_killed_import_of_an_object_goes_on),
         SCENARIO(a_killed_import_that_minds_conflicts_goes_on),
         SCENARIO(a_full_outbox_and_a_dead_node_are_waited_for),
+        SCENARIO(a_small_outbox_takes_any_number_of_conditions),
         SCENARIO(a_terminal_shows_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ static const char *read_text(enum pairs_form form, const char *text, size_t piec
     struct slice left = slice_of_string(text);
     size_t used = 0;
     bool is_end = false;
-    pairs_init(&pairs, form);
+    pairs_init(&pairs, form, 0);
     seen[0] = '\0';
     while (!is_end) {
         struct slice piece = slice_of(left.at, left.len < piece_bytes ? left.len : piece_bytes);
@@ -142,7 +142,7 @@ static void steps_over_what_is_too_large(void **state)
         buffer_printf(&text,
                       is_object ? "\",\"small\":1}" : "\"}\n{\"key\":\"small\",\"value\":1}\n");
         struct slice input = buffer_slice(&text);
-        pairs_init(&pairs, (enum pairs_form)form);
+        pairs_init(&pairs, (enum pairs_form)form, 0);
         assert_int_equal(pairs_next(&pairs, &input, &pair, &failure), PAIRS_BAD);
         assert_int_equal(failure.error, ERROR_TOO_LARGE);
         assert_int_equal(pairs_next(&pairs, &input, &pair, &failure), PAIRS_PAIR);
@@ -152,12 +152,43 @@ static void steps_over_what_is_too_large(void **state)
     }
 }
 
+// Going on at a place is counted from the first byte of the file, a byte order mark included.
+static void a_place_counts_every_byte(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pairs_form form;
+        const char *text;
+        size_t first; // bytes of the first pair
+    } cases[] = {
+        {PAIRS_LINES, "{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\",\"value\":2}\n", 22},
+        {PAIRS_OBJECT, "{\"a\":1,\"b\":2}", 7},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct pairs pairs;
+        struct pairs_pair pair;
+        struct failure failure = {0};
+        struct slice input = slice_of_string(cases[i].text);
+        pairs_init(&pairs, cases[i].form, 3);
+        assert_int_equal(pairs_next(&pairs, &input, &pair, &failure), PAIRS_PAIR);
+        struct pairs_position position = pairs_position(&pairs);
+        assert_int_equal(position.offset, 3 + cases[i].first);
+        pairs_deinit(&pairs);
+        input = slice_of_string(cases[i].text + cases[i].first);
+        pairs_resume(&pairs, cases[i].form, &position);
+        assert_int_equal(pairs_next(&pairs, &input, &pair, &failure), PAIRS_PAIR);
+        assert_true(slice_equal(pair.key, slice_of_string("b")));
+        pairs_deinit(&pairs);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_same_in_any_pieces),
         cmocka_unit_test(tells_the_form),
         cmocka_unit_test(steps_over_what_is_too_large),
+        cmocka_unit_test(a_place_counts_every_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
