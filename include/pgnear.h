@@ -162,6 +162,14 @@ typedef struct pgnear_check_item {
     bool ok;
 } pgnear_check_item;
 
+// One version of a key.
+typedef struct pgnear_revision {
+    int64_t version;
+    bool deleted;
+    pgnear_bytes value; // MessagePack; empty where deleted
+    int64_t at_us;      // when it was made, in microseconds since 1970
+} pgnear_revision;
+
 // A write that PostgreSQL refuses for good, kept aside by the node.
 typedef struct pgnear_dead_letter {
     uint64_t seq;     // its name for pgnear_retry_dead_letter and pgnear_discard_dead_letter
@@ -225,10 +233,12 @@ typedef struct pgnear_get_options {
     bool has_min_version; // where the cache holds a lower version, read PostgreSQL once
     int64_t max_age_ms;
     int64_t min_version;
+    bool has_at_version; // the value that the key had at exactly at_version, from the history;
+    int64_t at_version;  // absent where that was a deletion, or is not known
 } pgnear_get_options;
 #define PGNEAR_GET_OPTIONS_INIT                                                                    \
     {                                                                                              \
-        sizeof(pgnear_get_options), 0, false, false, false, 0, 0                                   \
+        sizeof(pgnear_get_options), 0, false, false, false, 0, 0, false, 0                         \
     }
 
 typedef enum pgnear_ack {
@@ -249,10 +259,13 @@ typedef struct pgnear_write_options {
     bool if_absent;      // only where the key does not exist
     int64_t ttl_ms;
     int64_t if_version;
+    bool has_expires_at; // instead of ttl: when the key expires, by PostgreSQL's clock
+    int64_t expires_at_us;
 } pgnear_write_options;
 #define PGNEAR_WRITE_OPTIONS_INIT                                                                  \
     {                                                                                              \
-        sizeof(pgnear_write_options), 0, {NULL, 0}, PGNEAR_ACK_DEFAULT, false, false, false, 0, 0  \
+        sizeof(pgnear_write_options), 0, {NULL, 0}, PGNEAR_ACK_DEFAULT, false, false, false, 0, 0, \
+            false, 0                                                                               \
     }
 
 typedef struct pgnear_scan_options {
@@ -276,6 +289,18 @@ typedef struct pgnear_restore_options {
 #define PGNEAR_RESTORE_OPTIONS_INIT                                                                \
     {                                                                                              \
         sizeof(pgnear_restore_options), 0, false                                                   \
+    }
+
+typedef struct pgnear_history_options {
+    size_t size;
+    int64_t timeout_ms;
+    bool has_before; // only versions lower than `before`
+    int64_t before;
+    uint32_t limit; // at most 1000; 0: the node's default
+} pgnear_history_options;
+#define PGNEAR_HISTORY_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(pgnear_history_options), 0, false, 0, 0                                             \
     }
 
 typedef struct pgnear_dead_letters_options {
@@ -333,6 +358,14 @@ PGNEAR_API pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key,
                                   const pgnear_call_options *options, int64_t *ttl_ms,
                                   pgnear_error *error);
 
+// The versions of a key, newest first; PGNEAR_BAD_REQUEST where the node keeps no history. There
+// may be more: ask again with the last version as `before` until none come.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
+PGNEAR_API pgnear_code pgnear_history(pgnear *handle, pgnear_bytes key,
+                                      const pgnear_history_options *options,
+                                      const pgnear_revision **revisions, size_t *count,
+                                      pgnear_error *error);
+
 // One page of the table, from PostgreSQL, with this node's pending writes laid over.
 // [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_scan(pgnear *handle, const pgnear_scan_options *options,
@@ -380,13 +413,14 @@ PGNEAR_API void pgnear_iterator_destroy(pgnear_iterator *iterator);
 
 // ---- Writes
 
-// Sets a key. Takes ack, ttl, if_version, if_absent. Without a ttl the expiry is cleared.
+// Sets a key. Takes ack, ttl, expires_at, if_version, if_absent. Without a ttl or an expires_at the
+// expiry is cleared.
 // [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
                                   const pgnear_write_options *options, pgnear_written *written,
                                   pgnear_error *error);
 
-// Sets up to 10,000 keys, all or none of them. Takes ack, ttl.
+// Sets up to 10,000 keys, all or none of them. Takes ack, ttl, expires_at.
 // [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
                                    const pgnear_write_options *options, pgnear_written *written,
@@ -412,8 +446,8 @@ PGNEAR_API pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_byt
                                     const pgnear_write_options *options, pgnear_item *item,
                                     pgnear_error *error);
 
-// Makes the key expire `ttl_ms` from now; -1 takes its expiry away. *existed is false where there
-// is no such key. Takes nothing but id and timeout.
+// Makes the key expire `ttl_ms` from now; -1 takes its expiry away, or sets it to the expires_at of
+// the options. *existed is false where there is no such key. Takes nothing else but id and timeout.
 // [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
                                     const pgnear_write_options *options, bool *existed,

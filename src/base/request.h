@@ -23,6 +23,7 @@ enum method_class { METHOD_LOCAL, METHOD_READ, METHOD_WRITE, METHOD_CONTROL, MET
     X(GET, "get", METHOD_READ)                                                                     \
     X(MGET, "mget", METHOD_READ)                                                                   \
     X(TTL, "ttl", METHOD_READ)                                                                     \
+    X(HISTORY, "history", METHOD_READ)                                                             \
     X(SET, "set", METHOD_WRITE)                                                                    \
     X(MSET, "mset", METHOD_WRITE)                                                                  \
     X(DELETE, "delete", METHOD_WRITE)                                                              \
@@ -76,21 +77,27 @@ struct call {
     enum ack ack;
     enum condition condition;
     bool fresh;
-    bool has_ttl;         // touch: false takes the expiry away
+    bool has_ttl;         // touch: false takes the expiry away, unless has_expires_at
+    bool has_expires_at;  // set, mset, touch
     bool has_seq;         // flush
     bool has_max_age;     // get
     bool has_min_version; // get
+    bool has_at_version;  // get, mget
+    bool has_before;      // history
     bool has_key;         // invalidate: false is everything
     bool all;             // scan without a limit
     bool force;           // retry_dead_letter: whatever the keys hold now
     bool has_timeout;     // timeout_ms is the client's own
     bool replaces;        // restore
-    uint32_t limit;       // scan, dead_letters
+    uint32_t limit;       // scan, history, dead_letters
     bool expires;         // scan, all: say when each key expires
     int64_t ttl_ms;
+    int64_t expires_at_us; // by PostgreSQL's clock
     int64_t timeout_ms;
     int64_t max_age_ms;
     int64_t min_version;
+    int64_t at_version;
+    int64_t before; // a version
     int64_t if_version;
     int64_t days;        // cleanup_backups
     uint64_t seq;        // flush; retry_dead_letter, discard_dead_letter: of the letter
@@ -111,6 +118,7 @@ struct item {
     bool has_version;
     int64_t version;
     int64_t expires_at_us; // scan, all; 0: never
+    int64_t at_us;         // history: when it was made
 };
 
 struct check_item {
@@ -148,7 +156,7 @@ struct reply {
     uint64_t seq;     // writes, flush
     int64_t version;
     int64_t integer;    // ttl in ms, deleted, invalidated
-    size_t items_count; // get, mget, incr, merge, scan, all
+    size_t items_count; // get, mget, incr, merge, scan, all, history
     struct item *items;
     struct slice next; // scan: "" where complete
     size_t skipped_count;

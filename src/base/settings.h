@@ -63,6 +63,11 @@ struct backup_settings {
     int64_t keep_us;
 };
 
+struct expiry_settings {
+    int jitter_percent;    // a time to live is shortened by at most this much
+    int64_t reap_every_us; // 0: never
+};
+
 struct postgres_settings {
     char *conninfo;        // for libpq: a URL or keyword=value pairs; secret
     char *listen_conninfo; // NULL: conninfo
@@ -73,6 +78,7 @@ struct postgres_settings {
     enum schema_mode create_schema;
     int connections;
     enum updated_at_index updated_at_index;
+    int64_t history_keep_us; // 0: for ever
     int64_t connect_timeout_us;
     int64_t statement_timeout_us;
 };
@@ -82,6 +88,7 @@ struct settings {
     struct cache_settings cache;
     struct writes_settings writes;
     struct backup_settings backup;
+    struct expiry_settings expiry;
     struct postgres_settings postgres;
     enum log_level log_level;   // re-read
     enum log_format log_format; // re-read

@@ -45,6 +45,8 @@
     X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
     X(PG_BACKUPS_MADE, "postgres", "backups_made", "pg", "backups made by this node")              \
     X(PG_BACKUP_FAILURES, "postgres", "backup_failures", "pg", "backup jobs that failed")          \
+    X(PG_REAPED, "postgres", "reaped", "pg", "expired rows removed by this node")                  \
+    X(PG_TRIMMED, "postgres", "history_removed", "pg", "old history rows removed by this node")    \
     X(PG_TABLE_ROWS, "table", "count", "pg", "rows of the table, -1 where unknown")                \
     X(PG_TABLE_BYTES, "table", "size_bytes", "pg", "size of the table, -1 where unknown")          \
     X(TABLE_BACKUPS, "table", "backups", "pg", "backups of the table, at most 10 s old")           \

@@ -23,18 +23,31 @@ void journal_refuse(struct turn_item *item, enum error error, const char *reason
     }
 }
 
-// PostgreSQL's clock at the ack plus the time to live, without overflow.
-static int64_t expiry_of(const struct call *call, int64_t now_us)
+// How much earlier than asked for a write expires, so that what is set together does not have to
+// be made anew together. A hash of its number is random enough; a touch means what it says.
+static int64_t jitter_us(const struct turn *turn, const struct call *call, uint64_t seq,
+                         int64_t ttl_us)
 {
-    if (!call->has_ttl) {
+    int percent = turn->writer->settings->expiry.jitter_percent;
+    if (percent == 0 || call->method == METHOD_TOUCH) {
         return 0;
     }
+    uint64_t dice = sketch_hash(slice_of(&seq, sizeof seq)) >> 11;
+    return (int64_t)((double)ttl_us * percent / 100 * ((double)dice * 0x1p-53));
+}
+
+// PostgreSQL's clock at the ack plus the time to live, without overflow.
+static int64_t expiry_of(const struct turn *turn, const struct call *call, uint64_t seq)
+{
+    if (!call->has_ttl) {
+        return call->has_expires_at ? call->expires_at_us : 0;
+    }
     int64_t ttl_us, expires_at_us;
-    if (__builtin_mul_overflow(call->ttl_ms, (int64_t)1000, &ttl_us) ||
-        __builtin_add_overflow(now_us, ttl_us, &expires_at_us)) {
+    if (__builtin_mul_overflow(call->ttl_ms, (int64_t)1000, &ttl_us)) {
         return INT64_MAX;
     }
-    return expires_at_us;
+    ttl_us -= jitter_us(turn, call, seq, ttl_us);
+    return __builtin_add_overflow(turn->now_us, ttl_us, &expires_at_us) ? INT64_MAX : expires_at_us;
 }
 
 static enum error make_entry(struct turn *turn, struct turn_item *item)
@@ -47,7 +60,7 @@ static enum error make_entry(struct turn *turn, struct turn_item *item)
     entry_of_call(call, &item->entry, &item->bytes);
     item->entry.seq = outbox_take_seq(&turn->writer->outbox);
     item->entry.accepted_us = turn->now_us;
-    item->entry.expires_at_us = expiry_of(call, turn->now_us);
+    item->entry.expires_at_us = expiry_of(turn, call, item->entry.seq);
     return ERROR_NONE;
 }
 

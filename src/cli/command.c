@@ -20,6 +20,8 @@ static const struct command COMMANDS[] = {
     {"touch", "KEY TIME|none", 2, 2, "let a key expire after TIME, or never", run_touch},
     {"ttl", "KEY", 1, 1, "print the milliseconds until a key expires", run_ttl},
     {"scan", "", 0, 0, "print keys and values in order, a JSON object a line", run_scan},
+    {"history", "KEY", 1, 1, "print the versions of a key, newest first, a JSON object a line",
+     run_history},
     {"watch", "[PREFIX]", 0, 1, "print changes as they come, a JSON object a line", run_watch},
     {"flush", "", 0, 0, "wait until all acknowledged writes are in PostgreSQL", run_flush},
     {"sync", "", 0, 0, "wait until the cache has all that is committed", run_sync},
@@ -37,7 +39,6 @@ static const struct command COMMANDS[] = {
     {"ping", "", 0, 0, "ask the node for a sign of life", run_ping},
     {"export", "[FILE]", 0, 1, "write all pairs to a file or standard output", run_export},
     {"import", "FILE|-", 1, 1, "write the pairs of a file", run_import},
-    {"history", "KEY", 1, 1, "", NULL},
 };
 
 enum { COMMANDS_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };

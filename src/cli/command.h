@@ -34,7 +34,9 @@ enum exit_status {
     X(IF_ABSENT, "if-absent", NULL, "set", "only where the key does not exist")                    \
     X(ID, "id", "TEXT", "set delete incr merge touch", "a repeat with the same id is done once")   \
     X(PREFIX, "prefix", "P", "scan export", "only keys that begin with P")                         \
-    X(LIMIT, "limit", "N", "scan", "at most N keys")                                               \
+    X(LIMIT, "limit", "N", "scan history", "at most N keys, or versions")                          \
+    X(BEFORE, "before", "N", "history", "only versions lower than N")                              \
+    X(AT_VERSION, "at-version", "N", "get", "the value that the key had at version N")             \
     X(FORCE, "force", NULL, "dead-letters", "retry although the key has changed since")            \
     X(MODE, "mode", "MODE", "restore", "merge [merge], or replace: delete what is not in it")      \
     X(DAYS, "days", "N", "cleanup-backups", "drop backups that are N days old [30]")               \
@@ -125,6 +127,7 @@ enum exit_status run_merge(struct invocation *invocation);
 enum exit_status run_touch(struct invocation *invocation);
 enum exit_status run_ttl(struct invocation *invocation);
 enum exit_status run_scan(struct invocation *invocation);
+enum exit_status run_history(struct invocation *invocation);
 enum exit_status run_watch(struct invocation *invocation);
 enum exit_status run_flush(struct invocation *invocation);
 enum exit_status run_sync(struct invocation *invocation);

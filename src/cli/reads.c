@@ -1,4 +1,4 @@
-// get, ttl, scan.
+// get, ttl, history, scan.
 
 #include <stdlib.h>
 
@@ -7,14 +7,21 @@
 
 enum exit_status run_get(struct invocation *invocation)
 {
+    pgnear_get_options options = PGNEAR_GET_OPTIONS_INIT;
+    const char *at_version = invocation->options[OPTION_AT_VERSION];
+    options.has_at_version = at_version != NULL;
+    if (options.has_at_version &&
+        !read_integer_operand("--at-version", at_version, INT64_MIN, &options.at_version)) {
+        return EXIT_USAGE;
+    }
     enum exit_status status;
     if (!command_connect(invocation, &status)) {
         return status;
     }
     pgnear_item item;
     pgnear_error error;
-    if (pgnear_get(invocation->node, pgnear_text(invocation->operands[0]), NULL, &item, &error) !=
-        PGNEAR_OK) {
+    if (pgnear_get(invocation->node, pgnear_text(invocation->operands[0]), &options, &item,
+                   &error) != PGNEAR_OK) {
         return complain_of_call(&error);
     }
     return item.present ? print_msgpack(item.value, invocation) : EXIT_ABSENT;
@@ -36,6 +43,66 @@ enum exit_status run_ttl(struct invocation *invocation)
     document_init(&document);
     document_pack_version(&document, ttl_ms >= 0, ttl_ms);
     return document_print(&document, invocation);
+}
+
+static enum exit_status print_revision(const pgnear_revision *revision,
+                                       const struct invocation *invocation)
+{
+    struct document document;
+    document_init(&document);
+    msgpack_pack_map(&document.packer, 4);
+    mpack_pack_string(&document.packer, "version");
+    msgpack_pack_int64(&document.packer, revision->version);
+    mpack_pack_string(&document.packer, "op");
+    mpack_pack_string(&document.packer, revision->deleted ? "delete" : "set");
+    mpack_pack_string(&document.packer, "value");
+    if (revision->deleted) {
+        msgpack_pack_nil(&document.packer);
+    } else {
+        mpack_pack_raw(&document.packer, slice_of(revision->value.at, revision->value.len));
+    }
+    mpack_pack_string(&document.packer, "at_us");
+    msgpack_pack_int64(&document.packer, revision->at_us);
+    return document_print(&document, invocation);
+}
+
+static enum exit_status print_history(struct invocation *invocation, pgnear_history_options options,
+                                      int64_t left)
+{
+    enum { PAGE_MAX = 1000 };
+    enum exit_status status = EXIT_DONE;
+    size_t count = 1;
+    while (count > 0 && left > 0 && status == EXIT_DONE) {
+        const pgnear_revision *revisions;
+        pgnear_error error;
+        options.limit = (uint32_t)(left < PAGE_MAX ? left : PAGE_MAX);
+        if (pgnear_history(invocation->node, pgnear_text(invocation->operands[0]), &options,
+                           &revisions, &count, &error) != PGNEAR_OK) {
+            return complain_of_call(&error);
+        }
+        for (size_t i = 0; status == EXIT_DONE && i < count; i++) {
+            status = print_revision(&revisions[i], invocation);
+            options.has_before = true;
+            options.before = revisions[i].version;
+        }
+        left -= (int64_t)count;
+    }
+    return status;
+}
+
+enum exit_status run_history(struct invocation *invocation)
+{
+    pgnear_history_options options = PGNEAR_HISTORY_OPTIONS_INIT;
+    const char *limit = invocation->options[OPTION_LIMIT];
+    const char *before = invocation->options[OPTION_BEFORE];
+    int64_t left = INT64_MAX;
+    options.has_before = before != NULL;
+    if ((limit != NULL && !read_integer_operand("--limit", limit, 1, &left)) ||
+        (before != NULL && !read_integer_operand("--before", before, INT64_MIN, &options.before))) {
+        return EXIT_USAGE;
+    }
+    enum exit_status status;
+    return command_connect(invocation, &status) ? print_history(invocation, options, left) : status;
 }
 
 static enum exit_status print_item(const pgnear_item *item, const struct invocation *invocation)

@@ -80,6 +80,9 @@ void opts_add_get(struct opts *opts, const pgnear_get_options *options)
     if (options->has_min_version) {
         opts_add_int(opts, "min_version", options->min_version);
     }
+    if (options->has_at_version) {
+        opts_add_int(opts, "at_version", options->at_version);
+    }
 }
 
 void opts_add_write(struct opts *opts, const pgnear_write_options *options)
@@ -93,6 +96,9 @@ void opts_add_write(struct opts *opts, const pgnear_write_options *options)
     }
     if (options->has_ttl) {
         opts_add_int(opts, "ttl_ms", options->ttl_ms);
+    }
+    if (options->has_expires_at) {
+        opts_add_int(opts, "expires_at_us", options->expires_at_us);
     }
     if (options->has_if_version) {
         opts_add_int(opts, "if_version", options->if_version);

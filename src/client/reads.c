@@ -94,6 +94,44 @@ pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key, const pgnear_call_optio
     return PGNEAR_OK;
 }
 
+pgnear_code pgnear_history(pgnear *handle, pgnear_bytes key, const pgnear_history_options *options,
+                           const pgnear_revision **revisions, size_t *count, pgnear_error *error)
+{
+    pgnear_history_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    msgpack_packer *packer = exchange_begin(handle, "history", 2);
+    mpack_pack_slice(packer, slice_of_bytes(key));
+    struct opts opts;
+    opts_init(&opts, handle, own.timeout_ms);
+    if (own.has_before) {
+        opts_add_int(&opts, "before", own.before);
+    }
+    if (own.limit > 0) {
+        opts_add_uint(&opts, "limit", own.limit);
+    }
+    opts_pack(&opts);
+    struct mpack_cursor result;
+    code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    const pgnear_revision *answered;
+    size_t answered_count;
+    if (!result_history(handle, &result, &answered, &answered_count)) {
+        return result_garbled("history", error);
+    }
+    if (revisions != NULL) {
+        *revisions = answered;
+    }
+    if (count != NULL) {
+        *count = answered_count;
+    }
+    return PGNEAR_OK;
+}
+
 // Sends a request for a page, which is complete, and reads the answer.
 static pgnear_code ask_for_page(pgnear *handle, const char *method, int64_t timeout_ms,
                                 pgnear_page *page, pgnear_error *error)

@@ -198,6 +198,41 @@ bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_che
     return true;
 }
 
+static bool read_revision(struct mpack_cursor *cursor, pgnear_revision *revision)
+{
+    uint32_t fields;
+    struct slice op;
+    if (!mpack_read_array(cursor, &fields) || fields != 4 ||
+        !mpack_read_int(cursor, &revision->version) || !read_value(cursor, &revision->value) ||
+        !mpack_read_str(cursor, &op) || !mpack_read_int(cursor, &revision->at_us)) {
+        return false;
+    }
+    revision->deleted = slice_equal(op, slice_of_string("delete"));
+    if (revision->deleted) {
+        revision->value = (pgnear_bytes){0};
+    }
+    return true;
+}
+
+bool result_history(pgnear *handle, struct mpack_cursor *cursor, const pgnear_revision **revisions,
+                    size_t *count)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, sizeof(pgnear_revision), &answered, &room)) {
+        return false;
+    }
+    pgnear_revision *each = room;
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!read_revision(cursor, &each[i])) {
+            return false;
+        }
+    }
+    *revisions = each;
+    *count = answered;
+    return true;
+}
+
 static bool read_letter_field(struct mpack_cursor *cursor, struct slice name,
                               pgnear_dead_letter *letter)
 {

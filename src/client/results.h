@@ -21,6 +21,10 @@ bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
 bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_check_item **items,
                    size_t *count);
 
+// [[version, value, "set" or "delete", at_us]...].
+bool result_history(pgnear *handle, struct mpack_cursor *cursor, const pgnear_revision **revisions,
+                    size_t *count);
+
 // [{seq, key, keys, op, sqlstate, message, at_us}...].
 bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_dead_letter **letters,
                     size_t *count);

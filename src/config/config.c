@@ -109,6 +109,8 @@ static const char *expected_of(const struct key_row *row)
     case KEY_DURATION:
     case KEY_DURATION_OR_NOT:
         return "a duration such as \"250ms\", \"2s\" or \"30d\"";
+    case KEY_PERCENT:
+        return "a percentage such as \"10%\"";
     case KEY_SIZE:
         return "a size such as \"64KiB\" or \"1GiB\"";
     case KEY_MODE:
@@ -173,6 +175,8 @@ static bool number_of(const struct key_row *row, const struct toml_value *value,
     case KEY_DURATION:
     case KEY_DURATION_OR_NOT:
         return units_duration_us(value->string, number);
+    case KEY_PERCENT:
+        return units_percent(value->string, number);
     case KEY_SIZE:
         return units_size_bytes(value->string, number);
     default:
@@ -190,7 +194,11 @@ static const char *bound_text(const struct key_row *row, int64_t bound, char *te
     } else if (row->type == KEY_SIZE) {
         snprintf(text, bytes, "%lldKiB", (long long)(bound >> 10));
     } else {
-        snprintf(text, bytes, row->type == KEY_MODE ? "0%llo" : "%lld", (long long)bound);
+        snprintf(text, bytes,
+                 row->type == KEY_MODE      ? "0%llo"
+                 : row->type == KEY_PERCENT ? "%lld%%"
+                                            : "%lld",
+                 (long long)bound);
     }
     return text;
 }

@@ -11,6 +11,7 @@ enum key_type {
     KEY_BOOLEAN,
     KEY_DURATION,        // stored as int64_t microseconds
     KEY_DURATION_OR_NOT, // the same, or empty: 0
+    KEY_PERCENT,         // "10%", stored as an int
     KEY_SIZE,            // stored as size_t bytes
     KEY_MODE,            // octal digits in a string
     KEY_CHOICE,          // stored as the index into `choices`

@@ -60,3 +60,9 @@ bool units_size_bytes(struct slice text, int64_t *size_bytes)
 {
     return read_quantity(text, SIZE_UNITS, sizeof SIZE_UNITS / sizeof SIZE_UNITS[0], size_bytes);
 }
+
+bool units_percent(struct slice text, int64_t *percent)
+{
+    struct slice unit;
+    return read_digits(text, percent, &unit) && slice_equal(unit, slice_of_string("%"));
+}

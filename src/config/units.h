@@ -8,3 +8,5 @@ bool units_duration_us(struct slice text, int64_t *duration_us);
 
 // An integer with a unit: B, KiB, MiB, GiB or TiB.
 bool units_size_bytes(struct slice text, int64_t *size_bytes);
+// "10%" as 10.
+bool units_percent(struct slice text, int64_t *percent);

@@ -161,6 +161,10 @@ static void document_placeholders(struct placeholders *placeholders,
         own_name(options, OWN_NAMES[i].suffix, name);
         placeholders_text(placeholders, OWN_NAMES[i].placeholder, name);
     }
+    // What removes expired pairs locks the document first, as everybody does; the companion's own
+    // triggers write it.
+    placeholders_expand(placeholders, "    PERFORM @open@();\n",
+                        placeholders_add(placeholders, "reap_open"));
     add_functions(placeholders);
     placeholders_expand_literal(placeholders, "@pairs@",
                                 placeholders_add(placeholders, "pairs_literal"));

@@ -231,8 +231,11 @@ static const char CREATE_PUBLISH[] =
     "        REVOKE EXECUTE ON FUNCTION @publish@() FROM PUBLIC;\n";
 
 const struct schema_function DOCUMENT_FUNCTIONS[DOCUMENT_FUNCTIONS_COUNT] = {
-    {"@follow@(text)", CREATE_FOLLOW, false}, {"@open@()", CREATE_OPEN, false},
-    {"@write@()", CREATE_WRITE, false},       {"@guard@()", CREATE_GUARD, false},
-    {"@changed@()", CREATE_CHANGED, false},   {"@lock@()", CREATE_LOCK, false},
-    {"@publish@()", CREATE_PUBLISH, false},
+    {"@follow@(text)", CREATE_FOLLOW, .of_schema = false},
+    {"@open@()", CREATE_OPEN, .of_schema = false},
+    {"@write@()", CREATE_WRITE, .of_schema = false},
+    {"@guard@()", CREATE_GUARD, .of_schema = false},
+    {"@changed@()", CREATE_CHANGED, .of_schema = false},
+    {"@lock@()", CREATE_LOCK, .of_schema = false},
+    {"@publish@()", CREATE_PUBLISH, .of_schema = false},
 };

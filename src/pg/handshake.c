@@ -13,7 +13,7 @@
 #include "pg/node_row.h"
 #include "pg/worker.h"
 
-enum { SERVER_VERSION_MIN = 120000, HANDSHAKE_PARAMS_MAX = 5 };
+enum { SERVER_VERSION_MIN = 120000, HANDSHAKE_PARAMS_MAX = 8 };
 
 typedef void (*take_function)(struct handshake *handshake, const PGresult *result);
 typedef void (*next_function)(struct handshake *handshake);
@@ -251,10 +251,22 @@ static void take_required(struct handshake *handshake, const PGresult *result)
 static void require_schema(struct handshake *handshake)
 {
     const struct schema_names *names = &handshake->worker->names;
-    const char *values[] = {names->table, names->node_table, names->sequence, names->advance, NULL};
+    // With versioning the history is wanted as well, and the function that keeps it.
+    bool versioning = handshake->worker->settings->postgres.versioning;
+    const char *values[] = {names->table,
+                            names->node_table,
+                            names->sequence,
+                            names->advance,
+                            names->conflict,
+                            versioning ? names->history : names->table,
+                            names->notify_function,
+                            versioning ? "%pgnear history%" : "%",
+                            NULL};
     ask(handshake,
         "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL"
-        " AND to_regclass($3) IS NOT NULL AND to_regproc($4) IS NOT NULL",
+        " AND to_regclass($3) IS NOT NULL AND to_regproc($4) IS NOT NULL"
+        " AND to_regproc($5) IS NOT NULL AND to_regclass($6) IS NOT NULL"
+        " AND (SELECT prosrc LIKE $8 FROM pg_catalog.pg_proc WHERE oid = to_regproc($7)) IS TRUE",
         values, unit_of(handshake, take_required, check_required, NULL));
 }
 

@@ -34,6 +34,7 @@ enum error layout_options(const struct postgres_settings *settings, struct schem
     *options = (struct schema_options){
         .partitions = settings->partitions,
         .updated_at_index = settings->updated_at_index,
+        .versioning = settings->versioning,
     };
     return settings->document.table != NULL
                ? document_options(&settings->document, options, failure)

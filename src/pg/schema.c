@@ -13,6 +13,9 @@
 
 // First key of our advisory locks: "pgnr". The second tells them apart.
 static const char LOCK_CLASS[] = "1885826674";
+// Of the locks that nodes take turns by; the second key is a hash of the table's name.
+static const char REAP_CLASS[] = "1885826675";
+static const char TRIM_CLASS[] = "1885826676";
 
 static const char TRIGGER_NAMES[] =
     "ARRAY['zz_pgnear_version', 'pgnear_insert', 'pgnear_update', 'pgnear_delete', "
@@ -68,6 +71,9 @@ void schema_names_of(const struct table_name *table, struct schema_names *names)
     derive_qualified(table, "_version_seq", names->sequence);
     derive_qualified(table, "_pgnear_version", names->version_function);
     derive_qualified(table, "_pgnear_notify", names->notify_function);
+    derive_qualified(table, "_history", names->history);
+    derive_qualified(table, "_pgnear_reap", names->reap_function);
+    derive_qualified(table, "_pgnear_trim", names->trim_function);
     quote_qualified(schema, "pgnear_node", names->node_table);
     quote_qualified(schema, "pgnear_advance", names->advance);
     quote_qualified(schema, "pgnear_merge_patch", names->merge_patch);
@@ -138,6 +144,56 @@ static void add_index(struct placeholders *placeholders, const struct schema_opt
                       options->updated_at_index == UPDATED_AT_NONE ? "false" : "true");
 }
 
+static void add_derived(struct placeholders *placeholders, const struct table_name *table,
+                        const char *name, const char *suffix)
+{
+    char derived[IDENTIFIER_BYTES_MAX + 1];
+    derive_name(table->table, suffix, derived);
+    quote_identifier(placeholders_add(placeholders, name), derived);
+}
+
+static void add_expansion(struct placeholders *placeholders, const char *name, const char *text)
+{
+    struct buffer expanded = {0};
+    placeholders_expand(placeholders, text, &expanded);
+    *placeholders_add(placeholders, name) = expanded;
+}
+
+// History, expiry, and who does away with them.
+static void add_history(struct placeholders *placeholders, const struct schema_options *options,
+                        const struct schema_names *names)
+{
+    static const struct {
+        const char *name;
+        const char *text; // without versioning nothing
+    } PARTS[] = {
+        {"keep_sets", SCHEMA_SQL_KEEP_SETS},
+        {"keep_left", SCHEMA_SQL_KEEP_LEFT},
+        {"keep_deletes", SCHEMA_SQL_KEEP_DELETES},
+        {"keep_truncate", SCHEMA_SQL_KEEP_TRUNCATE},
+    };
+    placeholders_text(placeholders, "history", names->history);
+    placeholders_literal(placeholders, "history_literal", names->history);
+    placeholders_text(placeholders, "reap_function", names->reap_function);
+    placeholders_text(placeholders, "trim_function", names->trim_function);
+    placeholders_text(placeholders, "reap_class", REAP_CLASS);
+    placeholders_text(placeholders, "trim_class", TRIM_CLASS);
+    add_derived(placeholders, &options->table, "history_index", "_history_changed_at_idx");
+    add_derived(placeholders, &options->table, "expiry_index", "_expires_at_idx");
+    char qualified[QUALIFIED_NAME_BYTES];
+    derive_qualified(&options->table, "_expires_at_idx", qualified);
+    placeholders_text(placeholders, "qualified_expiry_index", qualified);
+    placeholders_text(placeholders, "versioning", options->versioning ? "true" : "false");
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
+        add_expansion(placeholders, PARTS[i].name, options->versioning ? PARTS[i].text : "");
+    }
+    if (options->document.table.table[0] == '\0') { // else its layout says it
+        placeholders_text(placeholders, "reap_open", "");
+    }
+    add_expansion(placeholders, "deleted_version",
+                  options->versioning ? SCHEMA_SQL_KEPT_VERSION : SCHEMA_SQL_DRAWN_VERSION);
+}
+
 static void add_partitions(struct placeholders *placeholders, const struct schema_options *options)
 {
     placeholders_text(placeholders, "partition_by",
@@ -170,7 +226,8 @@ static void add_functions(struct placeholders *placeholders)
         const struct schema_function *function = &SCHEMA_FUNCTIONS[i];
         buffer_printf(&rows, "%s(", i == 0 ? "" : ", ");
         placeholders_expand_literal(placeholders, function->signature, &rows);
-        buffer_printf(&rows, ", %s)", function->of_schema ? "false" : "true");
+        buffer_printf(&rows, ", %s, %s)", function->is_trigger ? "true" : "false",
+                      function->keeps_history ? "true" : "false");
         if (function->of_schema) {
             buffer_printf(&drops, "        DROP FUNCTION IF EXISTS ");
             placeholders_expand(placeholders, function->signature, &drops);
@@ -206,6 +263,7 @@ void schema_placeholders(struct placeholders *placeholders, const struct schema_
     placeholders_text(placeholders, "conflict", names.conflict);
     placeholders_text(placeholders, "lift_versions", names.lift_versions);
     placeholders_literal(placeholders, "channel_literal", names.channel);
+    add_history(placeholders, options, &names);
     add_index(placeholders, options);
     add_partitions(placeholders, options);
     add_functions(placeholders);
@@ -219,9 +277,17 @@ void schema_function_sql(const struct placeholders *placeholders,
         "\n"
         "DO $@tag@$\n"
         "BEGIN\n"
-        "    IF coalesce((SELECT substring(p.prosrc FROM 'pgnear schema ([0-9]+)')::int\n"
-        "                 FROM pg_proc p WHERE p.oid = to_regprocedure(",
+        "    IF coalesce((SELECT substring(p.prosrc FROM 'pgnear schema ([0-9]+)')::int",
         out);
+    if (function->keeps_history) {
+        placeholders_expand(placeholders,
+                            "\n                 - ((p.prosrc LIKE '%pgnear history%')"
+                            " <> @versioning@"
+                            " AND p.prosrc LIKE '%pgnear schema @version@:%')::int",
+                            out);
+    }
+    placeholders_expand(placeholders,
+                        "\n                 FROM pg_proc p WHERE p.oid = to_regprocedure(", out);
     placeholders_expand_literal(placeholders, function->signature, out);
     placeholders_expand(placeholders, ")), 0) < @version@ THEN\n", out);
     placeholders_expand(placeholders, function->create, out);
@@ -235,6 +301,10 @@ void schema_parts_create_sql(const struct placeholders *placeholders,
     placeholders_expand(placeholders, SCHEMA_SQL_VERSIONS, out);
     if (options->updated_at_index != UPDATED_AT_NONE) {
         placeholders_expand(placeholders, SCHEMA_SQL_INDEX, out);
+    }
+    placeholders_expand(placeholders, SCHEMA_SQL_EXPIRY, out);
+    if (options->versioning) {
+        placeholders_expand(placeholders, SCHEMA_SQL_HISTORY, out);
     }
     placeholders_expand(placeholders, SCHEMA_SQL_NODE, out);
     buffer_printf(out, "\n-- The functions.");

@@ -2,9 +2,13 @@
 // in it. Everything lives in the schema of the table:
 //
 //   TABLE                        the pairs (SPEC, section 4), plain or PARTITION BY HASH (key)
+//   TABLE_history                every version, where versioning is on; stays when it is not
 //   TABLE_version_seq            where versions come from
 //   TABLE_pgnear_version()       trigger function: draws the version of a foreign row
-//   TABLE_pgnear_notify()        trigger function: announces what a statement changed
+//   TABLE_pgnear_notify()        trigger function: announces what a statement changed, and keeps
+//                                its history where versioning is on
+//   TABLE_pgnear_reap(...)       removes expired rows
+//   TABLE_pgnear_trim(...)       removes history of a certain age
 //   pgnear_node                  one row a daemon
 //   pgnear_advance(...)          the first statement of every batch
 //   pgnear_merge_patch(...)      RFC 7396
@@ -23,7 +27,7 @@
 
 // The number in the functions' text. A daemon replaces functions of a lower number and leaves
 // those of a higher one alone, so that nodes of two releases do not undo each other.
-enum { SCHEMA_VERSION = 2 };
+enum { SCHEMA_VERSION = 3 };
 
 enum { SCHEMA_CHANNEL_BYTES = 64 };
 
@@ -49,6 +53,7 @@ struct schema_options {
     struct schema_document document;
     int partitions; // hash partitions of a table to be made; 0: none
     enum updated_at_index updated_at_index;
+    bool versioning; // keep history
 };
 
 // Names ready to stand in SQL: quoted and schema-qualified, but for the first.
@@ -59,8 +64,11 @@ struct schema_names {
     char node_table[QUALIFIED_NAME_BYTES];
     char version_function[QUALIFIED_NAME_BYTES];
     char notify_function[QUALIFIED_NAME_BYTES];
-    char advance[QUALIFIED_NAME_BYTES];     // (node uuid, incarnation uuid, from int8, to int8)
-    char merge_patch[QUALIFIED_NAME_BYTES]; // (target jsonb, patch jsonb) RETURNS jsonb
+    char history[QUALIFIED_NAME_BYTES];
+    char reap_function[QUALIFIED_NAME_BYTES]; // (rows_max int) RETURNS int
+    char trim_function[QUALIFIED_NAME_BYTES]; // (keep interval, rows_max int) RETURNS int
+    char advance[QUALIFIED_NAME_BYTES];       // (node uuid, incarnation uuid, from int8, to int8)
+    char merge_patch[QUALIFIED_NAME_BYTES];   // (target jsonb, patch jsonb) RETURNS jsonb
     char incr_value[QUALIFIED_NAME_BYTES]; // (old jsonb, by numeric) RETURNS jsonb; old may be NULL
     char conflict[QUALIFIED_NAME_BYTES];   // (key text, version bigint); fails
     char lift_versions[QUALIFIED_NAME_BYTES]; // (sequence regclass) RETURNS bigint
@@ -85,8 +93,8 @@ void schema_resolve_sql(const struct table_name *table, struct buffer *out);
 void schema_create_sql(const struct schema_options *options, struct buffer *out);
 
 // Appends the script that takes everything of ours away and leaves the pairs with their times and
-// expiry: the version column goes, since versions without triggers would lie. To be run like the
-// one above. What other tables of the schema need stays.
+// expiry, and the history: the version column goes, since versions without triggers would lie. To
+// be run like the one above. What other tables of the schema need stays.
 void schema_drop_sql(const struct schema_options *options, struct buffer *out);
 
 // Appends a query with the rows (item text, ok boolean, message text), as current_user sees it.

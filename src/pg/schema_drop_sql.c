@@ -36,6 +36,7 @@ const char SCHEMA_SQL_DROP_TABLE_PARTS[] =
     "END\n"
     "$@tag@$;\n"
     "DROP INDEX IF EXISTS @qualified_index@;\n"
+    "DROP INDEX IF EXISTS @qualified_expiry_index@;\n"
     "DROP SEQUENCE IF EXISTS @sequence@;\n";
 
 // The other tables of the schema are known by their triggers; @drop_functions@ are those of the

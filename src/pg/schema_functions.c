@@ -44,6 +44,7 @@ static const char CREATE_NOTIFY[] =
     "    payload text := '';\n"
     "    payloads text[] := '{}';\n"
     "    bulk boolean := false;\n"
+    "    drawn bigint;\n"
     "BEGIN\n"
     "    -- Not for a table that was renamed away, nor for any other.\n"
     "    IF own IS DISTINCT FROM TG_RELID::regclass\n"
@@ -56,24 +57,28 @@ static const char CREATE_NOTIFY[] =
     "    head := '[' || to_json(origin)::text || ',';\n"
     "    CASE TG_OP\n"
     "    WHEN 'INSERT' THEN\n"
+    "@keep_sets@"
     "        OPEN changes FOR\n"
     "            SELECT '[' || to_json(n.key)::text || ',' || n.version || ']'\n"
     "            FROM pgnear_new n WHERE octet_length(n.key) <= 511;\n"
     "    WHEN 'UPDATE' THEN\n"
+    "@keep_sets@@keep_left@"
     "        OPEN changes FOR\n"
     "            SELECT '[' || to_json(n.key)::text || ',' || n.version || ']'\n"
     "            FROM pgnear_new n WHERE octet_length(n.key) <= 511\n"
     "            UNION ALL\n"
-    "            SELECT '[' || to_json(left_key.key)::text || ','\n"
-    "                || nextval(@sequence_literal@::regclass) || ',1]'\n"
+    "            SELECT '[' || to_json(gone.key)::text || ','\n"
+    "                || @deleted_version@ || ',1]'\n"
     "            FROM (SELECT o.key FROM pgnear_old o WHERE octet_length(o.key) <= 511\n"
-    "                  EXCEPT SELECT n.key FROM pgnear_new n) left_key;\n"
+    "                  EXCEPT SELECT n.key FROM pgnear_new n) gone;\n"
     "    WHEN 'DELETE' THEN\n"
+    "@keep_deletes@"
     "        OPEN changes FOR\n"
-    "            SELECT '[' || to_json(o.key)::text || ','\n"
-    "                || nextval(@sequence_literal@::regclass) || ',1]'\n"
-    "            FROM pgnear_old o WHERE octet_length(o.key) <= 511;\n"
+    "            SELECT '[' || to_json(gone.key)::text || ','\n"
+    "                || @deleted_version@ || ',1]'\n"
+    "            FROM pgnear_old gone WHERE octet_length(gone.key) <= 511;\n"
     "    ELSE\n"
+    "@keep_truncate@"
     "        PERFORM pg_notify(channel, head || '\"truncate\"]');\n"
     "        RETURN NULL;\n"
     "    END CASE;\n"
@@ -219,11 +224,13 @@ static const char CREATE_LIFT_VERSIONS[] =
     "$@tag@_body$;\n";
 
 const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT] = {
-    {"@version_function@()", CREATE_VERSION, false},
-    {"@notify_function@()", CREATE_NOTIFY, false},
-    {"@advance@(uuid, uuid, bigint, bigint)", CREATE_ADVANCE, true},
-    {"@merge_patch@(jsonb, jsonb)", CREATE_MERGE_PATCH, true},
-    {"@incr_value@(jsonb, numeric)", CREATE_INCR_VALUE, true},
-    {"@conflict@(text, bigint)", CREATE_CONFLICT, true},
-    {"@lift_versions@(regclass)", CREATE_LIFT_VERSIONS, true},
+    {"@version_function@()", CREATE_VERSION, .is_trigger = true},
+    {"@notify_function@()", CREATE_NOTIFY, .is_trigger = true, .keeps_history = true},
+    {"@reap_function@(integer)", SCHEMA_SQL_CREATE_REAP, .of_schema = false},
+    {"@trim_function@(interval, integer)", SCHEMA_SQL_CREATE_TRIM, .of_schema = false},
+    {"@advance@(uuid, uuid, bigint, bigint)", CREATE_ADVANCE, .of_schema = true},
+    {"@merge_patch@(jsonb, jsonb)", CREATE_MERGE_PATCH, .of_schema = true},
+    {"@incr_value@(jsonb, numeric)", CREATE_INCR_VALUE, .of_schema = true},
+    {"@conflict@(text, bigint)", CREATE_CONFLICT, .of_schema = true},
+    {"@lift_versions@(regclass)", CREATE_LIFT_VERSIONS, .of_schema = true},
 };

@@ -12,7 +12,8 @@ uint64_t schema_hash(uint64_t hash, const char *text);
 // The values of the templates of schema_sql.h, for placeholders_deinit; `options` outlives them.
 void schema_placeholders(struct placeholders *placeholders, const struct schema_options *options);
 
-// Creates the function where there is none, or one of a lower number.
+// Creates the function where there is none, one of a lower number, or one of this number that
+// keeps history where it should not, or the other way round.
 void schema_function_sql(const struct placeholders *placeholders,
                          const struct schema_function *function, struct buffer *out);
 

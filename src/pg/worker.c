@@ -16,6 +16,8 @@
 #include "pg/fetcher.h"
 #include "pg/flusher.h"
 #include "pg/handshake.h"
+#include "pg/historian.h"
+#include "pg/janitor.h"
 #include "pg/read_pool.h"
 #include "pg/scanner.h"
 #include "pg/sweeper.h"
@@ -33,8 +35,17 @@ static void dispatch_request(struct worker *worker, struct request *request)
     switch (request->call.method) {
     case METHOD_GET:
     case METHOD_MGET:
+        if (request->call.has_at_version) {
+            historian_request(worker->historian, request);
+        } else {
+            fetcher_request(worker->fetcher, request);
+        }
+        break;
     case METHOD_TTL:
         fetcher_request(worker->fetcher, request);
+        break;
+    case METHOD_HISTORY:
+        historian_request(worker->historian, request);
         break;
     case METHOD_SCAN:
     case METHOD_ALL:
@@ -153,6 +164,8 @@ void worker_become_ready(struct worker *worker)
     checker_on_connected(worker->checker);
     table_stats_on_connected(worker->table_stats);
     backup_on_connected(worker->backup);
+    historian_on_connected(worker->historian);
+    janitor_on_connected(worker->janitor);
     worker_update_state(worker);
 }
 
@@ -170,6 +183,8 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     checker_on_lost(worker->checker, &reason);
     table_stats_on_lost(worker->table_stats, &reason);
     backup_on_lost(worker->backup, &reason);
+    historian_on_lost(worker->historian, &reason);
+    janitor_on_lost(worker->janitor, &reason);
     worker_update_state(worker);
 }
 
@@ -340,6 +355,8 @@ static void create_modules(struct worker *worker)
     worker->checker = checker_create(worker);
     worker->table_stats = table_stats_create(worker);
     worker->backup = backup_create(worker);
+    worker->historian = historian_create(worker);
+    worker->janitor = janitor_create(worker);
 }
 
 static void shut_modules(struct worker *worker)
@@ -356,15 +373,20 @@ static void shut_modules(struct worker *worker)
     scanner_on_lost(worker->scanner, &failure);
     checker_on_lost(worker->checker, &failure);
     table_stats_on_lost(worker->table_stats, &failure);
+    historian_on_lost(worker->historian, &failure);
+    janitor_on_lost(worker->janitor, &failure);
     fetcher_refuse_all(worker->fetcher, &failure);
     scanner_refuse_all(worker->scanner, &failure);
     checker_refuse_all(worker->checker, &failure);
     backup_refuse_all(worker->backup, &failure);
+    historian_refuse_all(worker->historian, &failure);
 }
 
 static void destroy_modules(struct worker *worker)
 {
     backup_destroy(worker->backup);
+    janitor_destroy(worker->janitor);
+    historian_destroy(worker->historian);
     table_stats_destroy(worker->table_stats);
     checker_destroy(worker->checker);
     scanner_destroy(worker->scanner);

@@ -6,7 +6,8 @@
 //   listen    LISTEN                                                                   feed
 //   flush     one transaction a batch                                                  flusher
 //   backup    one for each job, while it runs                                          backup_task
-//   read      `postgres.connections` of them: misses, scans, sweeps, table size        fetcher, ...
+//   read      `postgres.connections` of them: misses, scans, sweeps, table size,       fetcher, ...
+//             history; the removal of what has expired
 //
 // The life of a connection to PostgreSQL, in this order (rule 14: no answer is used before):
 // control connects, the schema and the outbox's binding are checked, the node's row is compared
@@ -30,6 +31,8 @@ struct feed;
 struct fetcher;
 struct flusher;
 struct handshake;
+struct historian;
+struct janitor;
 struct read_pool;
 struct scanner;
 struct sweeper;
@@ -88,7 +91,7 @@ struct worker {
 
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:
     struct read_pool *read_pool; // made before and freed after the modules that use it: fetcher,
-                                 // sweeper, scanner, checker, table_stats
+                                 // sweeper, scanner, checker, table_stats, historian, janitor
     struct handshake *handshake;
     struct feed *feed;
     struct flusher *flusher;
@@ -98,6 +101,8 @@ struct worker {
     struct checker *checker;
     struct table_stats *table_stats;
     struct backup *backup;
+    struct historian *historian;
+    struct janitor *janitor;
 
     // Of the worker itself:
     struct cache_reader *reader; // shared by the modules; one begin ... end at a time, no callback
@@ -146,6 +151,7 @@ void worker_destroy(struct worker *worker);
 //   void scanner_request(struct scanner *, struct request *)      SCAN, ALL
 //   void checker_request(struct checker *, struct request *)      CHECK
 //   void backup_request(struct backup *, struct request *)        BACKUP, BACKUPS, RESTORE, ...
+//   void historian_request(struct historian *, struct request *)  HISTORY; at_version
 //   enum payload_kind payload_decode(struct slice bytes, struct slice *origin,
 //                                    struct changes_message **changes)
 //       PAYLOAD_CHANGES with *changes on the heap, PAYLOAD_TRUNCATE, PAYLOAD_SWEEP or PAYLOAD_BAD;

@@ -99,7 +99,8 @@ static bool answer_local(struct dispatch *dispatch, const struct caller *caller,
 static bool satisfies(const struct dispatch *dispatch, const struct call *call,
                       const struct cached *cached)
 {
-    if (call->fresh || (call->has_max_age && call->max_age_ms == 0)) {
+    if (call->fresh || call->has_at_version || call->method == METHOD_HISTORY ||
+        (call->has_max_age && call->max_age_ms == 0)) {
         return false;
     }
     if (call->has_max_age &&

@@ -39,6 +39,7 @@ enum order_class order_class_of(const struct call *call)
     case METHOD_GET:
     case METHOD_MGET:
     case METHOD_TTL:
+    case METHOD_HISTORY:
         return ORDER_READ;
     case METHOD_SET:
     case METHOD_MSET:

@@ -48,6 +48,7 @@ static const enum param PARAMS[METHOD_COUNT][PARAMS_MAX] = {
     [METHOD_GET] = {PARAM_KEY},
     [METHOD_MGET] = {PARAM_KEYS},
     [METHOD_TTL] = {PARAM_KEY},
+    [METHOD_HISTORY] = {PARAM_KEY},
     [METHOD_SET] = {PARAM_KEY, PARAM_VALUE},
     [METHOD_MSET] = {PARAM_PAIRS},
     [METHOD_DELETE] = {PARAM_KEY_OR_KEYS},
@@ -61,11 +62,6 @@ static const enum param PARAMS[METHOD_COUNT][PARAMS_MAX] = {
     [METHOD_UNWATCH] = {PARAM_PREFIX},
     [METHOD_RETRY_DEAD_LETTER] = {PARAM_SEQ},
     [METHOD_DISCARD_DEAD_LETTER] = {PARAM_SEQ},
-};
-
-// In the contract, not in this release.
-static const char *const LATER_METHODS[] = {
-    "history",
 };
 
 struct decoding {
@@ -87,12 +83,6 @@ void rpc_decoder_deinit(struct rpc_decoder *decoder)
 
 static enum error unknown_method(struct slice name, struct failure *failure)
 {
-    for (size_t i = 0; i < sizeof LATER_METHODS / sizeof *LATER_METHODS; i++) {
-        if (slice_equal(name, slice_of_string(LATER_METHODS[i]))) {
-            return failure_set(failure, ERROR_UNKNOWN_METHOD, "%s: not available yet",
-                               LATER_METHODS[i]);
-        }
-    }
     return failure_set(failure, ERROR_UNKNOWN_METHOD, "there is no method %s",
                        quote_key(name).text);
 }

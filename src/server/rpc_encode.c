@@ -209,6 +209,24 @@ static void pack_checks(msgpack_packer *packer, const struct reply *reply)
     }
 }
 
+// [[version, value or nil, "set" or "delete", at_us]...]
+static void pack_history(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_array(packer, reply->items_count);
+    for (size_t i = 0; i < reply->items_count; i++) {
+        const struct item *item = &reply->items[i];
+        msgpack_pack_array(packer, 4);
+        pack_version(packer, item->has_version, item->version);
+        if (item->present) {
+            mpack_pack_raw(packer, item->value);
+        } else {
+            msgpack_pack_nil(packer);
+        }
+        mpack_pack_string(packer, item->present ? "set" : "delete");
+        msgpack_pack_int64(packer, item->at_us);
+    }
+}
+
 // `key` is the first of `keys` keys.
 static void pack_letters(msgpack_packer *packer, const struct reply *reply)
 {
@@ -286,6 +304,9 @@ static void pack_result(msgpack_packer *packer, const struct call *call, const s
         return;
     case METHOD_MGET:
         pack_items(packer, reply);
+        return;
+    case METHOD_HISTORY:
+        pack_history(packer, reply);
         return;
     case METHOD_TTL:
         pack_version(packer, reply->has_integer, reply->integer);

@@ -24,9 +24,11 @@ static uint32_t own_opts(enum method method)
     case METHOD_MGET:
         return READ_OPTS;
     case METHOD_SET:
-        return BIT(TTL_MS) | BIT(ACK) | BIT(IF_VERSION) | BIT(IF_ABSENT);
+        return BIT(TTL_MS) | BIT(EXPIRES_AT_US) | BIT(ACK) | BIT(IF_VERSION) | BIT(IF_ABSENT);
     case METHOD_MSET:
-        return BIT(TTL_MS) | BIT(ACK);
+        return BIT(TTL_MS) | BIT(EXPIRES_AT_US) | BIT(ACK);
+    case METHOD_TOUCH:
+        return BIT(EXPIRES_AT_US);
     case METHOD_DELETE:
         return BIT(ACK) | BIT(IF_VERSION);
     case METHOD_SCAN:
@@ -35,6 +37,8 @@ static uint32_t own_opts(enum method method)
         return BIT(PREFIX) | BIT(EXPIRES);
     case METHOD_FLUSH:
         return BIT(SEQ);
+    case METHOD_HISTORY:
+        return BIT(LIMIT) | BIT(BEFORE);
     case METHOD_DEAD_LETTERS:
         return BIT(AFTER_SEQ) | BIT(LIMIT);
     case METHOD_RETRY_DEAD_LETTER:
@@ -228,10 +232,17 @@ static enum error read_opt(const struct reading *reading)
         call->has_min_version = true;
         return read_number(reading, INT64_MIN, INT64_MAX, &call->min_version);
     case OPT_AT_VERSION:
-        return wrong(reading, "is not available yet");
+        call->has_at_version = true;
+        return read_number(reading, INT64_MIN, INT64_MAX, &call->at_version);
+    case OPT_BEFORE:
+        call->has_before = true;
+        return read_number(reading, INT64_MIN, INT64_MAX, &call->before);
     case OPT_TTL_MS:
         call->has_ttl = true;
         return read_number(reading, 1, TTL_MS_MAX, &call->ttl_ms);
+    case OPT_EXPIRES_AT_US:
+        call->has_expires_at = true;
+        return read_number(reading, 1, EXPIRES_AT_US_MAX, &call->expires_at_us);
     case OPT_ACK:
         return read_ack(reading);
     case OPT_MODE:

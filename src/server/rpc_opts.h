@@ -24,7 +24,9 @@
     X(EXPIRES, "expires")                                                                          \
     X(AFTER_SEQ, "after_seq")                                                                      \
     X(FORCE, "force")                                                                              \
-    X(MODE, "mode")
+    X(MODE, "mode")                                                                                \
+    X(BEFORE, "before")                                                                            \
+    X(EXPIRES_AT_US, "expires_at_us")
 
 enum opt {
 #define OPT_ENUM(name, wire) OPT_##name,

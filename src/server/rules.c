@@ -149,6 +149,11 @@ enum error check_call(struct call *call, struct failure *failure)
     if (call->method == METHOD_MSET || call->method == METHOD_DELETE) {
         drop_repeats(call);
     }
+    if (call->has_ttl && call->has_expires_at) {
+        return failure_set(failure, ERROR_BAD_REQUEST,
+                           "%s: a time to live does not go with \"expires_at_us\"",
+                           method_name(call->method));
+    }
     if (call->condition == CONDITION_IF_VERSION && call->pairs_count != 1) {
         return failure_set(failure, ERROR_BAD_REQUEST, "%s: \"if_version\" goes with one key only",
                            method_name(call->method));

@@ -12,6 +12,8 @@ enum {
 
 // A hundred years: far beyond any use, far below where PostgreSQL's timestamps end.
 static const int64_t TTL_MS_MAX = 100ll * 366 * 86400 * 1000;
+// The end of the year 9999.
+static const int64_t EXPIRES_AT_US_MAX = 253402300799999999;
 
 // A key as a message shows it: in quotes, cut where it is long, what is not UTF-8 or not printable
 // as \xNN, so that a message is always valid text.

@@ -119,7 +119,8 @@ static size_t weight_of(const struct desk *desk, const struct call *call)
     for (size_t i = 0; i < call->pairs_count; i++) {
         weight += sizeof call->pairs[i] + call->pairs[i].key.len + call->pairs[i].value.len;
     }
-    if (call->method == METHOD_SCAN || call->method == METHOD_ALL) {
+    if (call->method == METHOD_SCAN || call->method == METHOD_ALL ||
+        call->method == METHOD_HISTORY) {
         weight += SCAN_BYTES_MAX;
     }
     if (call->method == METHOD_DEAD_LETTERS) {

@@ -20,6 +20,8 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
     assert_complaints(pg, &options,
                       "table: \"public\".\"kv_store\" does not exist\n"
                       "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
+                      "\"public\".\"kv_store_pgnear_reap\"(integer) does not exist; "
+                      "\"public\".\"kv_store_pgnear_trim\"(interval, integer) does not exist; "
                       "\"public\".\"kv_store_pgnear_version\"() does not exist; "
                       "\"public\".\"pgnear_advance\"(uuid, uuid, bigint, bigint) does not exist; "
                       "\"public\".\"pgnear_conflict\"(text, bigint) does not exist; "
@@ -42,7 +44,9 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
                     "SELECT collname FROM pg_attribute a JOIN pg_collation c"
                     " ON c.oid = attcollation WHERE attrelid = 'kv_store'::regclass"
                     " AND attname = 'key'");
-    assert_pg_value(pg, "kv_store_pkey (key), kv_store_updated_at_idx (updated_at)",
+    assert_pg_value(pg,
+                    "kv_store_expires_at_idx (expires_at) WHERE (expires_at IS NOT NULL), "
+                    "kv_store_pkey (key), kv_store_updated_at_idx (updated_at)",
                     "SELECT string_agg(indexname || substring(indexdef FROM ' \\(.*'), ', '"
                     " ORDER BY indexname) FROM pg_indexes WHERE tablename = 'kv_store'");
     assert_pg_value(pg, "5",

@@ -159,7 +159,15 @@ static void options_show_in_the_script(void **state)
     assert_non_null(strstr(partitioned, "USING brin (updated_at)"));
     options.updated_at_index = UPDATED_AT_NONE;
     char *bare = text_of(schema_create_sql, &options);
-    assert_null(strstr(bare, "CREATE INDEX"));
+    assert_null(strstr(bare, "(updated_at)"));
+    assert_null(strstr(bare, "CREATE TABLE \"app\".\"kv_history\""));
+    options.versioning = true;
+    char *versioned = text_of(schema_create_sql, &options);
+    assert_non_null(strstr(versioned, "CREATE TABLE \"app\".\"kv_history\""));
+    char *dropped = text_of(schema_drop_sql, &options);
+    assert_null(strstr(dropped, "kv_history"));
+    free(versioned);
+    free(dropped);
     free(plain);
     free(partitioned);
     free(bare);

@@ -1,0 +1,151 @@
+// History and expiry in PostgreSQL, as templates; see schema_sql.h. What keeps history is a few
+// lines more in the function that announces changes, so that versioning is turned on and off
+// without a lock on the table, and a deletion has one version in its announcement and in its
+// history.
+//
+// Keys beyond 511 bytes have no history: they may not fit into an index with a second column, and
+// a user's statement must not fail on that. For the same reason a version that is there already
+// (drawn twice, after a crash without synchronous_commit) is left as it is.
+
+#include "pg/schema_sql.h"
+
+const char SCHEMA_SQL_HISTORY[] =
+    "\n"
+    "-- The history.\n"
+    "DO $@tag@$\n"
+    "BEGIN\n"
+    "    IF to_regclass(@history_literal@) IS NULL THEN\n"
+    "        CREATE TABLE @history@ (\n"
+    "            key text COLLATE \"C\" NOT NULL,\n"
+    "            version bigint NOT NULL,\n"
+    "            value jsonb,\n"
+    "            op text NOT NULL CHECK (op IN ('set', 'delete')),\n"
+    "            changed_at timestamptz NOT NULL DEFAULT now(),\n"
+    "            node text,\n"
+    "            PRIMARY KEY (key, version)\n"
+    "        );\n"
+    "        CREATE INDEX @history_index@ ON @history@ USING brin (changed_at);\n"
+    "    ELSIF (SELECT count(*) FROM pg_attribute a\n"
+    "           JOIN (VALUES ('key', 'text'), ('version', 'bigint'), ('value', 'jsonb'),\n"
+    "                        ('op', 'text'), ('changed_at', 'timestamptz'), ('node', 'text')\n"
+    "           ) want (name, type) ON a.attname = want.name\n"
+    "               AND a.atttypid = want.type::regtype AND NOT a.attisdropped\n"
+    "           WHERE a.attrelid = to_regclass(@history_literal@)) < 6 THEN\n"
+    "        RAISE EXCEPTION 'table % is not a history', @history_literal@\n"
+    "            USING ERRCODE = 'datatype_mismatch';\n"
+    "    END IF;\n"
+    "END\n"
+    "$@tag@$;\n";
+
+// Rows that expire are few among many that do not; a partial index costs the others nothing.
+const char SCHEMA_SQL_EXPIRY[] =
+    "\n"
+    "-- What finds expired rows.\n"
+    "DO $@tag@$\n"
+    "BEGIN\n"
+    "    IF NOT EXISTS (\n"
+    "        SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid\n"
+    "            AND a.attnum = i.indkey[0]\n"
+    "        WHERE i.indrelid = to_regclass(@table_literal@) AND a.attname = 'expires_at'\n"
+    "    ) THEN\n"
+    "        CREATE INDEX @expiry_index@ ON @table@ (expires_at) WHERE expires_at IS NOT NULL;\n"
+    "    END IF;\n"
+    "END\n"
+    "$@tag@$;\n";
+
+// ---- Parts of the notify function
+
+const char SCHEMA_SQL_KEEP_SETS[] =
+    "        -- pgnear history\n"
+    "        INSERT INTO @history@ (key, version, value, op, changed_at, node)\n"
+    "        SELECT n.key, n.version, n.value, 'set', clock_timestamp(), nullif(origin, '')\n"
+    "        FROM pgnear_new n WHERE octet_length(n.key) <= 511\n"
+    "        ON CONFLICT DO NOTHING;\n";
+
+// An UPDATE that changed keys.
+const char SCHEMA_SQL_KEEP_LEFT[] =
+    "        drawn := nextval(@sequence_literal@::regclass);\n"
+    "        INSERT INTO @history@ (key, version, op, changed_at, node)\n"
+    "        SELECT left_key.key, nextval(@sequence_literal@::regclass), 'delete',\n"
+    "            clock_timestamp(), nullif(origin, '')\n"
+    "        FROM (SELECT o.key FROM pgnear_old o WHERE octet_length(o.key) <= 511\n"
+    "              EXCEPT SELECT n.key FROM pgnear_new n) left_key\n"
+    "        ON CONFLICT DO NOTHING;\n";
+
+const char SCHEMA_SQL_KEEP_DELETES[] =
+    "        drawn := nextval(@sequence_literal@::regclass);\n"
+    "        INSERT INTO @history@ (key, version, op, changed_at, node)\n"
+    "        SELECT o.key, nextval(@sequence_literal@::regclass), 'delete', clock_timestamp(),\n"
+    "            nullif(origin, '')\n"
+    "        FROM pgnear_old o WHERE octet_length(o.key) <= 511\n"
+    "        ON CONFLICT DO NOTHING;\n";
+
+// The rows are gone: what the history knows as set and the table does not hold was deleted. That
+// is right for a partition as well, and fired a second time it finds nothing.
+const char SCHEMA_SQL_KEEP_TRUNCATE[] =
+    "        INSERT INTO @history@ (key, version, op, changed_at, node)\n"
+    "        SELECT newest.key, nextval(@sequence_literal@::regclass), 'delete',\n"
+    "            clock_timestamp(), nullif(origin, '')\n"
+    "        FROM (SELECT DISTINCT ON (h.key) h.key, h.op FROM @history@ h\n"
+    "              ORDER BY h.key, h.version DESC) newest\n"
+    "        WHERE newest.op = 'set'\n"
+    "            AND NOT EXISTS (SELECT FROM @table@ t WHERE t.key = newest.key)\n"
+    "        ON CONFLICT DO NOTHING;\n";
+
+// The version of a deletion: drawn now, or the one that the history has. A subquery, so that no
+// plan reads the whole history for a few keys.
+const char SCHEMA_SQL_DRAWN_VERSION[] = "nextval(@sequence_literal@::regclass)";
+const char SCHEMA_SQL_KEPT_VERSION[] =
+    "(SELECT h.version FROM @history@ h WHERE h.key = gone.key AND h.version > drawn\n"
+    "                    ORDER BY h.version DESC LIMIT 1)";
+
+// ---- Functions
+
+// Removes expired rows, at most so many, and tells how many; -1 where another node is at it. What
+// others hold locked is left for the next time, so that this waits for nobody. Who may delete from
+// the table may call it.
+const char SCHEMA_SQL_CREATE_REAP[] =
+    "        CREATE OR REPLACE FUNCTION @reap_function@(rows_max integer) RETURNS integer\n"
+    "        LANGUAGE plpgsql\n"
+    "        AS $@tag@_body$\n"
+    "-- pgnear schema @version@: removes expired rows.\n"
+    "DECLARE\n"
+    "    removed integer;\n"
+    "BEGIN\n"
+    "    IF NOT pg_try_advisory_xact_lock(@reap_class@, hashtext(@table_literal@)) THEN\n"
+    "        RETURN -1;\n"
+    "    END IF;\n"
+    "    IF NOT EXISTS (SELECT FROM @table@ t WHERE t.expires_at <= statement_timestamp()) THEN\n"
+    "        RETURN 0;\n"
+    "    END IF;\n"
+    "@reap_open@"
+    "    WITH expired AS (\n"
+    "        SELECT t.key FROM @table@ t WHERE t.expires_at <= statement_timestamp()\n"
+    "        ORDER BY t.expires_at LIMIT rows_max FOR UPDATE SKIP LOCKED\n"
+    "    ), gone AS (\n"
+    "        DELETE FROM @table@ t USING expired WHERE t.key = expired.key RETURNING t.key\n"
+    "    )\n"
+    "    SELECT count(*) INTO removed FROM gone;\n"
+    "    RETURN removed;\n"
+    "END\n"
+    "$@tag@_body$;\n";
+
+const char SCHEMA_SQL_CREATE_TRIM[] =
+    "        CREATE OR REPLACE FUNCTION @trim_function@(keep interval, rows_max integer)\n"
+    "        RETURNS integer\n"
+    "        LANGUAGE plpgsql\n"
+    "        AS $@tag@_body$\n"
+    "-- pgnear schema @version@: removes history older than an age.\n"
+    "DECLARE\n"
+    "    removed integer;\n"
+    "BEGIN\n"
+    "    IF NOT pg_try_advisory_xact_lock(@trim_class@, hashtext(@table_literal@)) THEN\n"
+    "        RETURN -1;\n"
+    "    END IF;\n"
+    "    DELETE FROM @history@ h WHERE h.ctid = ANY (ARRAY(\n"
+    "        SELECT old.ctid FROM @history@ old\n"
+    "        WHERE old.changed_at < statement_timestamp() - keep LIMIT rows_max));\n"
+    "    GET DIAGNOSTICS removed = ROW_COUNT;\n"
+    "    RETURN removed;\n"
+    "END\n"
+    "$@tag@_body$;\n";
