@@ -252,7 +252,7 @@ static void reply_lost(const struct batch_entry *entry, struct reply *reply)
 
 void batch_reply(const struct batch_entry *entry, struct reply *reply)
 {
-    CHECK(entry->returns);
+    CHECK(entry->returns || entry->letter_seq != 0);
     reply->seq = entry->seq;
     if (entry->letter_seq != 0) {
         return;
@@ -342,7 +342,7 @@ static void on_key(void *context, struct batch_op *last)
 
 static bool wants_answer(const struct batch_entry *entry)
 {
-    return entry->returns && entry->id.len > 0;
+    return (entry->returns || entry->letter_seq != 0) && entry->id.len > 0 && !entry->is_retired;
 }
 
 static void fill_answers(struct flushed_message *flushed, const struct batch *batch)

@@ -522,7 +522,8 @@ static void park(struct flusher *flusher, const struct failure *failure)
     parking_send(&flusher->parking, flusher->worker->table, entry, flusher->conn, unit);
 }
 
-// A dead letter that was to be tried again, and is not: its keys have changed since.
+// A dead letter that was to be tried again, and is not: its keys have changed since. The letter
+// stays; where it is gone, a failover has lost what this had done, and it is one again.
 static void retire_conflicting(struct flusher *flusher, const struct failure *failure)
 {
     uint64_t seq = flusher->batch.entries[0]->seq;
@@ -531,7 +532,7 @@ static void retire_conflicting(struct flusher *flusher, const struct failure *fa
     fill_failures(requests, ERROR_CONFLICT, &conflict);
     flusher->hunted = 0;
     drop_batch(flusher);
-    retire(flusher, seq, RETIRE_WITHDRAWN, &conflict, requests);
+    retire(flusher, seq, RETIRE_DEAD_LETTER, &conflict, requests);
 }
 
 static void refuse_entry(struct flusher *flusher, const struct failure *failure)

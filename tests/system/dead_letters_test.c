@@ -79,7 +79,9 @@ static void a_refused_write_is_listed_and_tried_again(struct scenario *scenario)
     assert_string_equal(letter_seq(node, 0), k);
     assert_string_equal(letter_seq(node, 1), mset);
     pg_exec(pg, CURE);
-    assert_json(retry(node, k, ""), ACKED);
+    const char *done = retry(node, k, ", {\"id\": \"once\"}");
+    assert_json(done, ACKED);
+    assert_json(retry(node, k, ", {\"id\": \"once\"}"), done);
     assert_rpc(node, "get", "[\"k\"]", "[\"poison\", \"*\"]");
     assert_pg_value(pg, "\"poison\"", "SELECT value FROM kv_store WHERE key = 'k'");
     assert_code(node, retry(node, k, ""), "BAD_REQUEST");

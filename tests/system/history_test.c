@@ -5,6 +5,7 @@
 
 #include "system/harness/cli.h"
 #include "system/harness/deadline.h"
+#include "system/harness/document.h"
 #include "system/harness/steps.h"
 #include "system/schema_scripts.h"
 
@@ -260,6 +261,28 @@ static void old_history_is_removed(struct scenario *scenario)
     node_await_stat_min(node, "postgres.history_removed", 2500);
 }
 
+// In the layout "document", expiry and history live in the companion, and the document follows.
+static void a_pair_of_a_document_has_a_history(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    struct node *node =
+        document_node(scenario, pg, "node", VERSIONED "expiry.reap_every = \"20ms\"\n");
+    static const struct step STEPS[] = {
+        {"set", "[\"stays\", 1]", ACKED},
+        {"set", "[\"k\", 2, {\"ttl_ms\": 200, \"ack\": \"postgres\"}]", "\"*\""},
+        {AWAIT, "get [\"k\"]", "null"},
+        {AWAIT, "history [\"k\"]",
+         "[[\"*\", null, \"delete\", \"*\"], [\"*\", 2, \"set\", \"*\"]]"},
+        {SQL_VALUE, "SELECT game_name::jsonb FROM game_sessions WHERE id = " DOCUMENT_ID,
+         "{\"stays\": 1}"},
+        {SQL, "UPDATE game_sessions SET game_name = '{\"stays\": 3}' WHERE id = " DOCUMENT_ID,
+         NULL},
+        {"history", "[\"stays\"]", "[[\"*\", 3, \"set\", \"*\"], [\"*\", 1, \"set\", \"*\"]]"},
+    };
+    RUN_STEPS(node, pg, STEPS);
+}
+
 // ---- Compare and set
 
 enum { CLIENTS = 8, ROUNDS = 40 };
@@ -420,6 +443,7 @@ int main(void)
         SCENARIO(versioning_is_turned_on_and_off),
         SCENARIO(a_required_schema_keeps_history),
         SCENARIO(old_history_is_removed),
+        SCENARIO(a_pair_of_a_document_has_a_history),
         SCENARIO(compare_and_set_loses_nothing),
         SCENARIO(history_is_exact_whatever_is_killed),
     };

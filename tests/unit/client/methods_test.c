@@ -330,6 +330,90 @@ static void what_is_no_value_is_not_sent(void **state)
     pgnear_close(handle);
 }
 
+static void history(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    const pgnear_revision *revisions;
+    size_t count;
+    begin(&dialogue, "[[9,null,\"delete\",70],[8,null,\"set\",60]]");
+    pgnear_history_options options = PGNEAR_HISTORY_OPTIONS_INIT;
+    options.has_before = true;
+    options.before = 10;
+    options.limit = 2;
+    assert_int_equal(pgnear_history(dialogue.handle, K, &options, &revisions, &count, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(count, 2);
+    assert_true(revisions[0].deleted && revisions[0].value.len == 0);
+    assert_int_equal(revisions[0].version, 9);
+    assert_false(revisions[1].deleted);
+    assert_bytes(revisions[1].value, "\xc0");
+    assert_int_equal(revisions[1].at_us, 60);
+    end(&dialogue, "[\"history\",[\"k\",{\"before\":10,\"limit\":2}]]");
+
+    pgnear_item item;
+    begin(&dialogue, "[1,8]");
+    pgnear_get_options at = PGNEAR_GET_OPTIONS_INIT;
+    at.has_at_version = true;
+    at.at_version = 8;
+    assert_int_equal(pgnear_get(dialogue.handle, K, &at, &item, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"get\",[\"k\",{\"at_version\":8}]]");
+
+    begin(&dialogue, "[[9,1,\"set\"]]");
+    assert_int_equal(pgnear_history(dialogue.handle, K, NULL, &revisions, &count, NULL),
+                     PGNEAR_PROTOCOL);
+    end(&dialogue, "[\"history\",[\"k\",{}]]");
+}
+
+static void dead_letters(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    const pgnear_dead_letter *letters;
+    size_t count;
+    begin(&dialogue, "[{\"seq\":7,\"key\":\"k\",\"keys\":3,\"op\":\"mset\",\"sqlstate\":\"23514\","
+                     "\"message\":\"no\",\"at_us\":5,\"later\":[1]}]");
+    pgnear_dead_letters_options options = PGNEAR_DEAD_LETTERS_OPTIONS_INIT;
+    options.after_seq = 6;
+    assert_int_equal(pgnear_dead_letters(dialogue.handle, &options, &letters, &count, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(letters[0].seq, 7);
+    assert_int_equal(letters[0].keys, 3);
+    assert_int_equal(letters[0].at_us, 5);
+    assert_bytes(letters[0].key, "k");
+    assert_bytes(letters[0].op, "mset");
+    assert_bytes(letters[0].sqlstate, "23514");
+    assert_bytes(letters[0].message, "no");
+    end(&dialogue, "[\"dead_letters\",[{\"after_seq\":6}]]");
+
+    pgnear_written written;
+    begin(&dialogue, "{\"seq\":9}");
+    assert_int_equal(pgnear_retry_dead_letter(dialogue.handle, 7, true, NULL, &written, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(written.seq, 9);
+    end(&dialogue, "[\"retry_dead_letter\",[7,{\"force\":true}]]");
+
+    bool existed = true;
+    begin(&dialogue, "false");
+    assert_int_equal(pgnear_discard_dead_letter(dialogue.handle, 7, NULL, &existed, NULL),
+                     PGNEAR_OK);
+    assert_false(existed);
+    end(&dialogue, "[\"discard_dead_letter\",[7,{}]]");
+}
+
+static void an_absolute_expiry(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    begin(&dialogue, "{\"seq\":1}");
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    options.has_expires_at = true;
+    options.expires_at_us = 12;
+    assert_int_equal(pgnear_set(dialogue.handle, K, TWO, &options, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"set\",[\"k\",2,{\"expires_at_us\":12}]]");
+}
+
 static void json_goes_both_ways(void **state)
 {
     (void)state;
@@ -370,6 +454,9 @@ int main(void)
         cmocka_unit_test(any_method_by_its_name),
         cmocka_unit_test(a_result_can_be_written_back),
         cmocka_unit_test(what_is_no_value_is_not_sent),
+        cmocka_unit_test(history),
+        cmocka_unit_test(dead_letters),
+        cmocka_unit_test(an_absolute_expiry),
         cmocka_unit_test(json_goes_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -259,6 +259,58 @@ static void retired_entries_flush_as_nothing(void **state)
     batch_deinit(&batch);
 }
 
+// What tries a dead letter again, expecting something of its key.
+static struct entry guarded(uint64_t seq, struct call *call, struct buffer *pairs,
+                            struct buffer *guards)
+{
+    struct entry entry;
+    entry_of_call(call, &entry, pairs);
+    entry_append_guard(guards, &(struct guard){.present = true, .version = 5});
+    entry.seq = seq;
+    entry.letter_seq = 1;
+    entry.is_guarded = true;
+    entry.guards = buffer_slice(guards);
+    return entry;
+}
+
+static void a_guarded_entry_is_a_batch_of_its_own(void **state)
+{
+    (void)state;
+    struct pair pair = {.key = slice_of_string("a"), .value = slice_of("\x01", 1)};
+    struct call call = {.method = METHOD_SET, .pairs_count = 1, .pairs = &pair};
+    struct buffer pairs = {0}, guards = {0};
+    struct entry entry = guarded(7, &call, &pairs, &guards);
+    struct batch batch;
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&batch, 6, METHOD_SET, "b"));
+    assert_false(batch_add(&batch, &entry));
+    batch_deinit(&batch);
+    batch_init(&batch, &LIMITS);
+    assert_true(batch_add(&batch, &entry));
+    assert_false(add(&batch, 8, METHOD_SET, "b"));
+    batch_seal(&batch);
+    assert_groups(&batch, "put a@7");
+    struct flushed_message *flushed = batch_flushed(&batch, 7, 1, true);
+    assert_int_equal(flushed->letters_count, 1);
+    assert_int_equal(flushed->letters[0], 1);
+    assert_true(flushed->keys[0].drop);
+    message_destroy(&flushed->message);
+    batch_deinit(&batch);
+    // It is the same from the disk.
+    struct buffer bytes = {0};
+    struct entry decoded;
+    struct guard guard;
+    entry_encode(&entry, &bytes);
+    assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_NONE);
+    assert_int_equal(decoded.letter_seq, 1);
+    assert_true(decoded.is_guarded && entry_next_guard(&decoded.guards, &guard));
+    assert_true(guard.present && guard.version == 5);
+    assert_false(entry_next_guard(&decoded.guards, &guard));
+    buffer_deinit(&bytes);
+    buffer_deinit(&pairs);
+    buffer_deinit(&guards);
+}
+
 // ---- Outcomes
 
 static const struct flushed_key *flushed_key(const struct flushed_message *flushed, const char *key)
@@ -365,6 +417,7 @@ int main(void)
         cmocka_unit_test(limits_end_a_batch),
         cmocka_unit_test(groups_with_results_are_bounded),
         cmocka_unit_test(retired_entries_flush_as_nothing),
+        cmocka_unit_test(a_guarded_entry_is_a_batch_of_its_own),
         cmocka_unit_test(a_failed_condition_leaves_what_was_before),
         cmocka_unit_test(recorded_results_answer_what_was_lost),
     };
