@@ -115,8 +115,10 @@ static void keys_expire(struct scenario *scenario)
         {"sync", "[]", "true"},
         {"get", "[\"k\"]", "[8, \"*\"]"},
     };
-    struct pg *pg;
-    struct node *node = start(scenario, &pg);
+    // Expired rows stay where they are.
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node =
+        node_start(scenario, pg, &(struct node_options){.config = "expiry.reap_every = \"0s\"\n"});
     RUN_STEPS(node, pg, STEPS);
     assert_rpc(node, "set", "[\"t\", 1, {\"ttl_ms\": 60000}]", ACKED);
     for (int i = 0; i < 2; i++) { // pending, and clean
