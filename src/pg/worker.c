@@ -249,6 +249,9 @@ void worker_describe(const struct request *request, char *text, size_t text_byte
     if (call->method == METHOD_RETRY_DEAD_LETTER) {
         snprintf(text, text_bytes, "Failed to retry dead letter %llu",
                  (unsigned long long)call->seq);
+    } else if (call->method == METHOD_HISTORY) {
+        snprintf(text, text_bytes, "Failed to read the history of key \"%.*s\"",
+                 SLICE_FORMAT(call->pairs[0].key));
     } else if (call->pairs_count == 1) {
         snprintf(text, text_bytes, "Failed to %s key \"%.*s\"", verb,
                  SLICE_FORMAT(call->pairs[0].key));
