@@ -40,6 +40,9 @@ struct cache_port {
     void (*reader_close)(struct cache_reader *reader);
     void (*begin)(struct cache_reader *reader);
     enum lookup (*lookup)(struct cache_reader *reader, struct slice key, struct cached *cached);
+    // Between begin and end: whether a begin now would see the very same. Cheap: whoever reads on
+    // asks this instead of ending and beginning again.
+    bool (*is_current)(struct cache_reader *reader);
     void (*end)(struct cache_reader *reader);
     // Visits, in byte order from the first key greater than `after`, at most `count_max` clean
     // records of epochs before the present one; between begin and end. False of `visit` ends it.

@@ -14,6 +14,7 @@ struct cache_reader {
     MDB_txn *txn;
     bool reading; // between begin and end
     struct page_view page;
+    uint64_t page_sequence; // of the control page when it was copied
     int64_t now_boot_us;
     int64_t now_us; // PostgreSQL's clock
 };
@@ -39,16 +40,36 @@ void reader_close(struct cache_reader *reader)
     free(reader);
 }
 
+// One that is even and the same before a control_view and later says that the page still holds what
+// was copied.
+static uint64_t page_sequence(const struct store *store)
+{
+    return atomic_load_explicit(&store->control.page->sequence, memory_order_acquire);
+}
+
 void reader_begin(struct cache_reader *reader)
 {
     CHECK(!reader->reading);
     struct store *store = reader->store;
+    reader->page_sequence = page_sequence(store);
     control_view(store->control.page, &reader->page);
     reader->now_boot_us = store_boot_us(store);
     reader->now_us = store->clock.real_us(store->clock.context) + reader->page.clock_offset_us;
     int code = mdb_txn_renew(reader->txn);
     CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
     reader->reading = true;
+}
+
+// LMDB shows a commit in its meta pages before the writer learns that it is done, so whatever was
+// acknowledged is seen here. The page is looked at first, as in begin.
+bool reader_is_current(struct cache_reader *reader)
+{
+    CHECK(reader->reading);
+    struct store *store = reader->store;
+    MDB_envinfo info;
+    return reader->page_sequence % 2 == 0 && page_sequence(store) == reader->page_sequence &&
+           mdb_env_info(store->env, &info) == MDB_SUCCESS &&
+           info.me_last_txnid == mdb_txn_id(reader->txn);
 }
 
 void reader_end(struct cache_reader *reader)
@@ -77,6 +98,8 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
 {
     CHECK(reader->reading);
     struct record record;
+    uint64_t hash = sketch_hash(key);
+    sketch_prefetch(&reader->store->sketch, hash);
     // A record that cannot be read is as good as none.
     if (store_get(reader->store, reader->txn, key, &record) != ERROR_NONE) {
         return LOOKUP_MISS;
@@ -94,7 +117,7 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
         .current_boot_us = current_boot_us,
         .value = present ? record.value : slice_of(NULL, 0),
     };
-    sketch_warm(&reader->store->sketch, key, SKETCH_WARM);
+    sketch_warm_hash(&reader->store->sketch, hash, SKETCH_WARM);
     return lookup_of(reader, trust);
 }
 

@@ -9,6 +9,7 @@ void reader_close(struct cache_reader *reader);
 
 void reader_begin(struct cache_reader *reader);
 enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached);
+bool reader_is_current(struct cache_reader *reader);
 void reader_end(struct cache_reader *reader);
 
 enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,

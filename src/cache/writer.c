@@ -362,6 +362,7 @@ struct cache_port writer_cache_port(struct writer *writer)
         .reader_open = port_reader_open,
         .reader_close = reader_close,
         .begin = reader_begin,
+        .is_current = reader_is_current,
         .lookup = reader_lookup,
         .end = reader_end,
         .visit_suspects = reader_visit_suspects,

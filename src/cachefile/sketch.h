@@ -26,13 +26,31 @@ void sketch_close(struct sketch *sketch);
 // Part of the layout that direct readers share.
 uint64_t sketch_hash(struct slice key);
 
-// The key is at least as warm as that from now on. Any thread or process.
-static inline void sketch_warm(const struct sketch *sketch, struct slice key, uint8_t warmth)
+// Has the slot fetched while something else is done: at a million keys it is in no cache.
+static inline void sketch_prefetch(const struct sketch *sketch, uint64_t hash)
 {
-    _Atomic uint8_t *slot = &sketch->slots[sketch_hash(key) & (sketch->slots_count - 1)];
+    if (sketch->slots_count > 0) {
+        __builtin_prefetch((const void *)&sketch->slots[hash & (sketch->slots_count - 1)]);
+    }
+}
+
+// The key whose hash that is, is at least as warm as that from now on. Any thread or process. An
+// empty sketch notes nothing.
+static inline void sketch_warm_hash(const struct sketch *sketch, uint64_t hash, uint8_t warmth)
+{
+    if (sketch->slots_count == 0) {
+        return;
+    }
+    _Atomic uint8_t *slot = &sketch->slots[hash & (sketch->slots_count - 1)];
     if (atomic_load_explicit(slot, memory_order_relaxed) < warmth) {
         atomic_store_explicit(slot, warmth, memory_order_relaxed);
     }
+}
+
+// The key is at least as warm as that from now on. Any thread or process.
+static inline void sketch_warm(const struct sketch *sketch, struct slice key, uint8_t warmth)
+{
+    sketch_warm_hash(sketch, sketch_hash(key), warmth);
 }
 
 // The hand passes: true where the key was warm, and it is cooler then.

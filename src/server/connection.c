@@ -142,9 +142,8 @@ static void refuse_input(struct connection *connection)
 static void take(struct connection *connection, struct slice bytes, bool is_in_buffer)
 {
     size_t consumed;
+    dispatch_catch_up(&connection->loop->desk.dispatch);
     enum taking taking = session_take(&connection->session, bytes, &consumed);
-    // Bytes that come later must be answered from what the cache holds then.
-    dispatch_end(&connection->loop->desk.dispatch);
     connection->has_backlog = taking == TAKING_PAUSED || taking == TAKING_YIELDS;
     if (is_in_buffer) {
         buffer_consume(&connection->in, consumed);
@@ -207,7 +206,7 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct connection *connection = context;
-    loop_look_at_clock(connection->loop);
+    loop_begin_callback(connection->loop);
     read_once(connection);
     if (connection->fd >= 0) {
         loop_give_turn(connection->loop, connection);

@@ -1,6 +1,7 @@
-// Runs on a server loop. One read of the cache serves all calls of a turn: it is opened by the
-// first lookup, thus after the bytes (or the mail) of the turn were taken, and so sees whatever was
-// acknowledged before the client sent them; dispatch_end closes it before the loop sleeps.
+// Runs on a server loop. One read of the cache serves the calls of a whole pass: it is opened by
+// the first lookup, thus after the bytes (or the mail) were taken, and so sees whatever was
+// acknowledged before the client sent them. For later bytes of the pass it goes on only where
+// nothing was committed meanwhile; dispatch_end closes it before the loop sleeps.
 
 #include "server/dispatch.h"
 
@@ -42,6 +43,13 @@ void dispatch_end(struct dispatch *dispatch)
     }
     if (dispatch->keys_capacity > KEYS_KEEP) {
         dispatch_deinit(dispatch);
+    }
+}
+
+void dispatch_catch_up(struct dispatch *dispatch)
+{
+    if (dispatch->reading && !dispatch->cache->is_current(dispatch->reader)) {
+        dispatch_end(dispatch);
     }
 }
 
@@ -205,10 +213,12 @@ static bool answer_read(struct dispatch *dispatch, const struct caller *caller,
         return false;
     }
     struct item item = item_of(call->pairs[0].key, &cached);
-    struct reply reply = {.items = &item, .items_count = 1};
-    if (call->method == METHOD_TTL) {
-        set_time_left(dispatch, &cached, &reply);
+    if (call->method == METHOD_GET) {
+        caller->answer.item(caller->answer.context, &item);
+        return true;
     }
+    struct reply reply = {.items = &item, .items_count = 1};
+    set_time_left(dispatch, &cached, &reply);
     caller->answer.reply(caller->answer.context, call, &reply);
     return true;
 }

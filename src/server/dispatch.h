@@ -11,6 +11,7 @@
 struct answer {
     void *context;
     void (*reply)(void *context, const struct call *call, const struct reply *reply);
+    void (*item)(void *context, const struct item *item); // of a get
     void (*hello)(void *context, const struct hello *hello);
     void (*stats)(void *context, const struct stats *stats);
 };
@@ -77,5 +78,10 @@ void dispatch_complete(const struct dispatch *dispatch, struct held *held, struc
 
 void held_deinit(struct held *held);
 
-// The end of a turn: the cache may move on. Nothing of a lookup is valid after it.
+// Bytes have come: what follows sees every write that was answered before they were sent. A read
+// of the cache that is open stays so where the cache has not moved on.
+void dispatch_catch_up(struct dispatch *dispatch);
+
+// The loop is about to answer, or to sleep: the cache may move on. Nothing of a lookup is valid
+// after it.
 void dispatch_end(struct dispatch *dispatch);

@@ -55,6 +55,51 @@ bool frame_msgid(struct slice bytes, uint32_t *msgid)
     return true;
 }
 
+// The bytes that stand for a get between the msgid and the key: "get" and an array of one
+// parameter, or of two.
+static const uint8_t GET_OF_ONE[] = {0xa3, 'g', 'e', 't', 0x91};
+static const uint8_t GET_OF_TWO[] = {0xa3, 'g', 'e', 't', 0x92};
+enum { EMPTY_MAP = 0x80 };
+
+static bool take_bytes(struct mpack_cursor *cursor, const uint8_t *bytes, size_t len)
+{
+    if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, bytes, len) != 0) {
+        return false;
+    }
+    cursor->at += len;
+    return true;
+}
+
+bool frame_next_get(const struct frame_reader *reader, struct slice bytes, size_t *consumed,
+                    uint32_t *msgid, struct slice *key)
+{
+    static const uint8_t REQUEST[] = {0x94, RPC_REQUEST};
+    struct mpack_cursor cursor = mpack_cursor_of(bytes);
+    uint64_t number;
+    struct slice name;
+    if (reader->scan.started || !take_bytes(&cursor, REQUEST, sizeof REQUEST) ||
+        !mpack_read_uint(&cursor, &number) || number > UINT32_MAX) {
+        return false;
+    }
+    bool has_options = take_bytes(&cursor, GET_OF_TWO, sizeof GET_OF_TWO);
+    if ((!has_options && !take_bytes(&cursor, GET_OF_ONE, sizeof GET_OF_ONE)) ||
+        !mpack_read_str(&cursor, &name)) {
+        return false;
+    }
+    const uint8_t no_options = EMPTY_MAP;
+    if (has_options && !take_bytes(&cursor, &no_options, 1)) {
+        return false;
+    }
+    size_t len = (size_t)(cursor.at - bytes.at);
+    if (len > reader->frame_bytes_max) {
+        return false;
+    }
+    *consumed = len;
+    *msgid = (uint32_t)number;
+    *key = name;
+    return true;
+}
+
 enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *consumed,
                        struct frame *frame, struct frame_fault *fault)
 {

@@ -33,6 +33,11 @@ struct frame_reader {
 enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *consumed,
                        struct frame *frame, struct frame_fault *fault);
 
+// A shortcut to the commonest request there is: a get of one key, without options or with none in
+// them, at the front of `bytes`, whole. False says nothing: ask frame_next.
+bool frame_next_get(const struct frame_reader *reader, struct slice bytes, size_t *consumed,
+                    uint32_t *msgid, struct slice *key);
+
 // The msgid of a request whose message may be unfinished or malformed behind it. False where there
 // is none to be read.
 bool frame_msgid(struct slice bytes, uint32_t *msgid);

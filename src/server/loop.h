@@ -44,6 +44,7 @@ struct loop {
     struct connections lingering;   // closed, with requests out
     uint8_t *scratch;               // bytes just read
     size_t input_bytes;             // in the connections' own buffers
+    unsigned callbacks;             // of this pass
     bool draining;
     bool stopping;
     int64_t tick_us; // after which tick_event was set to come; 0: it is not pending
@@ -87,4 +88,6 @@ void loop_give_turn(struct loop *loop, struct connection *connection);
 void loop_note_activity(struct loop *loop, struct connection *connection);
 // Reads the clock for all that follows in this callback.
 void loop_look_at_clock(struct loop *loop);
+// The same for the first callback of a pass, and for every so many after it.
+void loop_begin_callback(struct loop *loop);
 void loop_on_closed(struct loop *loop, struct connection *connection);

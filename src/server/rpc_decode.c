@@ -72,6 +72,7 @@ struct decoding {
 };
 
 static enum error decode_params(struct decoding *decoding);
+static void reserve_pairs(struct decoding *decoding, size_t count);
 
 void rpc_decoder_deinit(struct rpc_decoder *decoder)
 {
@@ -98,17 +99,36 @@ static void forget_last_call(struct rpc_decoder *decoder)
     }
 }
 
-enum error rpc_decode_call(struct rpc_decoder *decoder, struct slice method, struct slice params,
-                           struct call *call, struct failure *failure)
+static void begin_call(struct rpc_decoder *decoder, enum method method, struct call *call)
 {
     forget_last_call(decoder);
     *call = (struct call){
-        .method = method_of_name(method),
+        .method = method,
         .ack = decoder->ack,
         .timeout_ms = decoder->timeout_ms,
         .limit = SCAN_ITEMS_MAX,
         .days = CLEANUP_DAYS_DEFAULT,
     };
+}
+
+enum error rpc_decode_get(struct rpc_decoder *decoder, struct slice key, struct call *call,
+                          struct failure *failure)
+{
+    begin_call(decoder, METHOD_GET, call);
+    enum error error = check_key(METHOD_GET, key, failure);
+    if (error == ERROR_NONE) {
+        struct decoding decoding = {.decoder = decoder, .call = call};
+        reserve_pairs(&decoding, 1);
+        call->pairs[0] = (struct pair){.key = key};
+        call->pairs_count = 1;
+    }
+    return error;
+}
+
+enum error rpc_decode_call(struct rpc_decoder *decoder, struct slice method, struct slice params,
+                           struct call *call, struct failure *failure)
+{
+    begin_call(decoder, method_of_name(method), call);
     if (call->method == METHOD_COUNT) {
         return unknown_method(method, failure);
     }

@@ -22,3 +22,7 @@ void rpc_decoder_deinit(struct rpc_decoder *decoder);
 // ERROR_INVALID_VALUE and ERROR_TOO_LARGE naming the key.
 enum error rpc_decode_call(struct rpc_decoder *decoder, struct slice method, struct slice params,
                            struct call *call, struct failure *failure);
+
+// As rpc_decode_call, for a get of `key` without options.
+enum error rpc_decode_get(struct rpc_decoder *decoder, struct slice key, struct call *call,
+                          struct failure *failure);

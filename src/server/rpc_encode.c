@@ -116,6 +116,47 @@ static void pack_only_item(msgpack_packer *packer, const struct reply *reply)
     pack_item(packer, reply->items_count == 1 ? &reply->items[0] : &ABSENT);
 }
 
+// The shortest form, as msgpack-c has it. At most 9 bytes.
+static uint8_t *put_uint(uint8_t *at, uint64_t number)
+{
+    if (number < 0x80) {
+        *at = (uint8_t)number;
+        return at + 1;
+    }
+    int bytes = number <= UINT8_MAX ? 1 : number <= UINT16_MAX ? 2 : number <= UINT32_MAX ? 4 : 8;
+    *at++ = (uint8_t)(bytes == 1 ? 0xcc : bytes == 2 ? 0xcd : bytes == 4 ? 0xce : 0xcf);
+    for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
+        *at++ = (uint8_t)(number >> shift);
+    }
+    return at;
+}
+
+void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item)
+{
+    enum { ARRAY = 0x90, NIL = 0xc0, ROOM_BYTES = 32 };
+    if (!item->present || (item->has_version && item->version < 0)) {
+        msgpack_packer packer;
+        begin_result(&packer, out, msgid);
+        pack_item(&packer, item);
+        return;
+    }
+    uint8_t *begin = buffer_reserve(out, ROOM_BYTES + item->value.len);
+    uint8_t *at = begin;
+    *at++ = ARRAY | 4;
+    *at++ = RPC_RESPONSE;
+    at = put_uint(at, msgid);
+    *at++ = NIL;
+    *at++ = ARRAY | 2;
+    memcpy(at, item->value.at, item->value.len);
+    at += item->value.len;
+    if (item->has_version) {
+        at = put_uint(at, (uint64_t)item->version);
+    } else {
+        *at++ = NIL;
+    }
+    buffer_commit(out, (size_t)(at - begin));
+}
+
 static void pack_items(msgpack_packer *packer, const struct reply *reply)
 {
     msgpack_pack_array(packer, reply->items_count);

@@ -10,6 +10,9 @@
 void rpc_encode_reply(struct buffer *out, uint32_t msgid, const struct call *call,
                       const struct reply *reply);
 
+// The answer to a get: what rpc_encode_reply makes of a reply with this item.
+void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item);
+
 void rpc_encode_failure(struct buffer *out, uint32_t msgid, const struct failure *failure);
 void rpc_encode_hello(struct buffer *out, uint32_t msgid, const struct hello *hello);
 void rpc_encode_stats(struct buffer *out, uint32_t msgid, const struct stats *stats);

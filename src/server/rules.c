@@ -35,8 +35,29 @@ static size_t character_len(struct slice text)
     return len;
 }
 
+// How many bytes in front, in whole words, are ASCII without a NUL: of most keys, all but the last
+// few. The borrow of the subtraction reaches a byte's highest bit where the byte was 0; where it
+// ran on from the byte before, that one was 0 too.
+static size_t ascii_len(struct slice text)
+{
+    const uint64_t ones = 0x0101010101010101ull;
+    const uint64_t highs = 0x8080808080808080ull;
+    size_t at = 0;
+    uint64_t word;
+    while (text.len - at >= sizeof word) {
+        memcpy(&word, text.at + at, sizeof word);
+        if (((word | (word - ones)) & highs) != 0) {
+            break;
+        }
+        at += sizeof word;
+    }
+    return at;
+}
+
 bool is_text(struct slice text)
 {
+    size_t skipped = text.len == 0 ? 0 : ascii_len(text);
+    text = text.len == 0 ? text : slice_of(text.at + skipped, text.len - skipped);
     while (text.len > 0) {
         size_t len = text.at[0] == 0 ? 0 : character_len(text);
         if (len == 0) {

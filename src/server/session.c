@@ -87,6 +87,12 @@ static void answer_reply(void *context, const struct call *call, const struct re
     }
 }
 
+static void answer_item(void *context, const struct item *item)
+{
+    const struct addressee *addressee = context;
+    rpc_encode_item(&addressee->session->out, addressee->msgid, item);
+}
+
 static void answer_hello(void *context, const struct hello *hello)
 {
     const struct addressee *addressee = context;
@@ -106,7 +112,7 @@ static bool answer_at_once(struct session *session, uint32_t msgid, const struct
     struct caller caller = {
         .watch = &session->watch,
         .read_only = session->read_only,
-        .answer = {&addressee, answer_reply, answer_hello, answer_stats},
+        .answer = {&addressee, answer_reply, answer_item, answer_hello, answer_stats},
     };
     return dispatch_answer(&session->desk->dispatch, &caller, call, route);
 }
@@ -307,6 +313,19 @@ static size_t take_request(struct session *session, const struct frame *frame)
     return 1 + call.pairs_count;
 }
 
+static size_t take_get(struct session *session, uint32_t msgid, struct slice key)
+{
+    struct call call;
+    struct failure failure;
+    status_add(session->desk->status, STATUS_SERVER_REQUESTS, 1);
+    if (rpc_decode_get(&session->desk->decoder, key, &call, &failure) != ERROR_NONE) {
+        answer_failure(session, msgid, &failure);
+        return 1;
+    }
+    submit(session, msgid, &call);
+    return 1 + call.pairs_count;
+}
+
 enum taking session_take(struct session *session, struct slice bytes, size_t *consumed)
 {
     *consumed = 0;
@@ -321,6 +340,13 @@ enum taking session_take(struct session *session, struct slice bytes, size_t *co
         struct frame frame;
         struct frame_fault fault;
         size_t len;
+        uint32_t msgid;
+        struct slice key;
+        if (frame_next_get(&session->frames, rest, &len, &msgid, &key)) {
+            work += take_get(session, msgid, key);
+            *consumed += len;
+            continue;
+        }
         enum decode decoded = frame_next(&session->frames, rest, &len, &frame, &fault);
         if (decoded == DECODE_NEED_MORE) {
             return TAKING_HUNGRY;

@@ -509,6 +509,28 @@ static void expiry_is_counted_by_the_clock_of_postgres(void **state)
     rig_assert_pending(rig, "k", "v");
 }
 
+// A reader may go on with its snapshot exactly as long as nothing was committed or published.
+static void a_snapshot_is_current_until_the_cache_moves_on(void **state)
+{
+    struct rig *rig = *state;
+    struct pair pair = {.key = rig_text("k"), .value = rig_text("v")};
+    struct call call = rig_call(METHOD_SET, ACK_JOURNAL, &pair);
+    rig->cache.begin(rig->reader);
+    assert_true(rig->cache.is_current(rig->reader));
+    rig_push(rig, &call);
+    assert_true(rig->cache.is_current(rig->reader));
+    rig_turn(rig);
+    assert_false(rig->cache.is_current(rig->reader));
+    rig->cache.end(rig->reader);
+    rig_expect_home(rig, ERROR_NONE);
+    rig->cache.begin(rig->reader);
+    assert_true(rig->cache.is_current(rig->reader));
+    rig_feed(rig, FEED_STARTED);
+    rig_turn(rig);
+    assert_false(rig->cache.is_current(rig->reader));
+    rig->cache.end(rig->reader);
+}
+
 static struct changes_message *told(struct rig *rig)
 {
     return (struct changes_message *)mailbox_take(&rig->server);
@@ -718,6 +740,7 @@ int main(void)
         TEST(another_server_drops_everything_clean),
         TEST(expiry_is_counted_by_the_clock_of_postgres),
         TEST(watchers_are_told_and_a_slow_one_resyncs),
+        TEST(a_snapshot_is_current_until_the_cache_moves_on),
         TEST(sync_is_a_barrier),
         TEST(a_retired_write_flushes_as_nothing_and_leaves_the_cache),
         TEST(a_retired_write_uncovers_the_one_before),

@@ -90,6 +90,12 @@ static inline void fake_begin(struct cache_reader *reader)
     atomic_fetch_add(&((struct fake_node *)reader)->reading, 1);
 }
 
+static inline bool fake_is_current(struct cache_reader *reader)
+{
+    (void)reader;
+    return false;
+}
+
 static inline void fake_end(struct cache_reader *reader)
 {
     atomic_fetch_sub(&((struct fake_node *)reader)->reading, 1);
@@ -185,6 +191,7 @@ static inline struct server_options node_options(struct fake_node *node)
                   .reader_close = fake_reader_close,
                   .begin = fake_begin,
                   .lookup = fake_lookup,
+                  .is_current = fake_is_current,
                   .end = fake_end,
                   .now_us = fake_now_us},
         .writer = &node->writer.mailbox,

@@ -131,12 +131,62 @@ static void a_message_has_a_greatest_length(void **state)
     assert_seen_at_every_split(slice_of(stream, sizeof stream), "TOO_LARGE 5  0;");
 }
 
+// Whatever the shortcut takes, frame_next takes too, with the same outcome.
+static void assert_get(struct slice bytes, size_t len, uint32_t msgid, const char *key)
+{
+    struct frame_reader reader = {.frame_bytes_max = FRAME_MAX};
+    struct frame frame;
+    struct frame_fault fault;
+    size_t consumed, expected;
+    uint32_t found;
+    struct slice name;
+    assert_true(frame_next_get(&reader, bytes, &consumed, &found, &name));
+    assert_int_equal(consumed, len);
+    assert_int_equal(found, msgid);
+    assert_true(slice_equal(name, slice_of_string(key)));
+    assert_int_equal(frame_next(&reader, bytes, &expected, &frame, &fault), DECODE_OK);
+    assert_int_equal(expected, len);
+    assert_int_equal(frame.msgid, msgid);
+}
+
+static void a_get_has_a_shortcut(void **state)
+{
+    (void)state;
+    static const struct slice SHORT = STREAM("\x94\x00\x07\xa3get\x91\xa2kk\x94");
+    static const struct slice EMPTY = STREAM("\x94\x00\xcd\x01\x00\xa3get\x92\xd9\x01k\x80");
+    static const struct slice OTHERS[] = {
+        STREAM("\x94\x00\x07\xa3set\x91\xa1k"),
+        STREAM("\x94\x01\x07\xa3get\x91\xa1k"),
+        STREAM("\x94\x00\x07\xa3get\x90"),
+        STREAM("\x94\x00\x07\xa3get\x91\x01"),
+        STREAM("\x94\x00\x07\xa3get\x92\xa1k\xc0"),
+        STREAM("\x94\x00\x07\xa3get\x92\xa1k\x81\xa5"
+               "fresh\xc3"),
+        STREAM("\x94\x00\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xa3get\x91\xa1k"),
+    };
+    struct frame_reader reader = {.frame_bytes_max = FRAME_MAX};
+    size_t consumed;
+    uint32_t msgid;
+    struct slice key;
+    assert_get(SHORT, SHORT.len - 1, 7, "kk");
+    assert_get(EMPTY, EMPTY.len, 256, "k");
+    for (size_t len = 0; len < SHORT.len - 1; len++) {
+        assert_false(frame_next_get(&reader, slice_of(SHORT.at, len), &consumed, &msgid, &key));
+    }
+    for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
+        assert_false(frame_next_get(&reader, OTHERS[i], &consumed, &msgid, &key));
+    }
+    reader.frame_bytes_max = SHORT.len - 2;
+    assert_false(frame_next_get(&reader, SHORT, &consumed, &msgid, &key));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_found_at_every_split),
         cmocka_unit_test(faults_name_the_request_where_they_can),
         cmocka_unit_test(a_message_has_a_greatest_length),
+        cmocka_unit_test(a_get_has_a_shortcut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
