@@ -84,8 +84,11 @@ static void open_mdb(struct source *source, const char *file)
     check_mdb(mdb_env_set_maxdbs(source->env, MAPS), "mdb_env_set_maxdbs");
     check_mdb(mdb_env_set_maxreaders(source->env, 1024), "mdb_env_set_maxreaders");
     check_mdb(mdb_env_open(source->env, file, MDB_RDONLY | MDB_NOSUBDIR | MDB_NOTLS, 0), file);
+    // A handle is good for later transactions once the one it was opened in has ended well.
     check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
     check_mdb(mdb_dbi_open(source->txn, "records", 0, &source->records), "records");
+    check_mdb(mdb_txn_commit(source->txn), "mdb_txn_commit");
+    check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
     source->header_bytes = RECORD_HEADER;
 }
 

@@ -27,4 +27,8 @@ function(pgnear_bench_programs)
         USES pgnear_base m)
     pgnear_bench_program(bench_direct SOURCES direct.c load/keys.c load/histogram.c
         USES libpgnear pgnear_base PkgConfig::LMDB m)
+    pgnear_bench_program(bench_postgres SOURCES postgres.c load/keys.c load/histogram.c
+        USES pgnear_base PkgConfig::LIBPQ m)
+    pgnear_bench_program(bench_notify SOURCES notify.c load/keys.c load/histogram.c
+        USES libpgnear pgnear_base PkgConfig::LIBPQ m)
 endfunction()

@@ -85,6 +85,50 @@ class Load:
         return sample
 
 
+class Program:
+    """A contestant: a program that prints what bench_load prints. `command` is called with the
+    round; `value` makes the row's figure of the outcome."""
+
+    def __init__(self, command, value=None, before=None, after=None, may_miss=False):
+        self.command, self.may_miss = command, may_miss
+        self.value = value or (lambda outcome: outcome["per_second"])
+        self.before, self.after = before, after
+
+    def __call__(self, turn):
+        if self.before:
+            self.before(turn)
+        command = self.command(turn)
+        outcome = run_json(command)
+        sample = sample_of(outcome, command, self.may_miss)
+        sample.value = self.value(outcome)
+        if self.after:
+            self.after(turn)
+        return sample
+
+
+def microseconds(outcome):
+    """Of one operation, where they follow each other."""
+    return 1e6 / outcome["per_second"]
+
+
+def quantile(name):
+    return lambda outcome: outcome["latency_ns"][name] / 1000
+
+
+class Timed(Load):
+    """A load whose figure is the time of one operation in us instead of a rate."""
+
+    def __call__(self, turn):
+        sample = super().__call__(turn)
+        sample.value = 1e6 / sample.value
+        return sample
+
+
+def constant(value):
+    """A reference that is a promise rather than a measurement."""
+    return lambda turn: Sample(value)
+
+
 def merged_latency(samples):
     """Quantiles over the rounds: the median of each."""
     present = [sample.latency for sample in samples if sample.latency]
@@ -122,6 +166,17 @@ def is_met(row, ratio):
     if row.goal is None or ratio is None:
         return None
     return ratio >= row.goal if row.higher_is_better else ratio <= row.goal
+
+
+def result_of(name, unit, median, ratio=None, goal=None, sense=None, **more):
+    """A result that is no matter of contestants in turn."""
+    met = None
+    if goal is not None:
+        met = ratio >= goal if sense == ">=" else ratio <= goal
+    return {"name": name, "unit": unit, "median": median, "spread": None,
+            "ratio": None if ratio is None else round(ratio, 3), "goal": goal, "sense": sense,
+            "met": met, "pinning": machine.FREE, "value_bytes": None, "hit_ratio": None,
+            "sync": "none", "rounds": 1, "note": "", **more}
 
 
 def measure(row, rounds):

@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,12 @@ class Failed(Exception):
 
 def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def accepts(path):
+    """Whether somebody listens on that socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(path) == 0
 
 
 class Process:
@@ -43,7 +50,7 @@ class Process:
             if self.child.poll() is not None or time.monotonic() > deadline:
                 with open(self.log, encoding="utf-8", errors="replace") as log:
                     raise Failed(f"{self.name} did not start: {log.read()[-2000:]}")
-            time.sleep(0.01)
+            time.sleep(0.005)
 
     def stop(self, ask=signal.SIGTERM):
         if self.child.poll() is None:
@@ -136,6 +143,7 @@ class Node:
         self.directory = home.directory(name)
         self.socket = os.path.join(self.directory, "pgnear.sock")
         self.cache_dir = os.path.join(self.directory, "cache")
+        self.cache_file = os.path.join(self.cache_dir, "cache.mdb")
         self.config = os.path.join(self.directory, "pgneard.toml")
         sections = {
             "server": {"socket": self.socket},
@@ -158,10 +166,11 @@ class Node:
     def pid(self):
         return self.process.pid
 
-    def start(self):
+    def start(self, until=None):
         self.process = self.home.start(self.name, [self.home.program("bin/pgneard"),
                                                    "-c", self.config])
-        self.process.wait_until(lambda: self.cli("sync", check=False).returncode == 0)
+        self.process.wait_until(until or (lambda: self.cli("sync",
+                                                           check=False).returncode == 0))
 
     def stop(self):
         self.process.stop()
@@ -214,7 +223,7 @@ class Memcached:
         user = pwd.getpwuid(os.geteuid()).pw_name
         self.process = home.start(name, ["memcached", "-s", self.socket, "-t", "1", "-m",
                                                 "2048", "-u", user])
-        self.process.wait_until(lambda: os.path.exists(self.socket))
+        self.process.wait_until(lambda: accepts(self.socket))
 
     @property
     def pid(self):
@@ -228,7 +237,7 @@ class Echo:
         self.socket = os.path.join(home.directory(name), "echo.sock")
         self.process = home.start(name, [home.program("bench/bench_echo"), self.socket,
                                          str(request_bytes), str(reply_bytes)])
-        self.process.wait_until(lambda: os.path.exists(self.socket))
+        self.process.wait_until(lambda: accepts(self.socket))
 
     @property
     def pid(self):

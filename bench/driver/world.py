@@ -3,6 +3,8 @@ first row asks for them and then shared by all."""
 
 import dataclasses
 import functools
+import re
+import socket
 import subprocess
 
 from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
@@ -16,15 +18,21 @@ class Scale:
     rounds: int
     keys: int  # of the socket rows
     sizes: tuple  # numbers of keys of the rows by size
+    keys_max: int  # of any table
+    value_keys_max: int  # of a table of large values
     bulk_rows: int  # rows of what runs once over a whole table
+    flush_rows: int
+    disturbing_rows: int
+    commits: int  # whose notifications are timed
     burst: int  # clients that miss one key at once
 
 
 SCALES = {
-    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 2000, 100),
-    "quick": Scale("quick", 0.5, 3, 100_000, (10_000, 100_000, 1_000_000), 200_000, 1000),
-    "full": Scale("full", 2.0, 7, 100_000, (10_000, 100_000, 1_000_000, 10_000_000), 1_000_000,
-                  1000),
+    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 1000, 1000, 2000, 2000, 2000, 20, 100),
+    "quick": Scale("quick", 0.5, 3, 100_000, (10_000, 100_000, 1_000_000), 1_000_000, 0,
+                   1_000_000, 50_000, 100_000, 200, 1000),
+    "full": Scale("full", 2.0, 7, 100_000, (10_000, 100_000, 1_000_000, 10_000_000), 10_000_000,
+                  1_000_000, 1_000_000, 200_000, 100_000, 1000, 1000),
 }
 
 # A get of a 16-byte key and its answer with a version of up to 4 bytes, as they are on the wire.
@@ -69,7 +77,11 @@ class World:
     @functools.cache
     def node(self, keys, value_bytes):
         """A node whose cache holds the whole table: (node, database)."""
-        name = f"node-{keys}-{value_bytes}"
+        node, database = self.filled_node(f"node-{keys}-{value_bytes}", keys, value_bytes)
+        node.warm(keys)
+        return node, database
+
+    def filled_node(self, name, keys, value_bytes):
         database = self.database(name)
         node = Node(self.home, self.postgres.url(database), name,
                     cache=cache_size_for(keys, value_bytes), outbox="64MiB")
@@ -79,8 +91,29 @@ class World:
             self.postgres.sql(fill_sql("kv_store", first, count, value_bytes), database)
         self.postgres.sql("ANALYZE kv_store", database)
         node.cli("sync")
-        node.warm(keys)
         return node, database
+
+    @property
+    def bulk_table(self):
+        return self.scale.bulk_rows
+
+    def table_size(self, keys, value_bytes):
+        """How many keys a row for so many has at this scale; None where it is left out."""
+        if self.scale.name == "smoke":
+            return min(keys, self.scale.keys_max)
+        most = self.scale.keys_max if value_bytes <= 100 else self.scale.value_keys_max
+        return keys if keys <= most else None
+
+    @functools.cache
+    def second_node(self, database):
+        """Another node on a database that has one."""
+        return Node(self.home, self.postgres.url(database), f"second-{database}", cache="512MiB")
+
+    @functools.cache
+    def cold_node(self, keys, value_bytes):
+        """A node that has not been asked for anything: (node, database)."""
+        name = f"cold-{keys}-{value_bytes}"
+        return self.filled_node(name, keys, value_bytes)
 
     @functools.cache
     def redis(self, sync="none", keys=0, value_bytes=100):
@@ -102,6 +135,16 @@ class World:
             if done.returncode != 0:
                 raise Failed(f"loading {protocol}: {done.stderr}")
         return server
+
+    def memcached_bytes(self, server):
+        """What memcached says it holds."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(server.socket)
+            connection.sendall(b"stats\r\n")
+            answer = b""
+            while not answer.endswith(b"END\r\n"):
+                answer += connection.recv(65536)
+        return int(re.search(rb"STAT bytes (\d+)", answer).group(1))
 
     @functools.cache
     def echo(self, value_bytes):

@@ -15,6 +15,7 @@ bool distribution_of_name(const char *name, enum distribution *distribution)
         [DISTRIBUTION_ZIPF] = "zipf",
         [DISTRIBUTION_SEQUENTIAL] = "sequential",
         [DISTRIBUTION_LATEST] = "latest",
+        [DISTRIBUTION_ONE] = "one",
     };
     for (int i = 0; i < DISTRIBUTION_COUNT; i++) {
         if (strcmp(NAMES[i], name) == 0) {
@@ -101,6 +102,8 @@ uint64_t keys_next(struct key_chooser *chooser)
         return chooser->count - 1 - zipf_rank(chooser);
     case DISTRIBUTION_SEQUENTIAL:
         return chooser->next++;
+    case DISTRIBUTION_ONE:
+        return chooser->first;
     case DISTRIBUTION_UNIFORM:
     case DISTRIBUTION_COUNT:
         break;

@@ -14,6 +14,7 @@ enum distribution {
     DISTRIBUTION_ZIPF,
     DISTRIBUTION_SEQUENTIAL,
     DISTRIBUTION_LATEST,
+    DISTRIBUTION_ONE, // always the first
     DISTRIBUTION_COUNT
 };
 

@@ -1,0 +1,174 @@
+"""Gets in the process through pgnear.h, beside LMDB alone, Redis and PostgreSQL."""
+
+import json
+import subprocess
+
+from driver import machine
+from driver.machine import FREE, SAME
+from driver.measure import (Load, Program, Row, Timed, microseconds, result_of, run_json,
+                            sample_of)
+from driver.registry import count_name, row, size_name
+
+TABLES = [(10_000, 100), (1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)]
+
+
+def reader(world, kind, keys, value_bytes, value=None, seconds=None):
+    """bench_direct on the node of that table."""
+    node, _ = world.node(keys, value_bytes)
+    path = node.socket if kind == "get" else node.cache_file
+    seconds = seconds or world.scale.seconds
+    return Program(lambda turn: [world.home.program("bench/bench_direct"), kind, path, keys,
+                                 value_bytes, seconds, turn + 1], value)
+
+
+def register_against_lmdb(count, value_bytes):
+    name = f"{count_name(count)}-{size_name(value_bytes)}"
+
+    @row(f"direct-get-{name}")
+    def _(world):
+        keys = world.table_size(count, value_bytes)
+        if keys is None:
+            return None
+        return Row(f"direct get, {name}, against mdb_get in a renewed transaction", "us",
+                   reader(world, "get", keys, value_bytes, microseconds),
+                   {"mdb": reader(world, "mdb", keys, value_bytes, microseconds)}, 1.15, False,
+                   value_bytes=value_bytes)
+
+    @row(f"direct-get-bare-{name}")
+    def _(world):
+        keys = world.table_size(count, value_bytes)
+        if keys is None:
+            return None
+        return Row(f"direct get, {name}, against mdb_get in one transaction for all", "us",
+                   reader(world, "get", keys, value_bytes, microseconds),
+                   {"mdb-bare": reader(world, "mdb-bare", keys, value_bytes, microseconds)}, None,
+                   False, value_bytes=value_bytes, note="sees no later write")
+
+
+for table in TABLES:
+    register_against_lmdb(*table)
+
+
+class PinnedReader:
+    """bench_direct on the core where the same-core contestants run."""
+
+    def __init__(self, program, pinning):
+        self.program, self.pinning = program, pinning
+
+    def __call__(self, turn):
+        command = self.program.command(turn)
+        core = machine.client_core(self.pinning)
+        if core >= 0:
+            command = ["taskset", "-c", core, *command]
+        return sample_of(run_json(command), command)
+
+
+def register_against_redis(pinning, goal):
+    @row(f"direct-get-redis-{'same' if pinning == SAME else 'unpinned'}")
+    def _(world):
+        keys, value_bytes = world.scale.keys, 100
+        direct = PinnedReader(reader(world, "get", keys, value_bytes), pinning)
+        redis = Load(world.home, "redis", world.redis("none", keys, value_bytes), pinning,
+                     keys=keys, value_bytes=value_bytes, seconds=world.scale.seconds)
+        return Row(f"direct get against Redis GET on 1 connection, {pinning}", "ops/s", direct,
+                   {"redis": redis}, goal, pinning=pinning, value_bytes=value_bytes)
+
+
+register_against_redis(SAME, 6)
+register_against_redis(FREE, 40)
+
+
+def run_together(command, count):
+    """`count` of them at once: the outcomes."""
+    children = [subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE,
+                                 text=True) for _ in range(count)]
+    outputs = [child.communicate()[0] for child in children]
+    return [outputs, [child.returncode for child in children]]
+
+
+@row("direct-get-2-processes")
+def two_processes(world):
+    keys, value_bytes = world.scale.keys, 100
+    one = reader(world, "get", keys, value_bytes)
+
+    def two(turn):
+        outputs, _ = run_together(one.command(turn), 2)
+        samples = [sample_of(json.loads(output), one.command(turn)) for output in outputs]
+        samples[0].value = sum(sample.value for sample in samples)
+        return samples[0]
+
+    return Row("direct get in 2 processes at once, against 1", "ops/s", two, {"1 process": one},
+               1.9, pinning=FREE, value_bytes=value_bytes)
+
+
+def select(world, keys, value_bytes, value=None, first=None):
+    _, database = world.node(keys, value_bytes)
+    url = world.postgres.url(database)
+    return Program(lambda turn: [world.home.program("bench/bench_postgres"), "select", url, keys,
+                                 value_bytes, world.scale.seconds, turn + 1]
+                   + ([] if first is None else [first(turn)]), value)
+
+
+@row("direct-get-select")
+def direct_against_select(world):
+    keys, value_bytes = world.scale.keys, 100
+    return Row("direct get against a prepared SELECT", "ops/s",
+               reader(world, "get", keys, value_bytes),
+               {"select": select(world, keys, value_bytes)}, 60, value_bytes=value_bytes)
+
+
+@row("socket-get-select")
+def socket_against_select(world):
+    keys, value_bytes = world.scale.keys, 100
+    node, _ = world.node(keys, value_bytes)
+    own = Load(world.home, "pgnear", node, SAME, keys=keys, value_bytes=value_bytes,
+               seconds=world.scale.seconds)
+    return Row("socket get, 1 connection, same core, against a prepared SELECT", "ops/s", own,
+               {"select": select(world, keys, value_bytes)}, 8, pinning=SAME,
+               value_bytes=value_bytes)
+
+
+def points_of(world, kind, make):
+    points = []
+    for keys in world.scale.sizes:
+        samples = [make(keys)(turn).value for turn in range(world.scale.rounds)]
+        points.append([keys, sorted(samples)[len(samples) // 2]])
+    return points
+
+
+@row("size-curve")
+def size_curve(world):
+    """Cost against the size of the table, of reads in the process and over the socket."""
+    def socket(keys):
+        return Timed(world.home, "pgnear", world.node(keys, 100)[0], SAME, keys=keys,
+                     value_bytes=100, seconds=world.scale.seconds / 2)
+
+    def writes(keys):
+        node, _ = world.node(keys, 100)
+        load = Timed(world.home, "pgnear", node, SAME, keys=keys, value_bytes=100, mix="set",
+                     ack="memory", seconds=world.scale.seconds / 2)
+
+        def measured(turn):
+            sample = load(turn)
+            node.cli("flush")
+            return sample
+        return measured
+
+    series = {
+        "direct get": points_of(world, "get", lambda keys: reader(
+            world, "get", keys, 100, microseconds, world.scale.seconds / 2)),
+        "mdb_get": points_of(world, "mdb", lambda keys: reader(
+            world, "mdb", keys, 100, microseconds, world.scale.seconds / 2)),
+        "socket get, same core": points_of(world, "socket", socket),
+        "set ack=memory, same core": points_of(world, "set", writes),
+    }
+    results = []
+    for name, points in series.items():
+        (least, first), (most, last) = points[0], points[-1]
+        results.append(result_of(
+            f"cost by size, {name}: {count_name(least)} to {count_name(most)} keys", "us", last,
+            ratio=last / first, pinning=SAME, value_bytes=100, rounds=world.scale.rounds,
+            note="ratio: the largest table against the smallest"))
+    results[0]["curve"] = {"title": "Cost of an operation by the size of the table",
+                           "x": "keys of 100 B", "y": "us", "log_y": True, "series": series}
+    return results

@@ -1,0 +1,158 @@
+"""Mixed loads, fixed rates, numbers of connections, and reads while other work goes on: rows that
+say how a node behaves rather than how fast one operation is."""
+
+import statistics
+import time
+
+from driver.machine import APART, FREE
+from driver.measure import Load, Row, result_of
+from driver.registry import row
+from driver.rows_socket import contestants
+from driver.world import fill_sql
+
+VALUE_BYTES = 100
+MIXES = {"a": "50 % reads, 50 % updates", "b": "95 % reads, 5 % updates", "c": "reads",
+         "d": "95 % reads of the latest, 5 % inserts", "e": "95 % scans, 5 % inserts",
+         "f": "50 % reads, 50 % read-modify-writes"}
+NOTES = {"d": "the latest by Zipf; a key whose insert is still on its way is a miss",
+         "e": "scans of 50 come from PostgreSQL"}
+OPEN_RATE = 10_000
+
+
+class Settled(Load):
+    """A load that may write, after which the node's outbox is let to empty."""
+
+    def __call__(self, turn):
+        sample = super().__call__(turn)
+        if self.protocol == "pgnear":
+            self.server.cli("flush")
+        return sample
+
+
+def register_mix(mix):
+    @row(f"ycsb-{mix}")
+    def _(world):
+        keys = world.scale.keys
+        servers = {"pgnear": world.node(keys, VALUE_BYTES)[0],
+                   "redis": world.redis("everysec", keys, VALUE_BYTES),
+                   "memcached": world.memcached(keys, VALUE_BYTES)}
+        loads = {name: Settled(world.home, name, server, mix=mix, keys=keys,
+                               value_bytes=VALUE_BYTES, seconds=world.scale.seconds,
+                               connections=8, ack="memory", may_miss=mix == "d")
+                 for name, server in servers.items() if mix != "e" or name == "pgnear"}
+        return Row(f"YCSB {mix.upper()}, 8 conn: {MIXES[mix]}", "ops/s", loads.pop("pgnear"),
+                   loads, value_bytes=VALUE_BYTES, sync="memory; Redis everysec",
+                   note=NOTES.get(mix, "Zipf 0.99"))
+
+
+for letter in MIXES:
+    register_mix(letter)
+
+
+class Tail(Load):
+    """A load whose figure is its p99 in us."""
+
+    def __call__(self, turn):
+        sample = super().__call__(turn)
+        sample.value = sample.latency["p99"] / 1000
+        return sample
+
+
+@row("open-loop")
+def open_loop(world):
+    loads = {name: Tail(world.home, name, load.server, APART,
+                        **{**load.options, "rate": OPEN_RATE, "connections": 8})
+             for name, load in contestants(world, VALUE_BYTES, APART).items()}
+    return Row(f"get in an open loop, {OPEN_RATE} a second on 8 conn, apart: p99", "us",
+               loads.pop("pgnear"), loads, None, False, APART, VALUE_BYTES,
+               note="counted from when each was due: nothing omitted")
+
+
+@row("connections-curve")
+def connections_curve(world):
+    """Gets a second against the number of connections."""
+    counts = (1, 2, 5, 10, 20, 50, 100, 200)
+    series = {}
+    for count in counts:
+        loads = contestants(world, VALUE_BYTES, APART, connections=count)
+        taken = {name: [] for name in loads}
+        for turn in range(world.scale.rounds):
+            for name, load in loads.items():
+                load.options["seconds"] = world.scale.seconds / 2
+                taken[name].append(load(turn).value)
+        for name, values in taken.items():
+            series.setdefault(name, []).append([count, statistics.median(values)])
+    own, others = series["pgnear"], [series[name] for name in series if name != "pgnear"]
+    ratios = [point[1] / max(other[i][1] for other in others) for i, point in enumerate(own)]
+    title = f"Gets a second by connections, {VALUE_BYTES} B, apart"
+    return [result_of(f"socket get on 1 to {counts[-1]} conn, apart, worst of all numbers",
+                      "ops/s", min(point[1] for point in own), ratio=min(ratios), pinning=APART,
+                      value_bytes=VALUE_BYTES, rounds=world.scale.rounds,
+                      curve={"title": title, "x": "connections", "y": "gets a second",
+                             "series": series})]
+
+
+@row("cpu-per-million-gets")
+def cpu_per_million(world):
+    loads = {}
+    for name, load in contestants(world, VALUE_BYTES, APART, connections=50).items():
+        def spent(turn, load=load):
+            sample = load(turn)
+            sample.value = sample.server_cpu_us
+            return sample
+        loads[name] = spent
+    return Row("CPU seconds of the server for a million gets, 50 conn, apart", "s",
+               loads.pop("pgnear"), loads, None, False, APART, VALUE_BYTES,
+               note="of all its threads, from the kernel's ticks")
+
+
+def disturb(world, node, database, turn):
+    """A bulk COPY, the sweep and evictions that follow from it, beside the reads."""
+    rows = world.scale.disturbing_rows
+    first = 80_000_000 + turn * rows
+    script = fill_sql("kv_store", first, rows, VALUE_BYTES)
+    return world.home.start("disturbance", [
+        "psql", "-X", "-q", world.postgres.url(database), "-c", script])
+
+
+@row("p99-under-disturbance")
+def p99_under_disturbance(world):
+    keys = world.scale.keys
+    node, database = world.node(keys, VALUE_BYTES)
+    quiet = Tail(world.home, "pgnear", node, FREE, keys=keys, value_bytes=VALUE_BYTES,
+                 connections=8, rate=5000, seconds=max(1.0, world.scale.seconds), may_miss=False)
+
+    def disturbed(turn):
+        bulk = disturb(world, node, database, turn)
+        sample = quiet(turn)
+        bulk.child.wait()
+        node.cli("sync")
+        return sample
+
+    def idle(turn):
+        time.sleep(0.2)
+        return quiet(turn)
+
+    return Row("p99 of gets in an open loop while a bulk insert and a sweep run, against idle",
+               "us", disturbed, {"idle": idle}, 3, False, FREE, VALUE_BYTES,
+               note=f"{world.scale.disturbing_rows} rows; PostgreSQL shares the cores")
+
+
+@row("memory-per-entry")
+def memory_per_entry(world):
+    """What an entry of a 16-byte key and a value takes, by each server's own account."""
+    keys = world.scale.keys
+    node, _ = world.node(keys, VALUE_BYTES)
+    redis = world.redis("none", keys, VALUE_BYTES)
+    stats = node.stats()["cache"]
+    used = int(dict(line.split(":", 1) for line in redis.cli("info", "memory").splitlines()
+                    if ":" in line)["used_memory"])
+    of_memcached = world.memcached_bytes(world.memcached(keys, VALUE_BYTES)) / keys
+    own = stats["bytes"] / stats["entries"]
+    of_redis = used / keys
+    note = "disk and page cache, pages of the tree included; used_memory; memcached's bytes"
+    return [result_of("bytes of an entry (key 16 B, value 100 B)", "B", own,
+                      ratio=own / min(of_redis, of_memcached), value_bytes=VALUE_BYTES, note=note,
+                      references={"redis": {"median": of_redis},
+                                  "memcached": {"median": of_memcached}})]
+
