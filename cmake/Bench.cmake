@@ -31,4 +31,7 @@ function(pgnear_bench_programs)
         USES pgnear_base PkgConfig::LIBPQ m)
     pgnear_bench_program(bench_notify SOURCES notify.c load/keys.c load/histogram.c
         USES libpgnear pgnear_base PkgConfig::LIBPQ m)
+    pgnear_bench_program(bench_lru SOURCES lru.c load/keys.c USES pgnear_base m)
+    pgnear_bench_program(bench_json SOURCES json/main.c json/visit.cpp load/histogram.c
+        USES pgnear_json pgnear_base PkgConfig::SIMDJSON)
 endfunction()

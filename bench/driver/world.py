@@ -23,16 +23,20 @@ class Scale:
     bulk_rows: int  # rows of what runs once over a whole table
     flush_rows: int
     disturbing_rows: int
+    eviction_keys: int  # a cache of a tenth of them is of the least size
+    eviction_operations: int
     commits: int  # whose notifications are timed
     burst: int  # clients that miss one key at once
 
 
 SCALES = {
-    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 1000, 1000, 2000, 2000, 2000, 20, 100),
+    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 1000, 1000, 2000, 2000, 2000, 8000,
+                   4000, 20, 100),
     "quick": Scale("quick", 0.5, 3, 100_000, (10_000, 100_000, 1_000_000), 1_000_000, 0,
-                   1_000_000, 50_000, 100_000, 200, 1000),
+                   1_000_000, 50_000, 100_000, 70_000, 100_000, 200, 1000),
     "full": Scale("full", 2.0, 7, 100_000, (10_000, 100_000, 1_000_000, 10_000_000), 10_000_000,
-                  1_000_000, 1_000_000, 200_000, 100_000, 1000, 1000),
+                  1_000_000, 1_000_000, 200_000, 100_000, 70_000, 1_000_000, 1000,
+                  1000),
 }
 
 # A get of a 16-byte key and its answer with a version of up to 4 bytes, as they are on the wire.
@@ -62,6 +66,7 @@ class World:
     def __init__(self, build, scale):
         self.scale = scale
         self.home = Home(build)
+        self.small_nodes = 0
 
     def close(self):
         self.home.close()
@@ -103,6 +108,25 @@ class World:
             return min(keys, self.scale.keys_max)
         most = self.scale.keys_max if value_bytes <= 100 else self.scale.value_keys_max
         return keys if keys <= most else None
+
+    def eviction_keys(self, percent):
+        """So many that a cache of that share is not below what pgneard accepts."""
+        if percent >= 10:
+            return self.scale.eviction_keys
+        return self.scale.eviction_keys * 10 if self.scale.name == "full" else None
+
+    @functools.cache
+    def eviction_table(self, keys, value_bytes):
+        node, database = self.filled_node(f"evicted-{keys}", keys, value_bytes)
+        node.stop()
+        return database
+
+    def small_node(self, keys, value_bytes, mib):
+        """A new node with a cache of so many MiB."""
+        database = self.eviction_table(keys, value_bytes)
+        self.small_nodes += 1
+        return Node(self.home, self.postgres.url(database), f"small-{self.small_nodes}",
+                    cache=f"{mib}MiB", outbox="4MiB")
 
     @functools.cache
     def second_node(self, database):

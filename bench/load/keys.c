@@ -16,6 +16,7 @@ bool distribution_of_name(const char *name, enum distribution *distribution)
         [DISTRIBUTION_SEQUENTIAL] = "sequential",
         [DISTRIBUTION_LATEST] = "latest",
         [DISTRIBUTION_ONE] = "one",
+        [DISTRIBUTION_SCANS] = "scans",
     };
     for (int i = 0; i < DISTRIBUTION_COUNT; i++) {
         if (strcmp(NAMES[i], name) == 0) {
@@ -73,7 +74,8 @@ void keys_init(struct key_chooser *chooser, enum distribution distribution, uint
                                     .first = first,
                                     .next = first,
                                     .random = seed};
-    if (distribution == DISTRIBUTION_ZIPF || distribution == DISTRIBUTION_LATEST) {
+    if (distribution == DISTRIBUTION_ZIPF || distribution == DISTRIBUTION_LATEST ||
+        distribution == DISTRIBUTION_SCANS) {
         prepare_zipf(chooser);
     }
 }
@@ -93,6 +95,21 @@ static uint64_t zipf_rank(struct key_chooser *chooser)
     return rank < chooser->count ? rank : chooser->count - 1;
 }
 
+// A scan is of a twentieth of all keys; a third of all draws are a scan's.
+static uint64_t next_of_scans(struct key_chooser *chooser)
+{
+    uint64_t length = chooser->count / 20 + 1;
+    if (chooser->scan_left == 0 && keys_random(chooser) * 2 * (double)length < 1) {
+        chooser->scan_left = length;
+        chooser->next = draw_below(chooser, chooser->count);
+    }
+    if (chooser->scan_left > 0) {
+        chooser->scan_left--;
+        return chooser->next++ % chooser->count;
+    }
+    return mix(zipf_rank(chooser) + 1) % chooser->count;
+}
+
 uint64_t keys_next(struct key_chooser *chooser)
 {
     switch (chooser->distribution) {
@@ -102,6 +119,8 @@ uint64_t keys_next(struct key_chooser *chooser)
         return chooser->count - 1 - zipf_rank(chooser);
     case DISTRIBUTION_SEQUENTIAL:
         return chooser->next++;
+    case DISTRIBUTION_SCANS:
+        return next_of_scans(chooser);
     case DISTRIBUTION_ONE:
         return chooser->first;
     case DISTRIBUTION_UNIFORM:

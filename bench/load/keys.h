@@ -14,7 +14,8 @@ enum distribution {
     DISTRIBUTION_ZIPF,
     DISTRIBUTION_SEQUENTIAL,
     DISTRIBUTION_LATEST,
-    DISTRIBUTION_ONE, // always the first
+    DISTRIBUTION_ONE,   // always the first
+    DISTRIBUTION_SCANS, // Zipf, and in between, once in a while, many keys in a row
     DISTRIBUTION_COUNT
 };
 
@@ -23,7 +24,8 @@ struct key_chooser {
     uint64_t count; // keys 0 .. count - 1 exist
     uint64_t first; // DISTRIBUTION_SEQUENTIAL: where it begins
     uint64_t next;
-    uint64_t random; // state
+    uint64_t scan_left; // DISTRIBUTION_SCANS: keys of this scan that are still to come
+    uint64_t random;    // state
     double theta;
     double zeta;
     double alpha;

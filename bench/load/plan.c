@@ -10,7 +10,7 @@ static const char USAGE[] =
     "Drives one server over a Unix socket and prints a JSON object of what came of it.\n"
     "  --protocol pgnear|redis|memcached|echo\n"
     "  --mix get|set|a|b|c|d|e|f   what is done; a letter is a mix of YCSB [get]\n"
-    "  --distribution uniform|zipf|sequential|latest|one   of keys [the mix's]\n"
+    "  --distribution uniform|zipf|sequential|latest|one|scans   of keys [the mix's]\n"
     "  --connections N [1]  --pipeline N [1]           requests in flight on each\n"
     "  --keys N [10000]  --first-key N [0]  --value-bytes N [100]\n"
     "  --seconds S [1]  --warmup S [0.1]  --operations N (end after so many)\n"
