@@ -62,7 +62,8 @@ struct fill {
 struct fills_message {
     struct message message;
     struct arena arena;
-    uint64_t epoch; // at the sending of the query
+    uint64_t epoch;  // at the sending of the query
+    uint64_t number; // counts up; the message comes back once applied. 0: it need not
     size_t fills_count;
     struct fill *fills;
 };

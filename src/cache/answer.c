@@ -218,6 +218,16 @@ void answer_owed_resyncs(struct writer *writer)
 
 // ---- items
 
+// The cache has them now, or never will.
+static void return_fills(struct writer *writer, struct fills_message *fills)
+{
+    if (fills->number != 0 && writer->pg != NULL) {
+        pass_to_pg(writer, &fills->message);
+    } else {
+        message_destroy(&fills->message);
+    }
+}
+
 void answer_item(struct turn *turn, struct turn_item *item)
 {
     switch ((enum message_kind)item->message->kind) {
@@ -239,8 +249,10 @@ void answer_item(struct turn *turn, struct turn_item *item)
     case MESSAGE_CHANGES:
         tell_watchers(turn->writer, (struct changes_message *)item->message);
         break;
-    case MESSAGE_FEED:
     case MESSAGE_FILLS:
+        return_fills(turn->writer, (struct fills_message *)item->message);
+        return;
+    case MESSAGE_FEED:
     case MESSAGE_SWEPT:
         break;
     }
@@ -253,6 +265,10 @@ void answer_turn_failed(struct turn *turn)
     for (size_t i = 0; i < turn->count; i++) {
         struct turn_item *item = &turn->items[i];
         buffer_deinit(&item->bytes);
+        if (item->message->kind == MESSAGE_FILLS) {
+            return_fills(turn->writer, (struct fills_message *)item->message);
+            continue;
+        }
         if (item->message->kind != MESSAGE_REQUEST) {
             message_destroy(item->message);
             continue;

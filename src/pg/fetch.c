@@ -60,6 +60,7 @@ static void add_fill(struct fetch *fetch, struct slice key, const struct answer 
     if (fetch->fills == NULL) {
         fetch->fills = message_create(MESSAGE_FILLS, sizeof *fetch->fills);
         fetch->fills->epoch = fetch->epoch;
+        fetch->fills->number = ++fetch->desk->fills_count;
         fetch->fills->fills =
             arena_alloc(&fetch->fills->arena, fetch->count * sizeof *fetch->fills->fills);
     }
@@ -83,6 +84,7 @@ static void post_fills(struct fetch *fetch)
     }
     fills->message.bytes += fills->arena.bytes;
     if (mailbox_is_full(fetch->desk->worker->writer)) {
+        flights_release(fetch->desk->flights, fills->number);
         message_destroy(&fills->message);
     } else {
         worker_post(fetch->desk->worker, &fills->message);
@@ -99,14 +101,19 @@ static void land(struct fetch *fetch, size_t place, const struct answer *answer)
     bool is_wanted = answer->is_present || desk->worker->settings->cache.negative;
     fetch->flights[place] = NULL;
     flights_land(desk->flights, flight);
-    if (is_known && is_wanted && may_fill(fetch, flight)) {
+    bool fills = is_known && is_wanted && may_fill(fetch, flight);
+    if (fills) {
         add_fill(fetch, flight->key, answer);
     }
     struct flight_waiter *waiter;
     while ((waiter = flight_next_waiter(flight)) != NULL) {
         desk->on_answer(desk->context, waiter, answer);
     }
-    flight_free(flight);
+    if (fills) {
+        flights_keep(desk->flights, flight, answer, fetch->fills->number);
+    } else {
+        flight_free(flight);
+    }
 }
 
 static void put_back(struct fetch *fetch, size_t place, bool alone)

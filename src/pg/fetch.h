@@ -5,15 +5,6 @@
 #include "pg/flights.h"
 #include "pg/worker.h"
 
-// What became of one key.
-struct answer {
-    struct failure failure; // .error == ERROR_NONE: the rest holds; .message has no prefix
-    bool is_present;        // a row, expired or not
-    struct slice value;     // canonical msgpack; lives during the call
-    int64_t version;
-    int64_t expires_at_us;
-};
-
 struct fetch_desk {
     struct worker *worker;
     struct flights *flights;
@@ -23,6 +14,7 @@ struct fetch_desk {
     void (*on_answer)(void *context, struct flight_waiter *waiter, const struct answer *answer);
     // The connection is idle, or lost.
     void (*on_done)(void *context);
+    uint64_t fills_count;                     // messages with fills so far
     char last_refusal[FAILURE_MESSAGE_BYTES]; // logged already
 };
 

@@ -115,14 +115,13 @@ static void set_item(struct ask *ask, size_t place, const struct answer *answer)
     ask->bytes += answer->value.len;
 }
 
-static void on_answer(void *context, struct flight_waiter *waiter, const struct answer *answer)
+// False where that was the end of the ask.
+static bool take_answer(struct want *want, const struct answer *answer)
 {
-    (void)context;
-    struct want *want = (struct want *)waiter;
     struct ask *ask = want->ask;
     if (answer->failure.error != ERROR_NONE) {
         fail(ask, &answer->failure);
-        return;
+        return false;
     }
     set_item(ask, (size_t)(want - ask->wants), answer);
     if (ask->wants_count > 1 && ask->bytes > ANSWER_BYTES_MAX) {
@@ -130,12 +129,20 @@ static void on_answer(void *context, struct flight_waiter *waiter, const struct 
         failure_set(&failure, ERROR_TOO_LARGE,
                     "the values are more than %d bytes: ask for fewer keys", ANSWER_BYTES_MAX);
         fail(ask, &failure);
-        return;
+        return false;
     }
     CHECK(ask->unanswered_count > 0);
     if (--ask->unanswered_count == 0) {
         request_finish(take_request(ask));
+        return false;
     }
+    return true;
+}
+
+static void on_answer(void *context, struct flight_waiter *waiter, const struct answer *answer)
+{
+    (void)context;
+    take_answer((struct want *)waiter, answer);
 }
 
 // ---- Requests
@@ -151,10 +158,22 @@ static void start(struct ask *ask)
 {
     struct fetcher *fetcher = ask->fetcher;
     bool fresh = is_fresh(ask->request);
+    size_t count = ask->wants_count;
     ask->is_held = false;
-    for (size_t i = 0; i < ask->wants_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         flights_join(&fetcher->flights, ask->request->call.pairs[i].key, fresh,
                      &ask->wants[i].waiter);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct want *want = &ask->wants[i];
+        const struct answer *kept = flights_kept(&want->waiter);
+        if (kept == NULL) {
+            continue;
+        }
+        flights_leave(&want->waiter);
+        if (!take_answer(want, kept)) {
+            break;
+        }
     }
     read_pool_wake(fetcher->worker->read_pool);
 }
@@ -244,6 +263,11 @@ void fetcher_mark(struct fetcher *fetcher, struct slice key)
 void fetcher_mark_all(struct fetcher *fetcher)
 {
     flights_mark_all(&fetcher->flights);
+}
+
+void fetcher_on_filled(struct fetcher *fetcher, uint64_t number)
+{
+    flights_release(&fetcher->flights, number);
 }
 
 // ---- The connections

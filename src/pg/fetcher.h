@@ -30,6 +30,9 @@ void fetcher_request(struct fetcher *fetcher, struct request *request);
 void fetcher_mark(struct fetcher *fetcher, struct slice key);
 void fetcher_mark_all(struct fetcher *fetcher);
 
+// The writer is done with the fills up to this number.
+void fetcher_on_filled(struct fetcher *fetcher, uint64_t number);
+
 // worker->applied_seq has moved.
 void fetcher_on_applied(struct fetcher *fetcher);
 

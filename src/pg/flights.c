@@ -1,8 +1,8 @@
 // The table of flights. The pg worker's thread runs it, on behalf of the fetcher; a simulation may
 // as well. It owns the flights, never the waiters.
 //
-// Invariants: a flight is in the queue iff it is not sent; it is in `open` iff it is not marked;
-// only sent flights are marked.
+// Invariants: a flight is in the queue iff it is neither sent nor kept; it is in `open` iff it is
+// not marked; only sent flights are marked; one that is kept is not sent any more.
 #include "pg/flights.h"
 
 #include <stdlib.h>
@@ -11,6 +11,12 @@
 #include "base/memory.h"
 
 #include <utlist.h>
+
+struct kept {
+    struct answer answer;
+    struct buffer value; // what the answer points to
+    uint64_t fill;
+};
 
 static struct flight *find_open(const struct flights *flights, struct slice key)
 {
@@ -58,6 +64,14 @@ static void mark(struct flights *flights, struct flight *flight)
     flight->is_marked = true;
 }
 
+static void forget_kept(struct flights *flights, struct flight *flight)
+{
+    CHECK(flight->kept != NULL && flight->waiters == NULL);
+    DL_DELETE(flights->kept, flight);
+    HASH_DELETE(hh, flights->open, flight);
+    flight_free(flight);
+}
+
 static void attach(struct flight *flight, struct flight_waiter *waiter)
 {
     waiter->flight = flight;
@@ -75,6 +89,7 @@ void flights_deinit(struct flights *flights)
         HASH_DELETE(hh, flights->open, flight);
         flight_free(flight);
     }
+    flights_release(flights, UINT64_MAX);
     CHECK(flights->open == NULL);
 }
 
@@ -85,6 +100,9 @@ void flights_join(struct flights *flights, struct slice key, bool fresh,
     struct flight *flight = find_open(flights, key);
     if (flight != NULL && flight->is_sent && fresh) {
         mark(flights, flight);
+        flight = NULL;
+    } else if (flight != NULL && flight->kept != NULL && fresh) {
+        forget_kept(flights, flight);
         flight = NULL;
     }
     attach(flight != NULL ? flight : start_flight(flights, key), waiter);
@@ -135,6 +153,8 @@ void flights_mark(struct flights *flights, struct slice key)
     struct flight *flight = find_open(flights, key);
     if (flight != NULL && flight->is_sent) {
         mark(flights, flight);
+    } else if (flight != NULL && flight->kept != NULL) {
+        forget_kept(flights, flight);
     }
 }
 
@@ -145,6 +165,8 @@ void flights_mark_all(struct flights *flights)
     {
         if (flight->is_sent) {
             mark(flights, flight);
+        } else if (flight->kept != NULL) {
+            forget_kept(flights, flight);
         }
     }
 }
@@ -176,7 +198,38 @@ struct flight_waiter *flight_next_waiter(struct flight *flight)
 void flight_free(struct flight *flight)
 {
     CHECK(flight->waiters == NULL);
+    if (flight->kept != NULL) {
+        buffer_deinit(&flight->kept->value);
+        free(flight->kept);
+    }
     free(flight);
+}
+
+void flights_keep(struct flights *flights, struct flight *flight, const struct answer *answer,
+                  uint64_t fill)
+{
+    CHECK(!flight->is_marked && !flight->is_sent && flight->kept == NULL);
+    struct kept *kept = memory_zeroed(1, sizeof *kept);
+    kept->answer = *answer;
+    kept->fill = fill;
+    buffer_append_slice(&kept->value, answer->value);
+    kept->answer.value = buffer_slice(&kept->value);
+    flight->kept = kept;
+    open_flight(flights, flight);
+    DL_APPEND(flights->kept, flight);
+}
+
+const struct answer *flights_kept(const struct flight_waiter *waiter)
+{
+    bool is_kept = waiter->flight != NULL && waiter->flight->kept != NULL;
+    return is_kept ? &waiter->flight->kept->answer : NULL;
+}
+
+void flights_release(struct flights *flights, uint64_t fill)
+{
+    while (flights->kept != NULL && flights->kept->kept->fill <= fill) {
+        forget_kept(flights, flights->kept);
+    }
 }
 
 void flights_put_back(struct flights *flights, struct flight *flight, bool alone)
@@ -185,6 +238,10 @@ void flights_put_back(struct flights *flights, struct flight *flight, bool alone
     if (flight->is_marked) {
         flight->is_marked = false;
         struct flight *successor = find_open(flights, flight->key);
+        if (successor != NULL && successor->kept != NULL) {
+            forget_kept(flights, successor);
+            successor = NULL;
+        }
         if (successor != NULL) {
             struct flight_waiter *waiter;
             while ((waiter = flight_next_waiter(flight)) != NULL) {

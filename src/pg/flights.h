@@ -16,17 +16,31 @@
 // sent; it marks it instead, so that of two answers on two connections the later question wins.
 // Thus each key has at most one flight that is not marked.
 //
+// A landed flight whose answer is on its way into the cache is kept until the cache has it, and
+// answers who comes in between: they have missed the SELECT and do not see the cache's record yet.
+// What would have marked it while it was sent makes it be forgotten.
+//
 // Pure: no I/O, no clock; one thread at a time.
 #pragma once
 
+#include "base/buffer.h"
 #include "base/check.h"
-#include "base/slice.h"
+#include "base/error.h"
 
 // Giving up for want of memory is base/memory.h's policy.
 #define uthash_fatal(text) CHECK_VALUES(false, "%s", text)
 #include <uthash.h>
 
 struct flight;
+
+// What became of one key.
+struct answer {
+    struct failure failure; // .error == ERROR_NONE: the rest holds; .message has no prefix
+    bool is_present;        // a row, expired or not
+    struct slice value;     // canonical msgpack; lives during the call
+    int64_t version;
+    int64_t expires_at_us;
+};
 
 // One question for one key, inside an object of the caller's.
 struct flight_waiter {
@@ -38,7 +52,8 @@ struct flight_waiter {
 struct flight {
     UT_hash_handle hh; // in `open`, while it is not marked
     struct flight *prev;
-    struct flight *next; // in the queue
+    struct flight *next; // in the queue, or among the kept
+    struct kept *kept;   // its answer, where it has landed and is kept
     bool is_sent;
     bool is_marked;
     bool is_alone;                 // to be sent in a query of its own
@@ -51,6 +66,7 @@ struct flight {
 struct flights {
     struct flight *open;  // uthash: not marked, queued or sent
     struct flight *queue; // utlist
+    struct flight *kept;  // utlist, by fill
     size_t queued_count;
     size_t sent_count; // marked ones included
 };
@@ -58,7 +74,8 @@ struct flights {
 // Starts from all zeroes. Frees the flights that are queued; none may be sent or have waiters.
 void flights_deinit(struct flights *flights);
 
-// Makes `waiter` wait for the key; copies the key.
+// Makes `waiter` wait for the key; copies the key. Where the key's answer is kept, flights_kept of
+// the waiter has it at once.
 void flights_join(struct flights *flights, struct slice key, bool fresh,
                   struct flight_waiter *waiter);
 // It waits no longer; nothing where it does not.
@@ -79,6 +96,16 @@ void flights_land(struct flights *flights, struct flight *flight);
 // A waiter of a landed flight, taken off; NULL where there is none left.
 struct flight_waiter *flight_next_waiter(struct flight *flight);
 void flight_free(struct flight *flight);
+
+// Instead of flight_free, for a landed flight that is not marked and has no waiters: keeps a copy
+// of the answer until flights_release of `fill`, which counts up.
+void flights_keep(struct flights *flights, struct flight *flight, const struct answer *answer,
+                  uint64_t fill);
+// The answer of the flight that it waits for, where that is kept, else NULL; valid until the flight
+// is released or forgotten.
+const struct answer *flights_kept(const struct flight_waiter *waiter);
+// Forgets all kept for fills up to this one.
+void flights_release(struct flights *flights, uint64_t fill);
 
 // The flight got no answer and is to be sent again, before all that are queued. Where the key has
 // another flight meanwhile, its waiters go over to that one and it is freed.

@@ -98,6 +98,10 @@ static void dispatch(struct worker *worker, struct message *message)
     case MESSAGE_REWIND:
         handshake_on_returned(worker->handshake, message);
         break;
+    case MESSAGE_FILLS:
+        fetcher_on_filled(worker->fetcher, ((struct fills_message *)message)->number);
+        message_destroy(message);
+        break;
     default:
         CHECK_VALUES(false, "message %d is not for the pg worker", message->kind);
     }

@@ -202,6 +202,7 @@ static inline void bench_take(struct bench *bench, struct message *message)
     switch ((enum message_kind)message->kind) {
     case MESSAGE_FILLS:
         bench_note_fills(bench, (struct fills_message *)message);
+        is_returned = ((struct fills_message *)message)->number != 0;
         break;
     case MESSAGE_SWEPT:
         bench_note_swept(bench, (struct swept_message *)message);
