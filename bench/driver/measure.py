@@ -70,7 +70,9 @@ class Load:
         command = [self.program, "--protocol", self.protocol, "--socket", self.server.socket,
                    "--cpu", machine.client_core(self.pinning)]
         for name, value in {**self.options, **more}.items():
-            if value is not None:
+            if value is True:
+                command.append(f"--{name.replace('_', '-')}")
+            elif value is not None:
                 command += [f"--{name.replace('_', '-')}", value]
         return command
 

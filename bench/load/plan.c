@@ -17,6 +17,7 @@ static const char USAGE[] =
     "  --rate N      open loop: so many a second, each due at its time whether or not\n"
     "                those before it are done, and its latency counted from then\n"
     "  --ack LEVEL   of pgnear's sets  --seed N [1]  --cpu N (pin)\n"
+    "  --spin        poll instead of sleeping\n"
     "  --echo-request-bytes N  --echo-reply-bytes N\n";
 
 enum option_id {
@@ -36,6 +37,7 @@ enum option_id {
     OPTION_ACK,
     OPTION_SEED,
     OPTION_CPU,
+    OPTION_SPIN,
     OPTION_ECHO_REQUEST_BYTES,
     OPTION_ECHO_REPLY_BYTES,
 };
@@ -57,6 +59,7 @@ static const struct option OPTIONS[] = {
     {"ack", required_argument, NULL, OPTION_ACK},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"cpu", required_argument, NULL, OPTION_CPU},
+    {"spin", no_argument, NULL, OPTION_SPIN},
     {"echo-request-bytes", required_argument, NULL, OPTION_ECHO_REQUEST_BYTES},
     {"echo-reply-bytes", required_argument, NULL, OPTION_ECHO_REPLY_BYTES},
     {0},
@@ -91,6 +94,9 @@ static bool take_name(struct plan *plan, bool *has_distribution, int option, con
         return true;
     case OPTION_ACK:
         protocol_pgnear_set_ack(text);
+        return true;
+    case OPTION_SPIN:
+        plan->spins = true;
         return true;
     default:
         return false;

@@ -22,7 +22,8 @@ struct plan {
     uint64_t operations; // end after so many; 0: by time alone
     double rate;         // operations a second, open loop; 0: closed loop
     uint64_t seed;
-    int cpu; // -1: unpinned
+    int cpu;    // -1: unpinned
+    bool spins; // polls instead of sleeping, so that the server never has to wake it
 };
 
 // Ends the process with the usage where the arguments make no plan.

@@ -296,7 +296,7 @@ static void run_closed(struct run *run)
         refill(run, &run->lanes[i]);
     }
     while (is_anything_out(run)) {
-        int count = epoll_wait(run->epoll_fd, events, EVENTS_MAX, -1);
+        int count = epoll_wait(run->epoll_fd, events, EVENTS_MAX, run->plan->spins ? 0 : -1);
         for (int i = 0; i < count; i++) {
             struct lane *lane = &run->lanes[events[i].data.u32];
             take_input(run, lane, MSG_DONTWAIT);
