@@ -1,7 +1,8 @@
-// A turn of a connection, whatever started it, ends in connection_turn: there it takes what it
-// may of its backlog, writes once, and settles what it waits for next. The events' callbacks and
-// the mail only note that there is something to do, so each connection is written to at most once
-// a pass however many answers came home.
+// Bytes that came are taken and answered in one go, as far as the cache knows the answers. All else
+// (answers that came home by mail, a backlog, room to write) only notes that there is something to
+// do, and ends in connection_turn: there the connection takes what it may of its backlog, writes
+// once, and settles what it waits for next. So it is written to once however many answers came
+// home.
 //
 //   read() -> [scratch or in] -> session_take -> session.out -> send()
 //
@@ -201,18 +202,6 @@ static void read_once(struct connection *connection)
     }
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *context)
-{
-    (void)fd;
-    (void)what;
-    struct connection *connection = context;
-    loop_begin_callback(connection->loop);
-    read_once(connection);
-    if (connection->fd >= 0) {
-        loop_give_turn(connection->loop, connection);
-    }
-}
-
 void connection_drain(struct connection *connection)
 {
     if (connection->fd >= 0 && !connection->has_backlog && !connection->input_ended) {
@@ -248,6 +237,20 @@ static bool write_once(struct connection *connection)
         session_settle_watch(&connection->session);
     }
     return true;
+}
+
+// What could be answered at once goes out at once: a client on another core reads it while the loop
+// is busy with the next one's bytes. What is left of the bytes waits for a turn.
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct connection *connection = context;
+    loop_begin_callback(connection->loop);
+    read_once(connection);
+    if (connection->fd >= 0 && write_once(connection)) {
+        settle(connection);
+    }
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *context)
