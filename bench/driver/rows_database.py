@@ -74,7 +74,7 @@ for quantile_of_row in ("p50", "p99"):
 @row("miss-1")
 def miss_one(world):
     """Each get is of a key that was never asked for, in a table of its own."""
-    keys = world.scale.bulk_rows
+    keys = world.scale.cold_rows
     node, database = world.cold_node(keys, VALUE_BYTES)
     url = world.postgres.url(database)
     share = keys // (2 * world.scale.rounds)
@@ -101,8 +101,8 @@ def miss_one(world):
 @row("miss-together")
 def miss_together(world):
     """Many clients miss one key at once; PostgreSQL's own log says how often it was asked."""
-    node, database = world.cold_node(world.scale.bulk_rows, VALUE_BYTES)
-    key_number = world.scale.bulk_rows - 1
+    node, database = world.cold_node(world.scale.cold_rows, VALUE_BYTES)
+    key_number = world.scale.cold_rows - 1
     burst = world.scale.burst
     world.postgres.sql("ALTER SYSTEM SET log_statement = 'all'")
     world.postgres.sql("SELECT pg_reload_conf()")

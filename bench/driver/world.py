@@ -21,22 +21,24 @@ class Scale:
     keys_max: int  # of any table
     value_keys_max: int  # of a table of large values
     bulk_rows: int  # rows of what runs once over a whole table
+    cold_rows: int  # of the table whose keys are missed
     flush_rows: int
     disturbing_rows: int
     eviction_keys: int  # a cache of a tenth of them is of the least size
     eviction_operations: int
     commits: int  # whose notifications are timed
     burst: int  # clients that miss one key at once
+    budget_s: float  # no row is begun after it; None: all are
 
 
 SCALES = {
-    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 1000, 1000, 2000, 2000, 2000, 8000,
-                   4000, 20, 100),
+    "smoke": Scale("smoke", 0.05, 1, 1000, (1000, 2000), 1000, 1000, 2000, 2000, 2000, 2000,
+                   8000, 4000, 20, 100, 40),
     "quick": Scale("quick", 0.5, 3, 100_000, (10_000, 100_000, 1_000_000), 1_000_000, 0,
-                   1_000_000, 50_000, 100_000, 70_000, 100_000, 200, 1000),
+                   1_000_000, 100_000, 50_000, 100_000, 70_000, 100_000, 200, 1000, 540),
     "full": Scale("full", 2.0, 7, 100_000, (10_000, 100_000, 1_000_000, 10_000_000), 10_000_000,
-                  1_000_000, 1_000_000, 200_000, 100_000, 70_000, 1_000_000, 1000,
-                  1000),
+                  1_000_000, 1_000_000, 1_000_000, 200_000, 100_000, 70_000, 1_000_000, 1000,
+                  1000, None),
 }
 
 # A get of a 16-byte key and its answer with a version of up to 4 bytes, as they are on the wire.
@@ -111,6 +113,8 @@ class World:
 
     def eviction_keys(self, percent):
         """So many that a cache of that share is not below what pgneard accepts."""
+        if self.scale.name == "smoke":
+            return self.scale.eviction_keys if percent == 10 else None
         if percent >= 10:
             return self.scale.eviction_keys
         return self.scale.eviction_keys * 10 if self.scale.name == "full" else None
