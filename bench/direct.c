@@ -19,7 +19,7 @@
 #include <pgnear.h>
 
 #include "base/check.h"
-#include "load/histogram.h"
+#include "load/hdr.h"
 #include "load/keys.h"
 
 enum { RUN_READS = 64, SAMPLE_EVERY = 16, WARM_KEYS = 1000 };
@@ -141,7 +141,7 @@ struct tally {
     uint64_t misses;
     uint64_t wrong;
     uint64_t spent_ns;
-    struct histogram latency;
+    struct hdr latency;
 };
 
 static void read_one(struct source *source, struct key_chooser *keys, size_t value_bytes,
@@ -186,7 +186,7 @@ static void sample(struct source *source, struct key_chooser *keys, size_t value
         }
         began_ns = now_ns();
         read_one(source, keys, value_bytes, &aside);
-        histogram_record(&tally->latency, now_ns() - began_ns);
+        hdr_record(&tally->latency, now_ns() - began_ns);
     }
 }
 
@@ -216,7 +216,7 @@ int main(int argc, char **argv)
            (unsigned long long)tally.reads, spent_s, (double)tally.reads / spent_s,
            (unsigned long long)(tally.reads - tally.misses), (unsigned long long)tally.misses,
            (unsigned long long)tally.wrong);
-    histogram_print(&tally.latency, stdout);
+    hdr_print(&tally.latency, stdout);
     printf("}\n");
     return 0;
 }

@@ -20,7 +20,7 @@
 
 #include <pgnear.h>
 
-#include "load/histogram.h"
+#include "load/hdr.h"
 #include "load/keys.h"
 
 enum { PATIENCE_MS = 10000 };
@@ -174,7 +174,7 @@ static uint64_t commit_one(struct listener *listener, PGconn *conn, uint64_t num
 int main(int argc, char **argv)
 {
     static struct listener listener;
-    static struct histogram latency;
+    static struct hdr latency;
     if (argc != 7) {
         give_up("usage: bench_notify listen|watch URL KEYS COUNT INTERVAL-US CHANNEL|SOCKET");
     }
@@ -186,13 +186,13 @@ int main(int argc, char **argv)
     open_listener(&listener, argv[1], argv[2]);
     PGconn *conn = open_connection(argv[2]);
     for (uint64_t i = 0; i < count; i++) {
-        histogram_record(&latency, commit_one(&listener, conn, keys_next(&keys)));
+        hdr_record(&latency, commit_one(&listener, conn, keys_next(&keys)));
         usleep(interval_us);
     }
     printf("{\"operations\": %llu, \"misses\": 0, \"hits\": 0, \"per_second\": 0, "
            "\"latency_ns\": ",
            (unsigned long long)count);
-    histogram_print(&latency, stdout);
+    hdr_print(&latency, stdout);
     printf("}\n");
     return 0;
 }

@@ -17,7 +17,7 @@
 #include "base/buffer.h"
 #include "base/check.h"
 #include "base/memory.h"
-#include "load/histogram.h"
+#include "load/hdr.h"
 #include "load/keys.h"
 
 enum { CONNECTIONS_MAX = 128, OID_TEXT = 25, OID_JSONB = 3802 };
@@ -38,7 +38,7 @@ struct job {
     uint64_t operations;
     uint64_t misses;
     double spent_s;
-    struct histogram latency;
+    struct hdr latency;
 };
 
 static _Noreturn void give_up(const char *what)
@@ -104,7 +104,7 @@ static void run_select(struct job *job)
         job->misses += PQntuples(result) != 1;
         PQclear(result);
         uint64_t after_ns = now_ns();
-        histogram_record(&job->latency, after_ns - at_ns);
+        hdr_record(&job->latency, after_ns - at_ns);
         at_ns = after_ns;
         job->operations++;
     }
@@ -172,7 +172,7 @@ static void run_upserts(struct job *job, unsigned count)
                 continue;
             }
             uint64_t at_ns = now_ns();
-            histogram_record(&job->latency, at_ns - sent_ns[i]);
+            hdr_record(&job->latency, at_ns - sent_ns[i]);
             job->operations++;
             if (at_ns < ends_ns) {
                 send_upsert(job, conns[i], json, &sent_ns[i]);
@@ -245,7 +245,7 @@ static void run_unnest(struct job *job, uint32_t rows)
         expect(conn, result, PGRES_COMMAND_OK);
         PQclear(result);
         uint64_t after_ns = now_ns();
-        histogram_record(&job->latency, after_ns - at_ns);
+        hdr_record(&job->latency, after_ns - at_ns);
         at_ns = after_ns;
         job->operations += rows;
         if (job->operations >= job->keys.count) {
@@ -324,7 +324,7 @@ int main(int argc, char **argv)
            (unsigned long long)job.operations, job.spent_s, (double)job.operations / job.spent_s,
            (unsigned long long)(strcmp(mode, "select") == 0 ? job.operations - job.misses : 0),
            (unsigned long long)job.misses);
-    histogram_print(&job.latency, stdout);
+    hdr_print(&job.latency, stdout);
     printf("}\n");
     return 0;
 }

@@ -22,16 +22,16 @@ function(pgnear_bench_programs)
     add_dependencies(bench pgneard pgnear)
     pgnear_bench_program(bench_echo SOURCES echo.c)
     pgnear_bench_program(bench_load
-        SOURCES load/main.c load/plan.c load/run.c load/keys.c load/mix.c load/histogram.c
+        SOURCES load/main.c load/plan.c load/run.c load/keys.c load/mix.c load/hdr.c
                 load/protocol_pgnear.c load/protocol_text.c
         USES pgnear_base m)
-    pgnear_bench_program(bench_direct SOURCES direct.c load/keys.c load/histogram.c
+    pgnear_bench_program(bench_direct SOURCES direct.c load/keys.c load/hdr.c
         USES libpgnear pgnear_base PkgConfig::LMDB m)
-    pgnear_bench_program(bench_postgres SOURCES postgres.c load/keys.c load/histogram.c
+    pgnear_bench_program(bench_postgres SOURCES postgres.c load/keys.c load/hdr.c
         USES pgnear_base PkgConfig::LIBPQ m)
-    pgnear_bench_program(bench_notify SOURCES notify.c load/keys.c load/histogram.c
+    pgnear_bench_program(bench_notify SOURCES notify.c load/keys.c load/hdr.c
         USES libpgnear pgnear_base PkgConfig::LIBPQ m)
     pgnear_bench_program(bench_lru SOURCES lru.c load/keys.c USES pgnear_base m)
-    pgnear_bench_program(bench_json SOURCES json/main.c json/visit.cpp load/histogram.c
+    pgnear_bench_program(bench_json SOURCES json/main.c json/visit.cpp load/hdr.c
         USES pgnear_json pgnear_base PkgConfig::SIMDJSON)
 endfunction()

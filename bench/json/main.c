@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/check.h"
-#include "load/histogram.h"
+#include "load/hdr.h"
 #include "json/json.h"
 #include "json/visit.h"
 
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
         return 2;
     }
     static char padded[sizeof DOCUMENT + PADDING];
-    static struct histogram latency;
+    static struct hdr latency;
     struct buffer msgpack = {0};
     struct buffer out = {0};
     struct failure failure;
@@ -73,14 +73,14 @@ int main(int argc, char **argv)
         }
         count += RUN;
         uint64_t after_ns = now_ns();
-        histogram_record(&latency, (after_ns - at_ns) / RUN);
+        hdr_record(&latency, (after_ns - at_ns) / RUN);
         at_ns = after_ns;
     }
     printf("{\"operations\": %llu, \"per_second\": %.1f, \"hits\": 0, \"misses\": 0, "
            "\"document_bytes\": %zu, \"latency_ns\": ",
            (unsigned long long)count, (double)count * 1e9 / (double)(at_ns - began_ns),
            sizeof DOCUMENT - 1);
-    histogram_print(&latency, stdout);
+    hdr_print(&latency, stdout);
     printf("}\n");
     return 0;
 }

@@ -27,7 +27,7 @@ static void print(const struct outcome *outcome)
            (unsigned long long)outcome->misses, (unsigned long long)outcome->errors,
            (unsigned long long)outcome->wrong, (unsigned long long)outcome->late,
            outcome->first_error);
-    histogram_print(&outcome->latency, stdout);
+    hdr_print(&outcome->latency, stdout);
     printf("}\n");
 }
 

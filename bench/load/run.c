@@ -222,7 +222,7 @@ static void end(struct run *run, struct lane *lane, const struct reply_seen *see
     }
     if (at_ns >= run->measures_ns) {
         run->outcome->operations++;
-        histogram_record(&run->outcome->latency, at_ns - slot->due_ns);
+        hdr_record(&run->outcome->latency, at_ns - slot->due_ns);
     }
     lane->idle[lane->idle_count++] = number;
 }

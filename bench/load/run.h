@@ -1,12 +1,12 @@
 // One run: connections to one server, requests as the plan says, what came of them.
 #pragma once
 
-#include "load/histogram.h"
+#include "load/hdr.h"
 #include "load/plan.h"
 
 struct outcome {
-    struct histogram latency; // of operations; an RMW is one
-    double seconds;           // measured, without the warm-up
+    struct hdr latency; // of operations; an RMW is one
+    double seconds;     // measured, without the warm-up
     uint64_t operations;
     uint64_t hits;
     uint64_t misses;

@@ -1,33 +1,33 @@
 // Bucket of a value: values below 64 have one each; above, the exponent of the highest bit chooses
 // the row and the next six bits the bucket in it.
-#include "load/histogram.h"
+#include "load/hdr.h"
 
 #include "base/check.h"
 
 static unsigned bucket_of(uint64_t value)
 {
-    if (value < HISTOGRAM_SUB_COUNT) {
+    if (value < HDR_SUB_COUNT) {
         return (unsigned)value;
     }
-    unsigned shift = 63 - (unsigned)__builtin_clzll(value) - HISTOGRAM_SUB_BITS;
+    unsigned shift = 63 - (unsigned)__builtin_clzll(value) - HDR_SUB_BITS;
     unsigned row = shift + 1;
-    if (row >= HISTOGRAM_EXPONENTS) {
-        return HISTOGRAM_BUCKETS - 1;
+    if (row >= HDR_EXPONENTS) {
+        return HDR_BUCKETS - 1;
     }
-    return row * HISTOGRAM_SUB_COUNT + (unsigned)((value >> shift) - HISTOGRAM_SUB_COUNT);
+    return row * HDR_SUB_COUNT + (unsigned)((value >> shift) - HDR_SUB_COUNT);
 }
 
 static uint64_t upper_edge_of(unsigned bucket)
 {
-    unsigned row = bucket / HISTOGRAM_SUB_COUNT;
-    uint64_t sub = bucket % HISTOGRAM_SUB_COUNT;
+    unsigned row = bucket / HDR_SUB_COUNT;
+    uint64_t sub = bucket % HDR_SUB_COUNT;
     if (row == 0) {
         return sub;
     }
-    return ((sub + HISTOGRAM_SUB_COUNT + 1) << (row - 1)) - 1;
+    return ((sub + HDR_SUB_COUNT + 1) << (row - 1)) - 1;
 }
 
-void histogram_record(struct histogram *histogram, uint64_t value_ns)
+void hdr_record(struct hdr *histogram, uint64_t value_ns)
 {
     histogram->counts[bucket_of(value_ns)]++;
     histogram->total++;
@@ -37,12 +37,12 @@ void histogram_record(struct histogram *histogram, uint64_t value_ns)
     }
 }
 
-uint64_t histogram_quantile_ns(const struct histogram *histogram, double quantile)
+uint64_t hdr_quantile_ns(const struct hdr *histogram, double quantile)
 {
     CHECK(quantile >= 0 && quantile <= 1);
     uint64_t rank = (uint64_t)(quantile * (double)histogram->total + 0.5);
     uint64_t seen = 0;
-    for (unsigned bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+    for (unsigned bucket = 0; bucket < HDR_BUCKETS; bucket++) {
         seen += histogram->counts[bucket];
         if (seen > 0 && seen >= rank) {
             uint64_t edge = upper_edge_of(bucket);
@@ -52,7 +52,7 @@ uint64_t histogram_quantile_ns(const struct histogram *histogram, double quantil
     return histogram->max_ns;
 }
 
-void histogram_print(const struct histogram *histogram, FILE *out)
+void hdr_print(const struct hdr *histogram, FILE *out)
 {
     static const struct {
         const char *name;
@@ -62,11 +62,11 @@ void histogram_print(const struct histogram *histogram, FILE *out)
     fprintf(out, "{\"count\": %llu, \"mean\": %.1f", (unsigned long long)histogram->total, mean);
     for (size_t i = 0; i < sizeof QUANTILES / sizeof *QUANTILES; i++) {
         fprintf(out, ", \"%s\": %llu", QUANTILES[i].name,
-                (unsigned long long)histogram_quantile_ns(histogram, QUANTILES[i].quantile));
+                (unsigned long long)hdr_quantile_ns(histogram, QUANTILES[i].quantile));
     }
     fprintf(out, ", \"max\": %llu, \"buckets\": [", (unsigned long long)histogram->max_ns);
     const char *comma = "";
-    for (unsigned bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
+    for (unsigned bucket = 0; bucket < HDR_BUCKETS; bucket++) {
         if (histogram->counts[bucket] > 0) {
             fprintf(out, "%s[%llu, %llu]", comma, (unsigned long long)upper_edge_of(bucket),
                     (unsigned long long)histogram->counts[bucket]);

@@ -7,26 +7,26 @@
 #include <stdio.h>
 
 enum {
-    HISTOGRAM_SUB_BITS = 6,
-    HISTOGRAM_SUB_COUNT = 1 << HISTOGRAM_SUB_BITS,
-    HISTOGRAM_EXPONENTS = 42,
-    HISTOGRAM_BUCKETS = HISTOGRAM_EXPONENTS * HISTOGRAM_SUB_COUNT,
+    HDR_SUB_BITS = 6,
+    HDR_SUB_COUNT = 1 << HDR_SUB_BITS,
+    HDR_EXPONENTS = 42,
+    HDR_BUCKETS = HDR_EXPONENTS * HDR_SUB_COUNT,
 };
 
-struct histogram {
-    uint64_t counts[HISTOGRAM_BUCKETS];
+struct hdr {
+    uint64_t counts[HDR_BUCKETS];
     uint64_t total;
     uint64_t sum_ns;
     uint64_t max_ns;
 };
 
 // Zeroes are a valid empty histogram.
-void histogram_record(struct histogram *histogram, uint64_t value_ns);
+void hdr_record(struct hdr *histogram, uint64_t value_ns);
 
 // The value that a share `quantile` (0 to 1) of all recorded ones does not exceed, as the upper
 // edge of its bucket; 0 where nothing was recorded.
-uint64_t histogram_quantile_ns(const struct histogram *histogram, double quantile);
+uint64_t hdr_quantile_ns(const struct hdr *histogram, double quantile);
 
 // As a JSON object: count, mean, p50, p90, p99, p999, max and the buckets that hold anything, each
 // [upper edge in ns, count].
-void histogram_print(const struct histogram *histogram, FILE *out);
+void hdr_print(const struct hdr *histogram, FILE *out);
