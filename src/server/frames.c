@@ -61,6 +61,56 @@ static const uint8_t GET_OF_ONE[] = {0xa3, 'g', 'e', 't', 0x91};
 static const uint8_t GET_OF_TWO[] = {0xa3, 'g', 'e', 't', 0x92};
 enum { EMPTY_MAP = 0x80 };
 
+// The msgid and the key of a get, without the reader's tokens: it is asked for all kinds, and this
+// is on the path of every hit. False where there is none of the kind, or it is not whole.
+static bool take_msgid(struct mpack_cursor *cursor, uint32_t *msgid)
+{
+    enum { UINT8 = 0xcc, UINT32 = 0xce };
+    const uint8_t *at = cursor->at;
+    if (at == cursor->end) {
+        return false;
+    }
+    uint32_t number = *at++;
+    if (number > 0x7f) {
+        if (number < UINT8 || number > UINT32) {
+            return false;
+        }
+        size_t bytes = (size_t)1 << (number - UINT8);
+        if ((size_t)(cursor->end - at) < bytes) {
+            return false;
+        }
+        number = 0;
+        for (size_t i = 0; i < bytes; i++) {
+            number = number << 8 | *at++;
+        }
+    }
+    *msgid = number;
+    cursor->at = at;
+    return true;
+}
+
+static bool take_key(struct mpack_cursor *cursor, struct slice *key)
+{
+    enum { STR8 = 0xd9, FIXSTR = 0xa0, FIXSTR_LEN = 0x1f };
+    const uint8_t *at = cursor->at;
+    size_t left = (size_t)(cursor->end - at);
+    if (left < 2) {
+        return false;
+    }
+    bool is_short = (*at & ~FIXSTR_LEN) == FIXSTR;
+    if (!is_short && *at != STR8) {
+        return mpack_read_str(cursor, key);
+    }
+    size_t head = is_short ? 1 : 2;
+    size_t len = is_short ? *at & FIXSTR_LEN : at[1];
+    if (left < head + len) {
+        return false;
+    }
+    *key = slice_of(at + head, len);
+    cursor->at = at + head + len;
+    return true;
+}
+
 static bool take_bytes(struct mpack_cursor *cursor, const uint8_t *bytes, size_t len)
 {
     if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, bytes, len) != 0) {
@@ -75,15 +125,15 @@ bool frame_next_get(const struct frame_reader *reader, struct slice bytes, size_
 {
     static const uint8_t REQUEST[] = {0x94, RPC_REQUEST};
     struct mpack_cursor cursor = mpack_cursor_of(bytes);
-    uint64_t number;
+    uint32_t number;
     struct slice name;
     if (reader->scan.started || !take_bytes(&cursor, REQUEST, sizeof REQUEST) ||
-        !mpack_read_uint(&cursor, &number) || number > UINT32_MAX) {
+        !take_msgid(&cursor, &number)) {
         return false;
     }
     bool has_options = take_bytes(&cursor, GET_OF_TWO, sizeof GET_OF_TWO);
     if ((!has_options && !take_bytes(&cursor, GET_OF_ONE, sizeof GET_OF_ONE)) ||
-        !mpack_read_str(&cursor, &name)) {
+        !take_key(&cursor, &name)) {
         return false;
     }
     const uint8_t no_options = EMPTY_MAP;
@@ -95,7 +145,7 @@ bool frame_next_get(const struct frame_reader *reader, struct slice bytes, size_
         return false;
     }
     *consumed = len;
-    *msgid = (uint32_t)number;
+    *msgid = number;
     *key = name;
     return true;
 }

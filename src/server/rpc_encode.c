@@ -2,6 +2,8 @@
 
 #include "server/rpc_encode.h"
 
+#include <endian.h>
+
 #include "base/check.h"
 #include "base/mpack.h"
 #include "server/rules.h"
@@ -116,7 +118,7 @@ static void pack_only_item(msgpack_packer *packer, const struct reply *reply)
     pack_item(packer, reply->items_count == 1 ? &reply->items[0] : &ABSENT);
 }
 
-// The shortest form, as msgpack-c has it. At most 9 bytes.
+// The shortest form, as msgpack-c has it. May write up to 9 bytes, of which fewer count.
 static uint8_t *put_uint(uint8_t *at, uint64_t number)
 {
     if (number < 0x80) {
@@ -125,10 +127,9 @@ static uint8_t *put_uint(uint8_t *at, uint64_t number)
     }
     int bytes = number <= UINT8_MAX ? 1 : number <= UINT16_MAX ? 2 : number <= UINT32_MAX ? 4 : 8;
     *at++ = (uint8_t)(bytes == 1 ? 0xcc : bytes == 2 ? 0xcd : bytes == 4 ? 0xce : 0xcf);
-    for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
-        *at++ = (uint8_t)(number >> shift);
-    }
-    return at;
+    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
+    memcpy(at, &big_endian, sizeof big_endian);
+    return at + bytes;
 }
 
 void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item)

@@ -164,10 +164,17 @@ static void a_get_has_a_shortcut(void **state)
                "fresh\xc3"),
         STREAM("\x94\x00\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xa3get\x91\xa1k"),
     };
+    static const struct slice WIDE = STREAM("\x94\x00\xce\xff\xff\xff\xfe\xa3get\x91\xda\x00\x01k");
+    static const struct slice NARROW = STREAM("\x94\x00\xcc\x80\xa3get\x91\xa1k");
     struct frame_reader reader = {.frame_bytes_max = FRAME_MAX};
     size_t consumed;
     uint32_t msgid;
     struct slice key;
+    assert_get(WIDE, WIDE.len, 0xfffffffe, "k");
+    assert_get(NARROW, NARROW.len, 0x80, "k");
+    for (size_t len = 0; len < WIDE.len; len++) {
+        assert_false(frame_next_get(&reader, slice_of(WIDE.at, len), &consumed, &msgid, &key));
+    }
     assert_get(SHORT, SHORT.len - 1, 7, "kk");
     assert_get(EMPTY, EMPTY.len, 256, "k");
     for (size_t len = 0; len < SHORT.len - 1; len++) {
