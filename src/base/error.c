@@ -1,6 +1,5 @@
 #include "base/error.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,15 +50,22 @@ static void cut_at_character(char *message, size_t len)
 
 enum error failure_set(struct failure *failure, enum error error, const char *format, ...)
 {
+    va_list values;
+    va_start(values, format);
+    failure_set_values(failure, error, format, values);
+    va_end(values);
+    return error;
+}
+
+enum error failure_set_values(struct failure *failure, enum error error, const char *format,
+                              va_list values)
+{
     CHECK(error != ERROR_NONE);
     if (failure == NULL) {
         return error;
     }
     *failure = (struct failure){.error = error};
-    va_list values;
-    va_start(values, format);
     int len = vsnprintf(failure->message, sizeof failure->message, format, values);
-    va_end(values);
     if (len >= (int)sizeof failure->message) {
         cut_at_character(failure->message, sizeof failure->message - 1);
     }

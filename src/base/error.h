@@ -3,6 +3,7 @@
 // library. The table below is also the table of codes in docs/protocol.md.
 #pragma once
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -63,6 +64,8 @@ struct failure {
 // border.
 enum error failure_set(struct failure *failure, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+enum error failure_set_values(struct failure *failure, enum error error, const char *format,
+                              va_list values) __attribute__((format(printf, 3, 0)));
 
 #ifdef __cplusplus
 }

@@ -83,17 +83,16 @@ void request_finish(struct request *request)
 
 void request_fail(struct request *request, enum error error, const char *format, ...)
 {
-    char message[FAILURE_MESSAGE_BYTES];
+    struct failure failure;
     va_list values;
     va_start(values, format);
-    vsnprintf(message, sizeof message, format, values);
+    failure_set_values(&failure, error, format, values);
     va_end(values);
-    struct failure *failure = &request->reply.failure;
-    bool has_seq = failure->has_seq;
-    uint64_t seq = failure->seq;
-    failure_set(failure, error, "%s", message);
-    failure->has_seq = has_seq;
-    failure->seq = seq;
+    const struct failure *before = &request->reply.failure;
+    failure.has_seq = before->has_seq;
+    failure.seq = before->seq;
+    memcpy(failure.sqlstate, before->sqlstate, sizeof failure.sqlstate);
+    request->reply.failure = failure;
     request_finish(request);
 }
 

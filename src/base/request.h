@@ -192,7 +192,8 @@ void request_destroy(struct request *request);
 
 // Sends it home with the reply it holds. The caller no longer owns it.
 void request_finish(struct request *request);
-// The same with an error. The seq that OUTCOME_UNKNOWN carries may have been set before and stays.
+// The same with an error. The seq that OUTCOME_UNKNOWN carries and the sqlstate may have
+// been set before, and stay.
 void request_fail(struct request *request, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -33,6 +33,7 @@
     X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
     X(PG_STATE, "postgres", "state", "pg", "enum node_state")                                      \
     X(PG_FLUSHABLE, "postgres", "flushing", "pg", "1 while the flush connection works")            \
+    X(PG_REFUSED, "postgres", "refused", "pg", "1 while it says no for an operator to mend")       \
     X(PG_BATCHES, "postgres", "batches", "pg", "batches committed")                                \
     X(PG_ROWS, "postgres", "rows", "pg", "writes flushed, after coalescing")                       \
     X(PG_FETCHES, "postgres", "fetches", "pg", "SELECTs sent for misses")                          \

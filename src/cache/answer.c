@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/words.h"
 
 // ---- requests and reports
 
@@ -279,9 +280,12 @@ void answer_turn_failed(struct turn *turn)
         } else if (turn->is_journaled && item->entry.seq != 0) {
             request->reply.failure.has_seq = true;
             request->reply.failure.seq = item->entry.seq;
-            request_fail(request, ERROR_OUTCOME_UNKNOWN, "the cache failed; the write is queued");
+            request_fail(request, ERROR_OUTCOME_UNKNOWN,
+                         "%s: the cache failed; the write is queued",
+                         call_words(&request->call).text);
         } else {
-            request_fail(request, ERROR_INTERNAL, "the cache or the outbox failed");
+            request_fail(request, ERROR_INTERNAL, "%s: the cache or the outbox failed",
+                         call_words(&request->call).text);
         }
     }
 }

@@ -3,24 +3,20 @@
 #include "cache/journal.h"
 
 #include "base/check.h"
+#include "base/words.h"
 
 enum { ENTRY_OVERHEAD_BYTES = 256 };
 
 void journal_refuse(struct turn_item *item, enum error error, const char *reason)
 {
-    const struct call *call = &item_request(item)->call;
-    struct failure *failure = &item_request(item)->reply.failure;
+    struct request *request = item_request(item);
     item->fate = FATE_ANSWER;
-    if (call->method == METHOD_RETRY_DEAD_LETTER) {
-        failure_set(failure, error, "Failed to retry dead letter %llu: %s",
-                    (unsigned long long)call->seq, reason);
-    } else if (call->pairs_count == 1) {
-        failure_set(failure, error, "Failed to %s key \"%.*s\": %s", method_name(call->method),
-                    SLICE_FORMAT(call->pairs[0].key), reason);
-    } else {
-        failure_set(failure, error, "Failed to %s %zu keys: %s", method_name(call->method),
-                    call->pairs_count, reason);
-    }
+    failure_set(&request->reply.failure, error, "%s: %s", call_words(&request->call).text, reason);
+}
+
+static void set_sqlstate(struct turn_item *item, const char *sqlstate)
+{
+    memcpy(item_request(item)->reply.failure.sqlstate, sqlstate, SQLSTATE_BYTES);
 }
 
 // How much earlier than asked for a write expires, so that what is set together does not have to
@@ -80,17 +76,33 @@ static bool is_in_time(const struct turn *turn, struct turn_item *item)
 static bool has_connection(const struct turn *turn, struct turn_item *item)
 {
     struct status *status = turn->writer->status;
-    struct failure cause = {0};
+    struct failure why = {0};
     if (!call_returns_result(&item_request(item)->call) ||
         status_get(status, STATUS_PG_FLUSHABLE) == 1) {
         return true;
     }
-    bool is_stopped = status_get(status, STATUS_PG_STATE) != NODE_DISCONNECTED &&
-                      status_get_error(status, &cause) && cause.sqlstate[0] != '\0';
-    journal_refuse(item, is_stopped ? ERROR_REJECTED : ERROR_UNAVAILABLE,
-                   is_stopped ? cause.message : "no connection to PostgreSQL");
-    memcpy(item_request(item)->reply.failure.sqlstate, cause.sqlstate, sizeof cause.sqlstate);
+    if (status_get(status, STATUS_PG_REFUSED) == 1 && status_get_error(status, &why)) {
+        journal_refuse(item, ERROR_REJECTED, why.message);
+        set_sqlstate(item, why.sqlstate);
+    } else {
+        journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
+    }
     return false;
+}
+
+// The first answer; where nobody had waited for it, a refusal is PostgreSQL's bare words.
+static void tell_again(struct turn_item *item, struct slice bytes)
+{
+    static const char WORDS[] = "Failed to ";
+    struct reply *reply = &item_request(item)->reply;
+    if (reply_decode(bytes, reply) != ERROR_NONE) {
+        journal_refuse(item, ERROR_INTERNAL, "the remembered answer is damaged");
+    } else if (reply->failure.error != ERROR_NONE &&
+               strncmp(reply->failure.message, WORDS, strlen(WORDS)) != 0) {
+        struct failure bare = reply->failure;
+        journal_refuse(item, bare.error, bare.message);
+        set_sqlstate(item, bare.sqlstate);
+    }
 }
 
 // A repeat gets the first answer, waits for it, or learns that it is not known.
@@ -101,9 +113,7 @@ static void repeat(struct turn *turn, struct turn_item *item, const struct outbo
     request->seq = first->seq;
     item->fate = FATE_ANSWER;
     if (first->answered) {
-        if (reply_decode(first->reply, &request->reply) != ERROR_NONE) {
-            journal_refuse(item, ERROR_INTERNAL, "the remembered answer is damaged");
-        }
+        tell_again(item, first->reply);
     } else if (waits && first->seq > turn->writer->applied_seq) {
         item->fate = FATE_ATTACH;
     } else if (first->returns_result) {

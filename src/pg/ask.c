@@ -4,10 +4,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/words.h"
 #include "pg/read_pool.h"
 #include "pg/sqlstate.h"
-
-enum { WORDS_BYTES = 256 };
 
 static const char QUERY_CANCELED[] = "57014";
 
@@ -39,9 +38,8 @@ struct failure ask_refusal(const struct failure *refusal)
 void ask_fail(struct request *request, const struct failure *failure)
 {
     struct failure *told = &request->reply.failure;
-    char words[WORDS_BYTES];
-    worker_describe(request, words, sizeof words);
-    failure_set(told, failure->error, "%s: %s", words, failure->message);
+    struct call_words words = call_words(&request->call);
+    failure_set(told, failure->error, "%s: %s", words.text, failure->message);
     copy_sqlstate(told, failure->sqlstate);
     request_finish(request);
 }

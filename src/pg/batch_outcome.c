@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/mpack.h"
+#include "base/words.h"
 #include "pg/pg_array.h"
 #include "pg/table_row.h"
 
@@ -187,8 +188,8 @@ static void reply_conflict(const struct batch_entry *entry, struct reply *reply)
     const char *why = entry->condition == CONDITION_IF_ABSENT
                           ? "the key exists"
                           : (op->has_version ? "the version is another" : "the key is absent");
-    failure_set(&reply->failure, ERROR_CONFLICT, "Failed to %s key \"%.*s\": %s",
-                entry->op == ENTRY_DELETE ? "delete" : "set", SLICE_FORMAT(op->key), why);
+    failure_set(&reply->failure, ERROR_CONFLICT, "Failed to %s key %s: %s",
+                entry->op == ENTRY_DELETE ? "delete" : "set", quote_key(op->key).text, why);
     reply->failure.has_version = op->has_version;
     reply->failure.version = op->version;
 }

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/words.h"
 #include "pg/backup.h"
 #include "pg/batch_outcome.h"
 #include "pg/batch_sql.h"
@@ -133,6 +134,7 @@ static void set_flushable(struct flusher *flusher)
 {
     bool flushable = flusher->is_claimed && !flusher->is_stopped;
     status_set(flusher->worker->status, STATUS_PG_FLUSHABLE, flushable);
+    status_set(flusher->worker->status, STATUS_PG_REFUSED, flusher->is_stopped);
 }
 
 // ---- Requests
@@ -149,14 +151,15 @@ static void arm_deadline(struct flusher *flusher)
     arm(flusher->deadline_timer, delay_us < CLOCK_US_PER_MS ? CLOCK_US_PER_MS : delay_us);
 }
 
-static void fail_unknown(struct request *request)
+static void fail_unknown(struct flusher *flusher, struct request *request)
 {
-    char words[FAILURE_MESSAGE_BYTES];
-    worker_describe(request, words, sizeof words);
+    struct failure why = {0};
+    bool has_reason = status_get_error(flusher->worker->status, &why);
     request->reply.failure.has_seq = true;
     request->reply.failure.seq = request->seq;
-    request_fail(request, ERROR_OUTCOME_UNKNOWN, "%s: not decided in time; the write stays queued",
-                 words);
+    request_fail(request, ERROR_OUTCOME_UNKNOWN,
+                 "%s: not decided in time; the write stays queued%s%s",
+                 call_words(&request->call).text, has_reason ? ": " : "", why.message);
 }
 
 static void fail_flush(struct flusher *flusher, struct request *request)
@@ -215,9 +218,8 @@ static void retire(struct flusher *flusher, uint64_t seq, enum retire_reason rea
 static void fill_failures(struct request *requests, enum error error, const struct failure *failure)
 {
     for (struct request *request = requests; request != NULL; request = request->sibling) {
-        char words[FAILURE_MESSAGE_BYTES];
-        worker_describe(request, words, sizeof words);
-        failure_set(&request->reply.failure, error, "%s: %s", words, failure->message);
+        struct call_words words = call_words(&request->call);
+        failure_set(&request->reply.failure, error, "%s: %s", words.text, failure->message);
         memcpy(request->reply.failure.sqlstate, failure->sqlstate, sizeof failure->sqlstate);
         request->reply.failure.has_version = failure->has_version;
         request->reply.failure.version = failure->version;
@@ -246,7 +248,7 @@ static void expire(struct flusher *flusher, struct request *request)
         fill_failures(request, ERROR_TIMEOUT, &failure);
         retire(flusher, request->seq, RETIRE_CANCELLED, &failure, request);
     } else {
-        fail_unknown(request);
+        fail_unknown(flusher, request);
     }
 }
 
@@ -292,7 +294,7 @@ void flusher_request(struct flusher *flusher, struct request *request)
     }
     if (!method_flushes(request->call.method) && request->seq <= flusher->worker->applied_seq) {
         // Its entry was flushed by an earlier life of this daemon.
-        fail_unknown(request);
+        fail_unknown(flusher, request);
         return;
     }
     waiters_add(&flusher->waiters, request);
@@ -813,6 +815,8 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
         LOG_WARNING("claim refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
         status_set_error(flusher->worker->status, failure->sqlstate, failure->message);
+        status_set(flusher->worker->status, STATUS_PG_REFUSED,
+                   sqlstate_classify(failure->sqlstate) == SQLSTATE_OPERATOR);
         pause_before_retry(flusher);
     }
 }
@@ -1013,7 +1017,7 @@ void flusher_shut(struct flusher *flusher)
         if (method_flushes(request->call.method)) {
             fail_flush(flusher, request);
         } else {
-            fail_unknown(request);
+            fail_unknown(flusher, request);
         }
         request = sibling;
     }

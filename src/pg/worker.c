@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/words.h"
 #include "pg/backup.h"
 #include "pg/checker.h"
 #include "pg/feed.h"
@@ -20,6 +21,7 @@
 #include "pg/janitor.h"
 #include "pg/read_pool.h"
 #include "pg/scanner.h"
+#include "pg/sqlstate.h"
 #include "pg/sweeper.h"
 #include "pg/table_stats.h"
 
@@ -173,6 +175,15 @@ void worker_become_ready(struct worker *worker)
     worker_update_state(worker);
 }
 
+// Whether it is for an operator to mend what PostgreSQL says no to. A standby is not: while servers
+// change their roles, the next attempt finds another.
+static bool is_refusal(const char *sqlstate)
+{
+    static const char TRANSACTION_STATE[] = "25";
+    return sqlstate_classify(sqlstate) != SQLSTATE_CONNECTION &&
+           strncmp(sqlstate, TRANSACTION_STATE, strlen(TRANSACTION_STATE)) != 0;
+}
+
 void worker_become_unready(struct worker *worker, const struct failure *failure)
 {
     struct failure reason = *failure;
@@ -181,6 +192,7 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     status_set_error(worker->status, reason.sqlstate, reason.message);
     feed_stop(worker->feed, reason.message);
     flusher_on_unready(worker->flusher);
+    status_set(worker->status, STATUS_PG_REFUSED, is_refusal(reason.sqlstate));
     fetcher_on_lost(worker->fetcher, &reason);
     sweeper_on_lost(worker->sweeper, &reason);
     scanner_on_lost(worker->scanner, &reason);
@@ -246,46 +258,21 @@ void worker_post(struct worker *worker, struct message *message)
     mailbox_push(worker->writer, message);
 }
 
-void worker_describe(const struct request *request, char *text, size_t text_bytes)
-{
-    const struct call *call = &request->call;
-    const char *verb = method_name(call->method);
-    if (call->method == METHOD_RETRY_DEAD_LETTER) {
-        snprintf(text, text_bytes, "Failed to retry dead letter %llu",
-                 (unsigned long long)call->seq);
-    } else if (call->method == METHOD_HISTORY) {
-        snprintf(text, text_bytes, "Failed to read the history of key \"%.*s\"",
-                 SLICE_FORMAT(call->pairs[0].key));
-    } else if (call->pairs_count == 1) {
-        snprintf(text, text_bytes, "Failed to %s key \"%.*s\"", verb,
-                 SLICE_FORMAT(call->pairs[0].key));
-    } else if (call->pairs_count > 1) {
-        snprintf(text, text_bytes, "Failed to %s %zu keys from \"%.*s\" on", verb,
-                 call->pairs_count, SLICE_FORMAT(call->pairs[0].key));
-    } else {
-        snprintf(text, text_bytes, "Failed to %s", verb);
-    }
-}
-
-// object_not_in_prerequisite_state: what our own functions say of a document.
-static const char NOT_AS_WANTED[] = "55000";
-
 void worker_refuse(struct worker *worker, struct request *request)
 {
-    char words[FAILURE_MESSAGE_BYTES];
-    worker_describe(request, words, sizeof words);
+    struct call_words words = call_words(&request->call);
     struct failure failure = worker->last_failure;
     if (failure.error == ERROR_NONE) {
         status_get_error(worker->status, &failure);
     }
-    bool is_refused = failure.error != ERROR_NONE &&
-                      (failure.sqlstate[0] == '4' || strcmp(failure.sqlstate, NOT_AS_WANTED) == 0);
+    bool is_refused = failure.error != ERROR_NONE && is_refusal(failure.sqlstate);
     memcpy(request->reply.failure.sqlstate, failure.sqlstate, sizeof failure.sqlstate);
     if (is_refused) {
-        request_fail(request, ERROR_REJECTED, "%s: %s", words, failure.message);
+        request_fail(request, ERROR_REJECTED, "%s: %s", words.text, failure.message);
     } else {
         const char *why = failure.error == ERROR_NONE ? "not connected" : failure.message;
-        request_fail(request, ERROR_UNAVAILABLE, "%s: no connection to PostgreSQL: %s", words, why);
+        request_fail(request, ERROR_UNAVAILABLE, "%s: no connection to PostgreSQL: %s", words.text,
+                     why);
     }
 }
 

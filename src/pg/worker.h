@@ -181,8 +181,6 @@ void worker_post(struct worker *worker, struct message *message);
 // Finishes a request with UNAVAILABLE, naming the connection and the last error, or REJECTED where
 // an operator's error (no such table, no right) is what keeps the worker from being ready.
 void worker_refuse(struct worker *worker, struct request *request);
-// The first words of a request's error: `Failed to get key "test"`. Cut at `text_bytes`.
-void worker_describe(const struct request *request, char *text, size_t text_bytes);
 // The options of a connection for reading: `name`, conninfo and timeouts from the settings; the
 // callbacks are the caller's to fill.
 struct conn_options worker_conn_options(struct worker *worker, const char *name);

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/words.h"
 #include "server/rules.h"
 
 enum { KEYS_KEEP = 256 };
@@ -57,7 +58,7 @@ static bool deny(const struct caller *caller, const struct call *call)
 {
     struct reply reply = {0};
     failure_set(&reply.failure, ERROR_DENIED, "%s: this connection is read-only",
-                method_name(call->method));
+                call_words(call).text);
     caller->answer.reply(caller->answer.context, call, &reply);
     return true;
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/words.h"
 #include "server/rpc_opts.h"
 #include "server/rules.h"
 #include "json/json.h"

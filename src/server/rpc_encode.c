@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/mpack.h"
+#include "base/words.h"
 #include "server/rules.h"
 #include "server/stats_pack.h"
 

@@ -4,6 +4,7 @@
 #include "server/rpc_opts.h"
 
 #include "base/check.h"
+#include "base/words.h"
 #include "server/rules.h"
 
 #define BIT(opt) (1u << OPT_##opt)

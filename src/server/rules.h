@@ -1,5 +1,5 @@
-// What must hold of a call whatever protocol it came in (SPEC section 3, limits), and how keys
-// stand in messages. Pure; any thread.
+// What must hold of a call whatever protocol it came in (SPEC section 3, limits). Pure; any
+// thread.
 #pragma once
 
 #include "base/request.h"
@@ -14,17 +14,6 @@ enum {
 static const int64_t TTL_MS_MAX = 100ll * 366 * 86400 * 1000;
 // The end of the year 9999.
 static const int64_t EXPIRES_AT_US_MAX = 253402300799999999;
-
-// A key as a message shows it: in quotes, cut where it is long, what is not UTF-8 or not printable
-// as \xNN, so that a message is always valid text.
-enum { QUOTED_KEY_BYTES = 192 };
-struct quoted {
-    char text[QUOTED_KEY_BYTES];
-};
-struct quoted quote_key(struct slice key);
-
-// UTF-8 (RFC 3629) without NUL, which is what PostgreSQL's text holds.
-bool is_text(struct slice text);
 
 // ERROR_INVALID_KEY with the operation and the key in the message.
 enum error check_key(enum method method, struct slice key, struct failure *failure);

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/words.h"
 #include "server/rpc_encode.h"
 
 // How much one turn of one connection may do, in requests and keys, before the others have theirs.
@@ -73,7 +74,7 @@ static void answer_overloaded(struct session *session, uint32_t msgid, const str
 {
     struct failure failure;
     failure_set(&failure, ERROR_OVERLOADED, "%s: too many requests are queued on this node",
-                method_name(call->method));
+                call_words(call).text);
     answer_failure(session, msgid, &failure);
 }
 
@@ -229,7 +230,7 @@ static void answer_late(struct flight *flight)
     struct failure failure;
     failure_set(&failure, ERROR_TIMEOUT,
                 "%s: an earlier request on the same key took too long; nothing was done",
-                method_name(flight->waiting->call.method));
+                call_words(&flight->waiting->call).text);
     answer_failure(flight->session, flight->msgid, &failure);
     flight->answered = true;
 }

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/messages.h"
 #include "base/mpack.h"
+#include "base/words.h"
 #include "server/rules.h"
 #include "server/session.h"
 

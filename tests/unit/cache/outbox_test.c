@@ -339,7 +339,7 @@ static void a_cancelled_id_may_be_done_and_a_refused_one_not(void **state)
     push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
     request = rig_homed(rig);
     assert_int_equal(request->reply.failure.error, ERROR_REJECTED);
-    assert_string_equal(request->reply.failure.message, "no such column");
+    assert_string_equal(request->reply.failure.message, "Failed to incr key \"k\": no such column");
     request_destroy(request);
 }
 

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/words.h"
 #include "server/rpc_opts.h"
 #include "server/rules.h"
 #include "json/json.h"

@@ -13,6 +13,7 @@
 #include "json/json.h"
 
 #include "base/mpack.h"
+#include "base/words.h"
 
 static void keys_are_text_of_a_bounded_length(void **state)
 {
