@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "cache/writer.h"
 #include "config/config.h"
+#include "pg/conn_params.h"
 #include "pg/table_name.h"
 #include "pg/worker.h"
 #include "server/server.h"
@@ -103,6 +104,11 @@ static enum error table_name_is_valid(const char *text, struct failure *failure)
     return table_name_parse(text, &name, failure);
 }
 
+static const struct config_checks CHECKS = {
+    .table = table_name_is_valid,
+    .conninfo = conn_params_check,
+};
+
 // Thousands of clients need as many descriptors as the hard limit gives.
 static void raise_descriptor_limit(void)
 {
@@ -140,8 +146,7 @@ static void reload(struct node *node)
 {
     struct settings fresh;
     struct failure failure;
-    if (config_load(node->options.config_path, table_name_is_valid, &fresh, &failure) !=
-        ERROR_NONE) {
+    if (config_load(node->options.config_path, &CHECKS, &fresh, &failure) != ERROR_NONE) {
         LOG_ERROR("configuration not re-read", LOG_TEXT("error", failure.message));
         return;
     }
@@ -282,7 +287,10 @@ static enum error start(struct node *node, struct failure *failure)
 
 static void drain(struct node *node)
 {
-    int64_t deadline_us = clock_boot_us() + node->settings.server.drain_timeout_us;
+    // Where a wing cannot go on, there is nothing to wait for.
+    bool is_asked_from_within = atomic_load(&node->exit_status) >= 0;
+    int64_t deadline_us =
+        clock_boot_us() + (is_asked_from_within ? 0 : node->settings.server.drain_timeout_us);
     server_stop_accepting(node->server);
     server_drain(node->server, deadline_us);
     worker_stop(node->worker, deadline_us);
@@ -344,8 +352,7 @@ int main(int argc, char **argv)
     node.main_thread = pthread_self();
     atomic_store(&node.exit_status, -1);
     struct failure failure;
-    if (config_load(node.options.config_path, table_name_is_valid, &node.settings, &failure) !=
-        ERROR_NONE) {
+    if (config_load(node.options.config_path, &CHECKS, &node.settings, &failure) != ERROR_NONE) {
         fprintf(stderr, "pgneard: %s\n", failure.message);
         return EXIT_CONFIGURATION;
     }

@@ -55,7 +55,7 @@ enum exit_status run_check(struct invocation *invocation)
     }
     struct offline offline;
     enum exit_status status;
-    if (!offline_open(&offline, invocation, &status)) {
+    if (!offline_open(&offline, invocation, true, &status)) {
         return status;
     }
     status = offline_check(&offline, invocation);

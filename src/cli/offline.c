@@ -19,6 +19,10 @@ static enum error table_is_valid(const char *table, struct failure *failure)
 static void connect_to_server(struct offline *offline)
 {
     const struct postgres_settings *postgres = &offline->settings.postgres;
+    if (postgres->conninfo == NULL) {
+        snprintf(offline->why_not, sizeof offline->why_not, "no server is named");
+        return;
+    }
     char timeout_s[24];
     snprintf(timeout_s, sizeof timeout_s, "%lld",
              (long long)((postgres->connect_timeout_us + CLOCK_US_PER_S - 1) / CLOCK_US_PER_S));
@@ -56,13 +60,18 @@ static void resolve_schema(struct offline *offline)
     buffer_deinit(&sql);
 }
 
-bool offline_open(struct offline *offline, const struct invocation *invocation,
+bool offline_open(struct offline *offline, const struct invocation *invocation, bool needs_server,
                   enum exit_status *status)
 {
     *offline = (struct offline){0};
     struct failure failure = {0};
-    if (config_load(invocation->options[OPTION_CONFIG], table_is_valid, &offline->settings,
-                    &failure) != ERROR_NONE) {
+    const struct config_checks checks = {
+        .table = table_is_valid,
+        .conninfo = conn_params_check,
+        .server_is_optional = !needs_server,
+    };
+    if (config_load(invocation->options[OPTION_CONFIG], &checks, &offline->settings, &failure) !=
+        ERROR_NONE) {
         *status = complain(EXIT_USAGE, "%s", failure.message);
         return false;
     }
@@ -86,7 +95,7 @@ enum exit_status run_schema(struct invocation *invocation)
 {
     struct offline offline;
     enum exit_status status;
-    if (!offline_open(&offline, invocation, &status)) {
+    if (!offline_open(&offline, invocation, false, &status)) {
         return status;
     }
     if (!offline.has_schema) {

@@ -17,8 +17,9 @@ struct offline {
 };
 
 // Reads the settings of --config, or those that a daemon would find without it, and connects.
-// False with *status where the settings are wrong; a server that is not reached is `why_not`.
-bool offline_open(struct offline *offline, const struct invocation *invocation,
+// False with *status where the settings are wrong, or name no server although one is needed; a
+// server that is not reached is `why_not`.
+bool offline_open(struct offline *offline, const struct invocation *invocation, bool needs_server,
                   enum exit_status *status);
 void offline_close(struct offline *offline);
 

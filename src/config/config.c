@@ -24,6 +24,7 @@ struct reading {
     const char *path;
     struct config config;
     struct failure *failure;
+    struct config_checks checks;
     int *lines; // of each row, 0 where the file does not name it
 };
 
@@ -348,8 +349,19 @@ static int line_of(const struct reading *reading, const char *key)
     return reading->lines[find_row(key) - KEY_ROWS];
 }
 
+// `name` is what the message calls what stands at `key`.
+static enum error check_text(struct reading *reading, config_text_check check, const char *text,
+                             const char *key, const char *name)
+{
+    struct failure why;
+    if (check == NULL || check(text, &why) == ERROR_NONE) {
+        return ERROR_NONE;
+    }
+    return wrong(reading, line_of(reading, key), name, "%s", why.message);
+}
+
 // All four keys or none, and then no other table.
-static enum error check_document(struct reading *reading, config_table_check check_table)
+static enum error check_document(struct reading *reading)
 {
     const struct document_settings *document = &reading->config.settings.postgres.document;
     const struct {
@@ -381,20 +393,41 @@ static enum error check_document(struct reading *reading, config_table_check che
         return wrong(reading, line_of(reading, "postgres.table"), "postgres.table",
                      "give either table or [postgres.document], not both");
     }
-    for (size_t i = 0; check_table != NULL && i < KEYS_COUNT; i++) {
-        struct failure why;
-        bool is_name = strcmp(keys[i].key, "postgres.document.id") != 0;
-        if (is_name && check_table(keys[i].value, &why) != ERROR_NONE) {
-            return wrong(reading, line_of(reading, keys[i].key), keys[i].key, "%s", why.message);
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < KEYS_COUNT; i++) {
+        if (strcmp(keys[i].key, "postgres.document.id") != 0) {
+            error =
+                check_text(reading, reading->checks.table, keys[i].value, keys[i].key, keys[i].key);
         }
     }
-    return ERROR_NONE;
+    return error;
 }
 
-static enum error check_together(struct reading *reading, config_table_check check_table)
+static size_t length_without_slashes(const char *path)
+{
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/') {
+        len--;
+    }
+    return len;
+}
+
+// As the paths are written; links are not followed.
+static bool lies_in(const char *path, const char *directory)
+{
+    size_t len = length_without_slashes(directory);
+    return length_without_slashes(path) >= len && strncmp(path, directory, len) == 0 &&
+           (path[len] == '\0' || path[len] == '/' || directory[len - 1] == '/');
+}
+
+static enum error check_together(struct reading *reading)
 {
     const struct settings *settings = &reading->config.settings;
-    struct failure why;
+    if (lies_in(settings->writes.dir, settings->cache.dir)) {
+        int line = line_of(reading, "writes.dir");
+        return wrong(reading, line > 0 ? line : line_of(reading, "cache.dir"), "writes.dir",
+                     "must lie outside of cache.dir, which is wiped where it is damaged");
+    }
     if (settings->cache.size_bytes <= settings->writes.outbox_bytes) {
         int line = line_of(reading, "cache.size");
         return wrong(reading, line > 0 ? line : line_of(reading, "writes.outbox_size"),
@@ -404,11 +437,9 @@ static enum error check_together(struct reading *reading, config_table_check che
         return wrong(reading, line_of(reading, "server.read_only_socket"),
                      "server.read_only_socket", "must differ from server.socket");
     }
-    if (check_table != NULL && check_table(settings->postgres.table, &why) != ERROR_NONE) {
-        return wrong(reading, line_of(reading, "postgres.table"), "postgres.table", "%s",
-                     why.message);
-    }
-    return check_document(reading, check_table);
+    enum error error = check_text(reading, reading->checks.table, settings->postgres.table,
+                                  "postgres.table", "postgres.table");
+    return error != ERROR_NONE ? error : check_document(reading);
 }
 
 static enum error resolve_postgres(struct reading *reading)
@@ -421,12 +452,17 @@ static enum error resolve_postgres(struct reading *reading)
     }
     // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment
     const char *environment = getenv("DATABASE_URL");
+    const char *name = "postgres.url";
     if (parts->url != NULL && parts->url[0] != '\0') {
         postgres->conninfo = conninfo_of_url(parts->url, parts);
     } else if (parts->host != NULL && parts->host[0] != '\0') {
         postgres->conninfo = conninfo_of_parts(parts);
+        name = "postgres.host";
     } else if (environment != NULL && environment[0] != '\0') {
         postgres->conninfo = conninfo_of_url(environment, parts);
+        name = "DATABASE_URL";
+    } else if (reading->checks.server_is_optional) {
+        return ERROR_NONE;
     } else {
         return wrong(reading, url_line, "postgres.url",
                      "no server is named: set url or host, or DATABASE_URL in the environment");
@@ -434,7 +470,13 @@ static enum error resolve_postgres(struct reading *reading)
     if (parts->listen_url != NULL && parts->listen_url[0] != '\0') {
         postgres->listen_conninfo = conninfo_of_url(parts->listen_url, parts);
     }
-    return ERROR_NONE;
+    config_text_check check = reading->checks.conninfo;
+    enum error error = check_text(reading, check, postgres->conninfo, "postgres.url", name);
+    if (error == ERROR_NONE && postgres->listen_conninfo != NULL) {
+        error = check_text(reading, check, postgres->listen_conninfo, "postgres.listen_url",
+                           "postgres.listen_url");
+    }
+    return error;
 }
 
 static void free_parts(struct postgres_parts *parts)
@@ -455,10 +497,11 @@ static enum error read_file(struct reading *reading, const char *path)
     return toml_visit(reading->path, on_value, reading, reading->failure);
 }
 
-enum error config_load(const char *path, config_table_check check_table, struct settings *settings,
-                       struct failure *failure)
+enum error config_load(const char *path, const struct config_checks *checks,
+                       struct settings *settings, struct failure *failure)
 {
     struct reading reading = {
+        .checks = checks != NULL ? *checks : (struct config_checks){0},
         .path = path != NULL ? path : CONFIG_PATH_DEFAULT,
         .failure = failure,
         .lines = memory_zeroed(KEY_ROWS_COUNT, sizeof *reading.lines),
@@ -470,7 +513,7 @@ enum error config_load(const char *path, config_table_check check_table, struct 
     }
     enum error error = read_file(&reading, path);
     if (error == ERROR_NONE) {
-        error = check_together(&reading, check_table);
+        error = check_together(&reading);
     }
     if (error == ERROR_NONE) {
         error = resolve_postgres(&reading);

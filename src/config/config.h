@@ -5,14 +5,22 @@
 #include "base/buffer.h"
 #include "base/settings.h"
 
-// Says whether a text is the name of a table in SQL; the wing that owns SQL provides it.
-typedef enum error (*config_table_check)(const char *table, struct failure *failure);
+// Says whether a text is what PostgreSQL takes. The words must not repeat a connection string,
+// which may hold a password.
+typedef enum error (*config_text_check)(const char *text, struct failure *failure);
+
+// Provided by the wing that owns SQL; NULL: not checked.
+struct config_checks {
+    config_text_check table;    // the name of a table
+    config_text_check conninfo; // a connection string
+    bool server_is_optional;    // where none is named, conninfo is NULL
+};
 
 // Reads `path` (NULL: CONFIG_PATH_DEFAULT where it exists, else the defaults alone) and
 // $DATABASE_URL into `settings`, which the caller frees with config_deinit. On failure the message
 // is "FILE:LINE: key: what is wrong" and `settings` is untouched. Blocks; one thread at a time.
-enum error config_load(const char *path, config_table_check check_table, struct settings *settings,
-                       struct failure *failure);
+enum error config_load(const char *path, const struct config_checks *checks,
+                       struct settings *settings, struct failure *failure);
 
 void config_deinit(struct settings *settings);
 

@@ -1,6 +1,7 @@
 // See toml.h. No exception leaves this file.
 #include "config/toml.h"
 
+#include <filesystem>
 #include <string>
 #include <toml++/toml.h>
 #include <vector>
@@ -72,6 +73,10 @@ enum error toml_visit(const char *path, visit_function visit, void *context,
                       struct failure *failure)
 {
     try {
+        // The library reads a directory as an empty file.
+        if (std::filesystem::is_directory(path)) {
+            return failure_set(failure, ERROR_CONFIG, "%s: is a directory", path);
+        }
         toml::table table = toml::parse_file(path);
         return visit_table(visitor{visit, context}, "", table);
     } catch (const toml::parse_error &wrong) {

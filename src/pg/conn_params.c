@@ -116,6 +116,18 @@ void conn_params_deinit(struct conn_params *params)
     *params = (struct conn_params){0};
 }
 
+enum error conn_params_check(const char *conninfo, struct failure *failure)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    if (options == NULL) {
+        return failure_set(failure, ERROR_CONFIG,
+                           "must be a URL such as postgresql://user@host:5432/database, or"
+                           " keyword=value pairs as libpq takes them");
+    }
+    PQconninfoFree(options);
+    return ERROR_NONE;
+}
+
 void conn_one_line(const char *text, char *out, size_t out_bytes)
 {
     size_t len = 0;

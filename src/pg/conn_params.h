@@ -30,5 +30,9 @@ enum error conn_params_init(struct conn_params *params, const char *conninfo, un
                             int64_t connect_timeout_us, struct failure *failure);
 void conn_params_deinit(struct conn_params *params);
 
+// Whether `conninfo` is a connection string. libpq's own words are kept back: they repeat parts of
+// it and so may show a password.
+enum error conn_params_check(const char *conninfo, struct failure *failure);
+
 // libpq's words on one line: every run of white space becomes one blank, none at the ends.
 void conn_one_line(const char *text, char *out, size_t out_bytes);

@@ -205,6 +205,14 @@ static void schema_and_check_need_no_daemon(struct scenario *scenario)
     assert_pg_value(pg, "0", "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'app.kv'::regclass");
 }
 
+static void schema_needs_no_server(struct scenario *scenario)
+{
+    struct cli schema = cli_run(scenario, NULL, NULL, (const char *const[]){"schema", NULL});
+    assert_int_equal(schema.status, 0);
+    assert_non_null(strstr(schema.out, "CREATE TABLE \"public\".\"kv_store\""));
+    assert_says(schema, "the schema of table kv_store is not known");
+}
+
 static void check_asks_the_daemon(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
@@ -230,6 +238,7 @@ int main(void)
         SCENARIO(watch_prints_what_happens),
         SCENARIO(flush_sync_invalidate_and_stats),
         SCENARIO(schema_and_check_need_no_daemon),
+        SCENARIO(schema_needs_no_server),
         SCENARIO(check_asks_the_daemon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

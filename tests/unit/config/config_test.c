@@ -153,6 +153,9 @@ static const struct {
     {"[cache]\naudit_rate = 10\n", ":2: cache.audit_rate: not available yet"},
     {"[cache]\nsize = \"64MB\"\n", ":2: cache.size: must be a size"},
     {"[cache]\nsize = \"128MiB\"\n", ":2: cache.size: must exceed writes.outbox_size"},
+    {"[cache]\ndir = \"/a/b\"\n[writes]\ndir = \"/a/b/\"\n", ":4: writes.dir: must lie outside"},
+    {"[cache]\ndir = \"/a/b/\"\n[writes]\ndir = \"/a/b/c\"\n", ":4: writes.dir: must lie outside"},
+    {"[cache]\ndir = \"/\"\n", ":2: writes.dir: must lie outside"},
     {"[writes]\nack = \"disk\"\n", ":2: writes.ack: must be one of memory|journal|postgres"},
     {"[writes]\nlinger = \"1h\"\n", ":2: writes.linger: must be from 0s to 10s"},
     {"[expiry]\nreap_every = \"2d\"\n", ":2: expiry.reap_every: must be from 0s to 86400s"},
@@ -194,6 +197,45 @@ static void wrong_values_are_named(void **state)
     }
 }
 
+static enum error no_conninfo(const char *text, struct failure *failure)
+{
+    return failure_set(failure, ERROR_CONFIG, "is no %s", text);
+}
+
+static void texts_are_checked_by_who_knows_them(void **state)
+{
+    (void)state;
+    static const struct config_checks CHECKS = {.conninfo = no_conninfo};
+    static const struct config_checks OPTIONAL = {.server_is_optional = true};
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[postgres]\nurl = \"x\"\n", &settings, &failure), ERROR_NONE);
+    config_deinit(&settings);
+    assert_int_equal(config_load(path, &CHECKS, &settings, &failure), ERROR_CONFIG);
+    assert_string_equal(failure.message + strlen(path), ":2: postgres.url: is no x");
+    assert_int_equal(load("", &settings, &failure), ERROR_CONFIG);
+    assert_int_equal(config_load(path, &OPTIONAL, &settings, &failure), ERROR_NONE);
+    assert_null(settings.postgres.conninfo);
+    config_deinit(&settings);
+    setenv("DATABASE_URL", "y", 1);
+    assert_int_equal(config_load(path, &CHECKS, &settings, &failure), ERROR_CONFIG);
+    unsetenv("DATABASE_URL");
+    assert_string_equal(failure.message + strlen(path), ": DATABASE_URL: is no y");
+}
+
+// A neighbour whose name begins alike is outside.
+static void directories_may_be_neighbours(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[cache]\ndir = \"/a/b\"\n[writes]\ndir = \"/a/bc\"\n"
+                          "[postgres]\nhost = \"h\"\n",
+                          &settings, &failure),
+                     ERROR_NONE);
+    config_deinit(&settings);
+}
+
 static void missing_file_is_named(void **state)
 {
     (void)state;
@@ -201,6 +243,8 @@ static void missing_file_is_named(void **state)
     struct failure failure;
     assert_int_equal(config_load("/nonexistent/x.toml", NULL, &settings, &failure), ERROR_CONFIG);
     assert_non_null(strstr(failure.message, "/nonexistent/x.toml"));
+    assert_int_equal(config_load("/tmp", NULL, &settings, &failure), ERROR_CONFIG);
+    assert_string_equal(failure.message, "/tmp: is a directory");
 }
 
 int main(void)
@@ -211,6 +255,8 @@ int main(void)
         cmocka_unit_test(a_document_is_taken),
         cmocka_unit_test(environment_names_the_server),
         cmocka_unit_test(wrong_values_are_named),
+        cmocka_unit_test(texts_are_checked_by_who_knows_them),
+        cmocka_unit_test(directories_may_be_neighbours),
         cmocka_unit_test(missing_file_is_named),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
