@@ -42,7 +42,9 @@ const char SCHEMA_SQL_TABLE[] = "\n"
                                 "END\n"
                                 "$@tag@$;\n";
 
-// The collation of a partition key cannot be changed; such a table works, but is scanned slowly.
+// The collation of a partition key cannot be changed, nor that of a column on which a view, a
+// policy or the like depends: such a table works, but is scanned slowly. A varchar becomes a text,
+// to which every value of it is one already: the heap is not rewritten.
 const char SCHEMA_SQL_COLUMNS[] =
     "\n"
     "-- The columns of a table that was there before.\n"
@@ -64,7 +66,9 @@ const char SCHEMA_SQL_COLUMNS[] =
     "    LEFT JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attname = want.name\n"
     "        AND NOT a.attisdropped\n"
     "    WHERE a.atttypid IS DISTINCT FROM want.type::regtype\n"
-    "        AND (a.attname IS NOT NULL OR want.is_required);\n"
+    "        AND (a.attname IS NOT NULL OR want.is_required)\n"
+    "        AND (want.name <> 'key' OR relation.relkind <> 'r'\n"
+    "             OR a.atttypid IS DISTINCT FROM 'varchar'::regtype);\n"
     "    IF wrong IS NOT NULL THEN\n"
     "        RAISE EXCEPTION 'table % has no columns %', @table_literal@, wrong\n"
     "            USING ERRCODE = 'datatype_mismatch';\n"
@@ -72,7 +76,13 @@ const char SCHEMA_SQL_COLUMNS[] =
     "    IF relation.relkind = 'r' AND EXISTS (\n"
     "        SELECT FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation\n"
     "        WHERE a.attrelid = relation.oid AND a.attname = 'key'\n"
-    "            AND c.collname NOT IN ('C', 'POSIX')\n"
+    "            AND (a.atttypid <> 'text'::regtype OR c.collname NOT IN ('C', 'POSIX')\n"
+    "                AND NOT EXISTS (\n"
+    "                    SELECT FROM pg_depend d\n"
+    "                    WHERE d.refclassid = 'pg_class'::regclass\n"
+    "                        AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum\n"
+    "                        AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass,\n"
+    "                                          'pg_trigger'::regclass)))\n"
     "    ) THEN\n"
     "        ALTER TABLE @table@ ALTER COLUMN key TYPE text COLLATE \"C\";\n"
     "    END IF;\n"

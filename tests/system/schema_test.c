@@ -1,6 +1,7 @@
 // The scripts that create, upgrade, examine and drop, against a real server: whatever the table's
 // name and shape, once or by many at the same time, beside an application that goes on writing.
 
+#include "system/harness/steps.h"
 #include "system/schema_scripts.h"
 
 // Everything in the catalogs that a script could touch, as one value.
@@ -170,6 +171,37 @@ static void a_table_of_four_columns_is_upgraded(struct scenario *scenario)
     int64_t highest = pg_int(pg, "SELECT max(version) FROM kv_store");
     create_schema(pg, &options);
     assert_true(highest == pg_int(pg, "SELECT max(version) FROM kv_store"));
+}
+
+// What others made of the four columns: a varchar, times without a zone, a view on top.
+static void a_key_of_another_type_or_collation_is_upgraded(struct scenario *scenario)
+{
+    static const char *const MADE[][2] = {
+        {"plain", "CREATE TABLE plain (key varchar(255) PRIMARY KEY, value jsonb NOT NULL,"
+                  " created_at timestamp DEFAULT now(), updated_at timestamp DEFAULT now())"},
+        {"foreign_coll", "CREATE COLLATION other (provider = icu, locale = 'en');"
+                         "CREATE TABLE foreign_coll (key text COLLATE other PRIMARY KEY,"
+                         " value jsonb, created_at timestamptz, updated_at timestamptz)"},
+        {"viewed", "CREATE TABLE viewed (key text PRIMARY KEY, value jsonb,"
+                   " created_at timestamptz, updated_at timestamptz);"
+                   "CREATE VIEW upon AS SELECT key FROM viewed"},
+    };
+    struct pg *pg = pg_start(scenario, NULL);
+    for (size_t i = 0; i < sizeof MADE / sizeof MADE[0]; i++) {
+        const char *table = MADE[i][0];
+        pg_exec(pg, "%s; INSERT INTO %s (key, value) VALUES ('b', '1'), ('A', '2')", MADE[i][1],
+                table);
+        struct node *node =
+            node_start(scenario, pg, &(struct node_options){.name = table, .table = table});
+        assert_rpc(node, "get", "[\"b\"]", "[1, \"*\"]");
+        assert_rpc(node, "set", "[\"a\", 3]", ACKED);
+        assert_json(json_at(scenario, rpc(node, "scan", "[]"), "items"),
+                    "[[\"A\", 2, \"*\"], [\"a\", 3, \"*\"], [\"b\", 1, \"*\"]]");
+        assert_int_equal(node_stop(node), 0);
+    }
+    assert_pg_value(pg, "text",
+                    "SELECT atttypid::regtype FROM pg_attribute WHERE attname = 'key'"
+                    " AND attrelid = 'plain'::regclass");
 }
 
 static void a_table_with_a_version_keeps_it_below_the_sequence(struct scenario *scenario)
@@ -435,6 +467,7 @@ int main(void)
         SCENARIO(running_it_again_touches_nothing),
         SCENARIO(many_nodes_may_start_at_once),
         SCENARIO(a_table_of_four_columns_is_upgraded),
+        SCENARIO(a_key_of_another_type_or_collation_is_upgraded),
         SCENARIO(a_table_with_a_version_keeps_it_below_the_sequence),
         SCENARIO(a_table_that_cannot_be_ours_is_left_alone),
         SCENARIO(any_name_will_do),
