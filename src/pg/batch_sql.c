@@ -65,6 +65,13 @@ static const char RETURNING_TAIL[] =
     " SELECT key, applied, version, altered, value, expires_at::timestamptz FROM outcome";
 
 #define RESULT " RETURNING t.key, t.version, t.value, t.expires_at, true AS applied"
+// A row that is deleted has no place for the version of its deletion, which the trigger announces:
+// it takes it from a setting where one is left for it there.
+#define DRAWN                                                                                      \
+    "WITH drawn AS MATERIALIZED (SELECT set_config('pgnear.deleted',"                              \
+    " coalesce(jsonb_object_agg(i.key, " NEXT "), '{}')::text, true)::jsonb AS versions"           \
+    " FROM input i) "
+#define DRAWN_VERSION "(drawn.versions ->> t.key)::bigint AS version"
 #define ALTERED                                                                                    \
     "coalesce(d.value IS DISTINCT FROM i.value"                                                    \
     " OR d.expires_at IS DISTINCT FROM i.expires_at, true)"
@@ -82,8 +89,9 @@ static const struct returning RETURNING[] = {
                    INSERT_PUT "input i ON CONFLICT (key) DO UPDATE SET" OVERWRITE RESULT, ALTERED,
                    "NULL::jsonb"},
     [BATCH_DELETE] = {"", "",
-                      "DELETE FROM @table@ AS t USING input i WHERE t.key = i.key RETURNING t.key,"
-                      " t.version, t.value, t.expires_at, " LIVE " AS applied",
+                      DRAWN "DELETE FROM @table@ AS t USING input i, drawn WHERE t.key = i.key"
+                            " RETURNING t.key, " DRAWN_VERSION ", t.value, t.expires_at, " LIVE
+                            " AS applied",
                       "false", "NULL::jsonb"},
     [BATCH_PUT_IF_ABSENT] = {", $4::jsonb[], $5::timestamptz[]", ", value, expires_at",
                              INSERT_PUT
@@ -97,8 +105,10 @@ static const struct returning RETURNING[] = {
                               " WHERE t.key = i.key AND t.version = i.if_version AND " LIVE RESULT,
                               ALTERED, "NULL::jsonb"},
     [BATCH_DELETE_IF_VERSION] = {", $4::bigint[]", ", if_version",
-                                 "DELETE FROM @table@ AS t USING input i WHERE t.key = i.key"
-                                 " AND t.version = i.if_version AND " LIVE RESULT,
+                                 DRAWN "DELETE FROM @table@ AS t USING input i, drawn"
+                                       " WHERE t.key = i.key AND t.version = i.if_version AND " LIVE
+                                       " RETURNING t.key, " DRAWN_VERSION
+                                       ", t.value, t.expires_at, true AS applied",
                                  "false", "NULL::jsonb"},
     [BATCH_INCR] = {", $4::text[]", ", amount",
                     "INSERT INTO @table@ AS t (key, value, version) SELECT i.key,"

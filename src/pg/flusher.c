@@ -133,8 +133,9 @@ static uint64_t done_seq(const struct flusher *flusher)
 static void set_flushable(struct flusher *flusher)
 {
     bool flushable = flusher->is_claimed && !flusher->is_stopped;
-    status_set(flusher->worker->status, STATUS_PG_FLUSHABLE, flushable);
+    // Who finds that nothing is flushable looks for the reason next.
     status_set(flusher->worker->status, STATUS_PG_REFUSED, flusher->is_stopped);
+    status_set(flusher->worker->status, STATUS_PG_FLUSHABLE, flushable);
 }
 
 // ---- Requests
@@ -555,6 +556,7 @@ static void stop(struct flusher *flusher, const struct failure *failure)
     bool is_news = !flusher->is_stopped;
     flusher->is_stopped = true;
     status_set_error(flusher->worker->status, failure->sqlstate, failure->message);
+    set_flushable(flusher);
     for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->batch.entries_count; i++) {
         uint64_t seq = flusher->batch.entries[i]->seq;
         struct request *requests = waiters_take(&flusher->waiters, seq);
@@ -569,7 +571,6 @@ static void stop(struct flusher *flusher, const struct failure *failure)
                   LOG_INT("first_seq", flusher->batch.entries[0]->seq));
     }
     drop_batch(flusher);
-    set_flushable(flusher);
     pause_before_retry(flusher);
 }
 

@@ -75,8 +75,9 @@ const char SCHEMA_SQL_KEEP_LEFT[] =
 const char SCHEMA_SQL_KEEP_DELETES[] =
     "        drawn := nextval(@sequence_literal@::regclass);\n"
     "        INSERT INTO @history@ (key, version, op, changed_at, node)\n"
-    "        SELECT o.key, nextval(@sequence_literal@::regclass), 'delete', clock_timestamp(),\n"
-    "            nullif(origin, '')\n"
+    "        SELECT o.key,\n"
+    "            coalesce((handed ->> o.key)::bigint, nextval(@sequence_literal@::regclass)),\n"
+    "            'delete', clock_timestamp(), nullif(origin, '')\n"
     "        FROM pgnear_old o WHERE octet_length(o.key) <= 511\n"
     "        ON CONFLICT DO NOTHING;\n";
 

@@ -161,6 +161,40 @@ static void delete_in_its_forms(struct scenario *scenario)
     RUN_STEPS(node, pg, STEPS);
 }
 
+// The version of a deletion is its own: newer than the row's, and the one that watchers are told.
+static void a_deletion_has_a_version_of_its_own(struct scenario *scenario)
+{
+    static const char *const OPTIONS[] = {"{\"ack\": \"postgres\"}", "{\"if_version\": %lld}"};
+    struct pg *pg;
+    struct node *node = start(scenario, &pg);
+    struct rpc *watcher = node_open(node);
+    rpc_call(watcher, "watch", "[\"k\"]");
+    int64_t last = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const char *answer = rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]");
+        int64_t set = json_int_at(scenario, answer, "version");
+        assert_true(set > last);
+        const char *params =
+            i == 0 ? OPTIONS[0] : scenario_text(scenario, OPTIONS[1], (long long)set);
+        answer = rpc(node, "delete", scenario_text(scenario, "[\"k\", %s]", params));
+        last = json_int_at(scenario, answer, "version");
+        assert_true(last > set);
+        rpc_receive_event(watcher);
+        assert_json(
+            rpc_receive_event(watcher),
+            scenario_text(scenario, "[\"changed\", [\"k\", %lld, \"delete\"]]", (long long)last));
+    }
+    // What was drawn for one deletion is not left for the next.
+    assert_rpc(node, "set", "[\"k\", 1]", ACKED);
+    assert_rpc(node, "delete", "[\"k\"]", ACKED);
+    assert_rpc(node, "flush", "[]", ACKED);
+    const char *event = rpc_receive_event(watcher);
+    while (strstr(event, "delete") == NULL) {
+        event = rpc_receive_event(watcher);
+    }
+    assert_true(json_int_at(scenario, event, "1.1") > last);
+}
+
 static void incr_counts_exactly(struct scenario *scenario)
 {
     static const struct step STEPS[] = {
@@ -342,6 +376,7 @@ int main(void)
         SCENARIO(mset_is_all_or_nothing),
         SCENARIO(an_mset_is_never_split),
         SCENARIO(delete_in_its_forms),
+        SCENARIO(a_deletion_has_a_version_of_its_own),
         SCENARIO(incr_counts_exactly),
         SCENARIO(merge_is_rfc_7396),
         SCENARIO(acknowledgements_mean_what_they_say),
