@@ -26,7 +26,7 @@ enum {
 _Static_assert((int)EVENTS_DEPTH_MAX == (int)JSON_DEPTH_MAX, "one limit, told to C++ as well");
 
 static const char TOO_DEEP[] = "nested more than 128 deep";
-static const char TOO_LARGE[] = "larger than the limit";
+static const char TOO_LARGE[] = "larger than a value may be (server.max_value)";
 static const char TOO_EXPANDED[] = "its numbers are too long when printed in full";
 
 void builder_init(struct builder *builder, const struct json_limits *limits, struct buffer *out)

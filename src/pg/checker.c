@@ -99,7 +99,9 @@ static void add_flush(struct worker *worker, struct request *request)
 static void add_no_connection(struct worker *worker, struct request *request)
 {
     const struct failure *failure = &worker->last_failure;
-    add(request, "connection", false, "no connection to PostgreSQL: %s",
+    bool is_refused = status_get(worker->status, STATUS_PG_REFUSED) == 1;
+    add(request, "connection", false, "%s: %s",
+        is_refused ? "PostgreSQL refuses this node" : "no connection to PostgreSQL",
         failure->error == ERROR_NONE ? "not connected" : failure->message);
 }
 

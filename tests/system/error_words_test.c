@@ -66,6 +66,10 @@ static void a_missing_table_is_named_from_the_start(struct scenario *scenario)
         assert_says(scenario, error, "does not exist");
         assert_says(scenario, error, METHODS[i]);
     }
+    const char *checks = rpc(node, "check", "[]");
+    if (strstr(checks, "PostgreSQL refuses this node: relation") == NULL) {
+        scenario_fail("the check says %s", checks);
+    }
 }
 
 static void a_long_key_leaves_room_for_the_reason(struct scenario *scenario)
