@@ -4,6 +4,7 @@
 //   PGNEAR_SIMULATION_SEED     only this seed, shortened and traced
 //   PGNEAR_SIMULATION_STEPS    of a run [4000]
 //   PGNEAR_SIMULATION_SECONDS  for each of the tests here [20]
+//   PGNEAR_SIMULATION_FAULTS   those of enum run_faults that may happen [all]
 //   PGNEAR_SIMULATION_HUNTS    1: a bug was put in (scripts/check-mutations); find it
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,7 @@ enum { FIXED_COUNT = 100 };
 static uint64_t given(const char *name, uint64_t otherwise)
 {
     const char *text = getenv(name); // NOLINT(concurrency-mt-unsafe): there are no threads
-    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+    return text == NULL || *text == '\0' ? otherwise : strtoull(text, NULL, 10);
 }
 
 static void run(const char *name, unsigned faults, int nodes_max, uint64_t first_seed,
@@ -90,7 +91,7 @@ static int hunt(void)
 {
     const struct harness_options options = {
         .name = "hunt",
-        .faults = RUN_ALL,
+        .faults = (unsigned)given("PGNEAR_SIMULATION_FAULTS", RUN_ALL),
         .nodes_max = 3,
         .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
         .first_seed = FIXED_SEEDS,

@@ -186,7 +186,8 @@ enum outcome batch_delete(struct session *session, const struct sent_query *quer
         return outcome;
     }
     for (size_t i = 0; i < count; i++) {
-        bool present = session_row(session, keys[i]).present;
+        // A row that came while others were waited for is not in the statement's snapshot.
+        bool present = session_row(session, keys[i]).present && server.lockers[keys[i]] == session;
         if (present) {
             session_delete(session, keys[i]);
             deleted[deleted_count++] = keys[i];

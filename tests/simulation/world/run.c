@@ -388,7 +388,7 @@ static void make_world(const struct run *run)
     world.slow = SLOW[machine_below(6)];
     ledger_hot_keys = one_in(2) ? KEYS_COUNT : 2;
     value_padding_bytes = one_in(3) ? 3000 : 0;
-    if (one_in(3)) {
+    if (run->faults == RUN_CUTS || one_in(3)) {
         make_calm_world();
     }
 }

@@ -282,9 +282,10 @@ static enum outcome sweep_range(struct session *session, const struct sent_query
 static enum outcome measure_table(struct session *session, const struct sent_query *query)
 {
     (void)query;
-    PGresult *result = result_create(2);
+    PGresult *result = result_create(3);
     result_text(result, 0, 0, "8192");
     result_text(result, 0, 1, "8");
+    result_text(result, 0, 2, "0"); // backups
     return answer_with(session, result);
 }
 
