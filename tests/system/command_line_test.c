@@ -29,7 +29,7 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         {"set", "k", "1", "--if-version=x", NULL},
         {"touch", "k", "soon", NULL},
         {"scan", "--limit=0", NULL},
-        {"top", NULL},
+        {"top", "more", NULL},
         {"schema", "-c", "/nonexistent.toml", NULL},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
