@@ -1,5 +1,7 @@
 #include "system/harness/document.h"
 
+#include <string.h>
+
 static const char SCHEMA[] =
     "CREATE TYPE session_status_enum AS ENUM ('ACTIVE', 'COMPLETED', 'EXPIRED');"
     "CREATE DOMAIN expires_at_timestamp AS timestamp with time zone;"
@@ -31,17 +33,32 @@ void document_make_schema(struct pg *pg)
                 " VALUES (" DOCUMENT_ID ", " DOCUMENT_ID ", '{}', false)");
 }
 
+// A key of `config` comes instead of the same one here.
+const char *document_config(struct scenario *scenario, const char *config)
+{
+    static const char *const LINES[] = {
+        "postgres.document.table = \"game_sessions\"\n",
+        "postgres.document.id_column = \"id\"\n",
+        "postgres.document.id = \"00000000-0000-0000-0000-000000000000\"\n",
+        "postgres.document.column = \"game_name\"\n",
+    };
+    const char *text = config;
+    for (size_t i = 0; i < sizeof LINES / sizeof LINES[0]; i++) {
+        size_t key_len = strcspn(LINES[i], "=") + 1;
+        const char *key = scenario_text(scenario, "%.*s", (int)key_len, LINES[i]);
+        if (strstr(config, key) == NULL) {
+            text = scenario_text(scenario, "%s%s", LINES[i], text);
+        }
+    }
+    return text;
+}
+
 struct node *document_node(struct scenario *scenario, struct pg *pg, const char *name,
                            const char *config)
 {
     const struct node_options options = {
         .name = name,
-        .config = scenario_text(scenario,
-                                "postgres.document.table = \"game_sessions\"\n"
-                                "postgres.document.id_column = \"id\"\n"
-                                "postgres.document.id = \"00000000-0000-0000-0000-000000000000\"\n"
-                                "postgres.document.column = \"game_name\"\n%s",
-                                config),
+        .config = document_config(scenario, config),
     };
     return node_start(scenario, pg, &options);
 }
