@@ -152,8 +152,8 @@ class Node:
             "postgres": {"url": url},
         }
         for key, value in (extra or {}).items():
-            section, setting = key.split(".")
-            sections[section][setting] = value
+            section, setting = key.rsplit(".", 1)
+            sections.setdefault(section, {})[setting] = value
         with open(self.config, "w", encoding="utf-8") as config:
             for section, settings in sections.items():
                 config.write(f"[{section}]\n")
