@@ -126,6 +126,8 @@ static void add_shared(struct placeholders *placeholders, const char *schema)
     quote_qualified(schema, COMPANION, name);
     placeholders_text(placeholders, "companion", name);
     placeholders_literal(placeholders, "companion_literal", name);
+    quote_qualified(schema, "pgnear_document_refuse", name);
+    placeholders_text(placeholders, "refuse", name);
     quote_qualified(schema, STATE, name);
     placeholders_text(placeholders, "state", name);
     placeholders_literal(placeholders, "state_literal", name);
@@ -140,6 +142,8 @@ static void add_functions(struct placeholders *placeholders)
                                 placeholders_add(placeholders, "lock_signature"));
     placeholders_expand_literal(placeholders, "@publish@()",
                                 placeholders_add(placeholders, "publish_signature"));
+    placeholders_expand_literal(placeholders, "@refuse@()",
+                                placeholders_add(placeholders, "refuse_signature"));
     struct buffer rows = {0};
     for (size_t i = 0; i < DOCUMENT_FUNCTIONS_COUNT; i++) {
         buffer_printf(&rows, "%s(", i == 0 ? "" : ", ");
@@ -192,9 +196,11 @@ static void document_drop_sql(const struct schema_options *options, struct buffe
     placeholders_expand(&placeholders, SCHEMA_SQL_BEGIN, out);
     placeholders_expand(&placeholders, DOCUMENT_SQL_DROP, out);
     for (size_t i = 0; i < DOCUMENT_FUNCTIONS_COUNT; i++) {
-        buffer_printf(out, "DROP FUNCTION IF EXISTS ");
-        placeholders_expand(&placeholders, DOCUMENT_FUNCTIONS[i].signature, out);
-        buffer_printf(out, ";\n");
+        if (!DOCUMENT_FUNCTIONS[i].of_schema) {
+            buffer_printf(out, "DROP FUNCTION IF EXISTS ");
+            placeholders_expand(&placeholders, DOCUMENT_FUNCTIONS[i].signature, out);
+            buffer_printf(out, ";\n");
+        }
     }
     schema_parts_drop_sql(&placeholders, out);
     placeholders_expand(&placeholders, DOCUMENT_SQL_DROP_SHARED, out);

@@ -230,6 +230,20 @@ static const char CREATE_PUBLISH[] =
     "$@tag@_body$;\n"
     "        REVOKE EXECUTE ON FUNCTION @publish@() FROM PUBLIC;\n";
 
+// A statement that names the companion as a whole fires none of the triggers of its parts: it would
+// come between a document and its part.
+static const char CREATE_REFUSE[] =
+    "        CREATE OR REPLACE FUNCTION @refuse@() RETURNS trigger\n"
+    "        LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp\n"
+    "        AS $@tag@_body$\n"
+    "-- pgnear schema @version@: the companion is written part by part.\n"
+    "BEGIN\n"
+    "    RAISE EXCEPTION 'write to the document itself, or to its part of %', TG_RELID::regclass\n"
+    "        USING ERRCODE = 'feature_not_supported',\n"
+    "        HINT = 'tableoid::regclass names the part of a row.';\n"
+    "END\n"
+    "$@tag@_body$;\n";
+
 const struct schema_function DOCUMENT_FUNCTIONS[DOCUMENT_FUNCTIONS_COUNT] = {
     {"@follow@(text)", CREATE_FOLLOW, .of_schema = false},
     {"@open@()", CREATE_OPEN, .of_schema = false},
@@ -238,4 +252,5 @@ const struct schema_function DOCUMENT_FUNCTIONS[DOCUMENT_FUNCTIONS_COUNT] = {
     {"@changed@()", CREATE_CHANGED, .of_schema = false},
     {"@lock@()", CREATE_LOCK, .of_schema = false},
     {"@publish@()", CREATE_PUBLISH, .of_schema = false},
+    {"@refuse@()", CREATE_REFUSE, .of_schema = true},
 };

@@ -4,7 +4,7 @@
 
 #include "pg/schema_sql.h"
 
-enum { DOCUMENT_FUNCTIONS_COUNT = 7 };
+enum { DOCUMENT_FUNCTIONS_COUNT = 8 };
 extern const struct schema_function DOCUMENT_FUNCTIONS[DOCUMENT_FUNCTIONS_COUNT];
 
 // In place of SCHEMA_SQL_TABLE: what the document must be, and the document's part of the

@@ -158,6 +158,30 @@ static void a_row_is_made_where_it_can_be(struct scenario *scenario)
     assert_pg_value(pg, "{\"k\": 1}", "SELECT doc FROM \"My settings\"");
 }
 
+// Names and keys that look like SQL, like our templates and like formats are only names and keys.
+static void odd_names_are_only_names(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    pg_exec(pg, "CREATE SCHEMA \"a.B's\"; CREATE TABLE \"a.B's\".\"t $pgnear$ @table@ %%s\""
+                " (\"i \"\"d\" text PRIMARY KEY, \"c'%%\" varchar)");
+    struct node *node =
+        document_node(scenario, pg, "node",
+                      "postgres.document.table = \"\\\"a.B's\\\".\\\"t $pgnear$ @table@ %s\\\"\"\n"
+                      "postgres.document.id_column = '\"i \"\"d\"'\n"
+                      "postgres.document.id = \"it's %s\\\\ @tag@ $pgnear1$\"\n"
+                      "postgres.document.column = \"\\\"c'%\\\"\"\n");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", WRITTEN);
+    assert_pg_value(pg,
+                    "{\"c'%\": \"{\\\"k\\\": 1}\", \"i \\\"d\": \"it's %s\\\\ @tag@ $pgnear1$\"}",
+                    "SELECT to_jsonb(s) FROM \"a.B's\".\"t $pgnear$ @table@ %%s\" s");
+    pg_exec(pg, "UPDATE \"a.B's\".\"t $pgnear$ @table@ %%s\" SET \"c'%%\" = '{\"k\": 2}'");
+    assert_rpc(node, "sync", "[]", "true");
+    assert_rpc(node, "get", "[\"k\"]", "[2, \"*\"]");
+    assert_check(node, "document", true, "");
+    assert_check(node, "document row", true, "");
+    assert_check(node, "document triggers", true, "");
+}
+
 static void a_row_that_cannot_be_made_is_asked_for(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
@@ -284,6 +308,9 @@ static void a_dba_makes_it_and_takes_it_away(struct scenario *scenario)
     assert_check(node, "rights", true, "");
     assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", WRITTEN);
     assert_pg_value(pg, "{\"k\": 1}", TEXT);
+    struct cli check = CLI(node, "check", "-c", node->config_path);
+    assert_int_equal(check.status, 0);
+    assert_non_null(strstr(check.out, "document row"));
     pg_exec(pg, "REVOKE UPDATE (game_name) ON game_sessions FROM worker");
     assert_check(node, "document rights", false, "UPDATE on column game_name");
     assert_int_equal(node_stop(node), 0);
@@ -304,6 +331,7 @@ int main(void)
         SCENARIO(a_text_that_stops_being_an_object_is_not_overwritten),
         SCENARIO(nothing_is_no_pairs_yet),
         SCENARIO(a_row_is_made_where_it_can_be),
+        SCENARIO(odd_names_are_only_names),
         SCENARIO(a_row_that_cannot_be_made_is_asked_for),
         SCENARIO(what_does_not_fit_becomes_a_dead_letter),
         SCENARIO(an_edit_unseen_is_not_overwritten),

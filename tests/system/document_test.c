@@ -275,6 +275,12 @@ static void the_companion_is_a_table_like_any_other(struct scenario *scenario)
     assert_rpc(node, "mget", "[[\"a\", \"b\", \"c\"]]", "[[5, \"*\"], null, [[3], \"*\"]]");
     assert_rpc(other, "sync", "[]", "true");
     assert_rpc(other, "mget", "[[\"a\", \"b\", \"c\"]]", "[[\"other\", \"*\"], null, null]");
+    // The whole of it is nobody's to write: its parts would not hear of it.
+    PGconn *conn = pg_connect(pg);
+    PGresult *refused = PQexec(conn, "DELETE FROM pgnear_document WHERE key = 'c'");
+    assert_string_equal(PQresultErrorField(refused, PG_DIAG_SQLSTATE), "0A000");
+    PQclear(refused);
+    PQfinish(conn);
     pg_exec(pg, "TRUNCATE %s", part);
     assert_pg_value(pg, "{}", "SELECT game_name FROM game_sessions WHERE id = " DOCUMENT_ID);
     assert_rpc(node, "sync", "[]", "true");
