@@ -28,7 +28,8 @@ struct handshake {
     // The chain:
     take_function take;
     next_function next;
-    next_function refused; // instead of give_up; NULL
+    next_function refused;  // instead of give_up; NULL
+    struct failure refusal; // for `refused`
     enum waiting waiting;
     struct failure failure; // what was found wrong; for on_lost to report
     bool has_failure;
@@ -96,6 +97,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
     if (outcome == UNIT_OK) {
         handshake->next(handshake);
     } else if (outcome == UNIT_REFUSED && handshake->refused != NULL) {
+        handshake->refusal = *failure;
         handshake->refused(handshake);
     } else if (outcome == UNIT_REFUSED) {
         give_up(handshake, failure);
@@ -285,6 +287,20 @@ static void check_required(struct handshake *handshake)
 }
 
 // A layout may have to see, before anything is read or written, that its pairs can be.
+//
+// Somebody may have the row locked, for long. What was seen of the document before is then as good
+// as what a trigger brings; where nothing was, reads are refused until it is
+// (document_functions.c).
+static void open_refused(struct handshake *handshake)
+{
+    static const char LOCK_NOT_AVAILABLE[] = "55P03";
+    if (strcmp(handshake->refusal.sqlstate, LOCK_NOT_AVAILABLE) == 0) {
+        compare_binding(handshake);
+    } else {
+        give_up(handshake, &handshake->refusal);
+    }
+}
+
 static void open_pairs(struct handshake *handshake)
 {
     const char *open = handshake->worker->names.open;
@@ -293,10 +309,10 @@ static void open_pairs(struct handshake *handshake)
         return;
     }
     struct buffer sql = {0};
-    buffer_printf(&sql, "SELECT %s()", open);
+    buffer_printf(&sql, "SELECT set_config('lock_timeout', '1s', true), %s()", open);
     buffer_append(&sql, "", 1);
     ask(handshake, (const char *)buffer_slice(&sql).at, NULL,
-        unit_of(handshake, NULL, compare_binding, NULL));
+        unit_of(handshake, NULL, compare_binding, open_refused));
     buffer_deinit(&sql);
 }
 

@@ -238,6 +238,30 @@ static void what_does_not_fit_becomes_a_dead_letter(struct scenario *scenario)
     assert_non_null(strstr(error, "value too long for type character varying(255)"));
 }
 
+// A transaction that keeps the row locked holds up what is to be written, and nothing else, whether
+// the node starts or runs.
+static void a_locked_row_holds_up_writes_alone(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    struct node *node = document_node(scenario, pg, "node", "");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", WRITTEN);
+    PGconn *conn = pg_connect(pg);
+    PQclear(PQexec(conn, "BEGIN; UPDATE game_sessions SET game_name = '{\"k\": 2}'"));
+    assert_int_equal(node_stop(node), 0);
+    node_start_again(node);
+    assert_rpc(node, "get", "[\"k\", {\"fresh\": true}]", "[1, \"*\"]");
+    assert_rpc(node, "set", "[\"l\", 3]", ACKED);
+    assert_rpc(node, "flush", "[{\"timeout_ms\": 200}]",
+               "{\"error\": {\"code\": \"TIMEOUT\", \"message\": \"*\", \"retryable\": true}}");
+    PQclear(PQexec(conn, "COMMIT"));
+    PQfinish(conn);
+    assert_rpc(node, "flush", "[]", ACKED);
+    assert_pg_value(pg, "{\"k\": 2, \"l\": 3}", TEXT);
+    assert_rpc(node, "sync", "[]", "true");
+    assert_rpc(node, "get", "[\"k\"]", "[2, \"*\"]");
+}
+
 // What was edited while our trigger was off is found under the lock, and is not written over.
 static void an_edit_unseen_is_not_overwritten(struct scenario *scenario)
 {
@@ -334,6 +358,7 @@ int main(void)
         SCENARIO(odd_names_are_only_names),
         SCENARIO(a_row_that_cannot_be_made_is_asked_for),
         SCENARIO(what_does_not_fit_becomes_a_dead_letter),
+        SCENARIO(a_locked_row_holds_up_writes_alone),
         SCENARIO(an_edit_unseen_is_not_overwritten),
         SCENARIO(an_impossible_document_is_refused),
         SCENARIO(a_dba_makes_it_and_takes_it_away),
