@@ -21,6 +21,7 @@ static const char SETTINGS[] =
     " set_config('pgnear.schema', $3, true), set_config('pgnear.table', $4, true),"
     " set_config('pgnear.backup', $5, true), set_config('pgnear.age', $6, true),"
     " set_config('pgnear.mode', $7, true), set_config('pgnear.result', '[]', true),"
+    " set_config('pgnear.open', $8, true),"
     " set_config('row_security', 'off', true), set_config('lock_timeout', '0', true),"
     " CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
     " THEN set_config('synchronous_commit', 'on', true) END";
@@ -193,7 +194,8 @@ static const char CLEAN_UP[] = DECLARE CHECK_SERVER LOCK FOR_EACH
 
 // The lock keeps writers waiting and readers not. It is stronger than the one of SELECT FOR
 // UPDATE, with which a batch begins: a batch that has locked rows would wait for the restore, and
-// the restore for those rows. Versions are not restored: the triggers draw new ones.
+// the restore for those rows. A layout that opens its batches has a lock that all who write take
+// first, and it is enough (document.h). Versions are not restored: the triggers draw new ones.
 static const char RESTORE[] = DECLARE
     "    own regclass;\n"
     "    backup text;\n"
@@ -208,7 +210,11 @@ static const char RESTORE[] = DECLARE
     "        RAISE EXCEPTION '\"%\" is not a backup of this table', wanted\n"
     "            USING ERRCODE = 'wrong_object_type';\n"
     "    END IF;\n"
-    "    EXECUTE format('LOCK TABLE %I.%I IN EXCLUSIVE MODE', own_schema, own_table);\n"
+    "    IF current_setting('pgnear.open') = '' THEN\n"
+    "        EXECUTE format('LOCK TABLE %I.%I IN EXCLUSIVE MODE', own_schema, own_table);\n"
+    "    ELSE\n"
+    "        EXECUTE format('SELECT %s()', current_setting('pgnear.open'));\n"
+    "    END IF;\n"
     "    own := format('%I.%I', own_schema, own_table)::regclass;\n"
     "    SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum),\n"
     "        string_agg(format('%1$I = EXCLUDED.%1$I', t.attname), ', ' ORDER BY t.attnum)\n"
@@ -249,11 +255,12 @@ void backup_sql_init(struct backup_sql *sql, const struct backup_order *order)
         order->backup,
         sql->age,
         order->job == BACKUP_REPLACE ? "replace" : "merge",
+        order->open,
     };
     memcpy(sql->values, values, sizeof values);
     const struct query queries[BACKUP_QUERIES_COUNT] = {
         {.sql = BEGIN},
-        {.sql = SETTINGS, .params_count = 7, .values = sql->values},
+        {.sql = SETTINGS, .params_count = BACKUP_VALUES_COUNT, .values = sql->values},
         {.sql = JOBS[order->job]},
         [BACKUP_RESULT_QUERY] = {.sql = RESULT},
         {.sql = COMMIT},

@@ -287,6 +287,44 @@ static void the_companion_is_a_table_like_any_other(struct scenario *scenario)
     assert_rpc(node, "get", "[\"a\"]", "null");
 }
 
+// A backup copies the pairs, and a restore goes into the document beside the writes of two nodes.
+static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    struct both both = {
+        {document_node(scenario, pg, "a", ""), document_node(scenario, pg, "b", "")}};
+    struct node *a = both.nodes[0];
+    assert_rpc(a, "mset", "[[[\"old\", 1], [\"both\", {\"x\": [1.5]}]]]", ACKED);
+    const char *made = rpc(a, "backup", "[]");
+    assert_int_equal(json_int_at(scenario, made, "rows"), 2);
+    const char *name = json_at(scenario, made, "table");
+    assert_rpc(a, "mset", "[[[\"both\", 2], [\"new\", 3]], {\"ack\": \"postgres\"}]", ACKED);
+    assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"merge\"}]", name),
+               "{\"rows\": 2}");
+    assert_pg_value(pg, "{\"new\": 3, \"old\": 1, \"both\": {\"x\": [1.5]}}",
+                    "SELECT game_name FROM game_sessions");
+    struct workers *workers = workers_start(scenario, WORKERS, add_up, &both);
+    for (int i = 0; i < 5; i++) {
+        assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"merge\"}]", name),
+                   "{\"rows\": 2}");
+    }
+    workers_join(workers);
+    assert_rpc(both.nodes[1], "get", "[\"sum\"]",
+               scenario_text(scenario, "[%d, \"*\"]", INCRS * WORKERS));
+    assert_rpc(a, "flush", "[]", ACKED);
+    assert_rpc(both.nodes[1], "flush", "[]", ACKED);
+    assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"replace\"}]", name),
+               "{\"rows\": 2}");
+    assert_pg_value(pg, "{\"old\": 1, \"both\": {\"x\": [1.5]}}",
+                    "SELECT game_name FROM game_sessions");
+    for (int i = 0; i < 2; i++) {
+        assert_rpc(both.nodes[i], "sync", "[]", "true");
+        assert_rpc(both.nodes[i], "mget", "[[\"old\", \"both\", \"new\"]]",
+                   "[[1, \"*\"], [{\"x\": [1.5]}, \"*\"], null]");
+    }
+}
+
 // Promises 1 to 3 under kill -9, by the same accounts as for a table.
 static void nothing_acknowledged_is_lost_or_repeated(struct scenario *scenario)
 {
@@ -320,6 +358,7 @@ int main(void)
         SCENARIO(foreign_members_survive),
         SCENARIO(an_edit_of_everything_is_followed),
         SCENARIO(the_companion_is_a_table_like_any_other),
+        SCENARIO(backups_copy_and_restore_the_pairs),
         SCENARIO(nothing_acknowledged_is_lost_or_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
