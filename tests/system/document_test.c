@@ -36,7 +36,7 @@ static const struct step METHODS[] = {
     {SQL_VALUE, DOCUMENT_PAIR("object"), "{\"b\": {\"c\": 2, \"d\": 3}}"},
     {"mset", "[[[\"m1\", 1], [\"m2\", [2]], [\"m3\", null]]]", ACKED},
     {"mget", "[[\"m3\", \"none\", \"m1\", \"m2\"]]",
-     "[[null, null], null, [1, null], [[2], null]]"},
+     "[[null, \"*\"], null, [1, \"*\"], [[2], \"*\"]]"},
     {"flush", "[]", ACKED},
     {SQL_VALUE, "SELECT count(*) FROM pgnear_document", "7"},
     {"scan", "[{\"prefix\": \"m\", \"limit\": 2}]",
