@@ -214,12 +214,14 @@ static bool answer_read(struct dispatch *dispatch, const struct caller *caller,
         return false;
     }
     struct item item = item_of(call->pairs[0].key, &cached);
-    if (call->method == METHOD_GET) {
+    if (call->method == METHOD_GET && caller->answer.item != NULL) {
         caller->answer.item(caller->answer.context, &item);
         return true;
     }
     struct reply reply = {.items = &item, .items_count = 1};
-    set_time_left(dispatch, &cached, &reply);
+    if (call->method == METHOD_TTL) {
+        set_time_left(dispatch, &cached, &reply);
+    }
     caller->answer.reply(caller->answer.context, call, &reply);
     return true;
 }

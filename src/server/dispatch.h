@@ -11,7 +11,8 @@
 struct answer {
     void *context;
     void (*reply)(void *context, const struct call *call, const struct reply *reply);
-    void (*item)(void *context, const struct item *item); // of a get
+    // Of a get, for who would spare the reply around it; NULL: it comes as a reply.
+    void (*item)(void *context, const struct item *item);
     void (*hello)(void *context, const struct hello *hello);
     void (*stats)(void *context, const struct stats *stats);
 };
