@@ -13,9 +13,19 @@
 //      }
 //      pgnear_close(node);
 //
-// Threads: a handle is for one thread at a time; threads that work at once open one each. Two
-// handles share nothing. After fork() the child opens its own: with an inherited handle every call
-// but pgnear_close answers PGNEAR_FORKED, and the parent's goes on undisturbed.
+// Threads: a handle is for one thread at a time; threads that work at once open one each, and need
+// no lock of their own for it. After fork() the child opens its own: with an inherited handle every
+// call but pgnear_close answers PGNEAR_FORKED, and the parent's goes on undisturbed.
+//
+// Direct reads: pgnear_get and pgnear_mget look straight into the node's cache, which the library
+// maps into the process for reading, without a system call. They ask the node where the key is not
+// held there, has to be revalidated or has expired, where the options of the call need PostgreSQL,
+// or where the node is not alive; the answer is the same either way. A write that was acknowledged
+// to anybody before the call is seen; what was read is never older than what the same handle was
+// told before of that key (the last thousand keys are remembered). Where the node has died or
+// stands still, what was current at most its cache.max_stale ago is served, and then no more. The
+// process needs the right to the cache's directory (docs/operations.md); without it, in another
+// namespace of pids, or with options.socket_only, every read asks the node.
 //
 // Memory: what goes in is read before the call returns and stays the caller's. What comes out
 // through pgnear_item, pgnear_page and pgnear_bytes belongs to the handle and is valid until the
@@ -208,10 +218,11 @@ typedef struct pgnear_options {
     const char *client_name; // told to the node; "libpgnear"
     int64_t timeout_ms; // of a call that sets none; 0: the node's writes.timeout, and 30 s here
     int64_t connect_timeout_ms; // 3000
+    bool socket_only;           // no direct reads: every call asks the node
 } pgnear_options;
 #define PGNEAR_OPTIONS_INIT                                                                        \
     {                                                                                              \
-        sizeof(pgnear_options), NULL, 0, 0                                                         \
+        sizeof(pgnear_options), NULL, 0, 0, false                                                  \
     }
 
 // Of calls that take nothing else. A deadline counts from the call; the node answers at it, and

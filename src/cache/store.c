@@ -1,6 +1,9 @@
 // The cache's files from open to close. The start thread opens it, the writer thread alone writes
 // it, readers map the same pages.
 //
+// Direct readers need to read the pages and the control page, and to write LMDB's lock file, where
+// their slots are, and the sketch; the group of the files is given that and nothing else.
+//
 // A cache is used again only if it is of this boot or was closed in order, belongs to the same
 // outbox and the same table, and can be read through; else it is wiped, which costs misses only.
 #include "cache/store.h"
@@ -64,12 +67,18 @@ static const char *reason_to_wipe(const struct store *store, const struct store_
     return sound ? NULL : "it is damaged";
 }
 
-static void wipe(struct store *store, const char *reason)
+// Other files than those that readers may still have open.
+static void begin_generation(struct store *store)
 {
-    LOG_WARNING("cache wiped", LOG_TEXT("dir", store->directory.path), LOG_TEXT("reason", reason));
     unlinkat(store->directory.fd, FILE_NAME, 0);
     unlinkat(store->directory.fd, LOCK_NAME, 0);
     atomic_fetch_add(&store->control.page->generation, 1);
+}
+
+static void wipe(struct store *store, const char *reason)
+{
+    LOG_WARNING("cache wiped", LOG_TEXT("dir", store->directory.path), LOG_TEXT("reason", reason));
+    begin_generation(store);
     // Records of the epochs before are gone, but the epoch goes on: a number is never used twice.
     struct page_view view = {0};
     control_view(store->control.page, &view);
@@ -92,6 +101,23 @@ static void forget_memory(const struct store *store)
     atomic_store(&page->memory_count, 0);
     atomic_store(&page->memory_first_seq, 0);
     atomic_store(&page->memory_last_seq, 0);
+}
+
+// What LMDB made goes by the mask of the process, which is not what readers need.
+static void give_rights(const struct store *store, bool group_reads)
+{
+    static const struct {
+        const char *name;
+        mode_t group_mode;
+    } FILES[] = {{FILE_NAME, 0640}, {LOCK_NAME, 0660}, {"control", 0640}};
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+        mode_t mode = group_reads ? FILES[i].group_mode : 0600;
+        if (fchmodat(store->directory.fd, FILES[i].name, mode, 0) != 0) {
+            LOG_WARNING("rights not set", LOG_TEXT("file", FILES[i].name),
+                        LOG_TEXT("dir", store->directory.path),
+                        LOG_TEXT("error", strerrordesc_np(errno)));
+        }
+    }
 }
 
 static enum error open_databases(struct store *store)
@@ -168,6 +194,7 @@ static enum error open_environment(struct store *store, const struct store_optio
         // Somebody emptied the directory: what was acknowledged in memory went with it.
         found->lost_count = atomic_load(&store->control.page->memory_count);
         found->lost_seq = atomic_load(&store->control.page->memory_last_seq);
+        begin_generation(store);
     }
     // After a crash a file larger than the setting stays, since it may hold memory-acknowledged
     // writes; it is wiped at the first start after an orderly stop.
@@ -214,7 +241,8 @@ enum error store_open(struct store *store, const struct store_options *options,
         error = control_open(&store->control, &store->directory, failure);
     }
     if (error == ERROR_NONE) {
-        error = sketch_open(&store->sketch, &store->directory, sized.size_bytes, failure);
+        error = sketch_open(&store->sketch, &store->directory, sized.size_bytes,
+                            options->group_reads, failure);
     }
     if (error == ERROR_NONE) {
         atomic_store(&store->control.page->pid, 0);
@@ -228,6 +256,7 @@ enum error store_open(struct store *store, const struct store_options *options,
         forget_memory(store);
     }
     describe(store, options);
+    give_rights(store, options->group_reads);
     store->fill_bytes_max = store->map_bytes / 16;
     mark(store, CLEAN_NO);
     int dead = 0;
@@ -237,8 +266,8 @@ enum error store_open(struct store *store, const struct store_options *options,
 
 void store_close(struct store *store)
 {
-    if (store->control.page != NULL) {
-        atomic_store(&store->control.page->pid, 0);
+    if (store->serves) {
+        control_end_life(store->control.page);
     }
     if (store->env != NULL) {
         mdb_env_close(store->env);
@@ -252,7 +281,9 @@ void store_close(struct store *store)
 
 void store_mark_serving(struct store *store)
 {
-    atomic_store(&store->control.page->pid, (uint32_t)getpid());
+    CHECK(!store->serves);
+    control_begin_life(store->control.page);
+    store->serves = true;
 }
 
 void store_mark_clean(struct store *store)

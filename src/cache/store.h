@@ -33,6 +33,7 @@ struct store {
     size_t page_bytes;
     size_t fill_bytes_max; // a larger value is not worth the room
     struct buffer moving;  // the writer's: a value on its way out of its old place
+    bool serves;           // between store_mark_serving and store_close
 };
 
 struct store_options {
@@ -43,6 +44,7 @@ struct store_options {
     const char *boot_id;
     const char *node; // of the outbox whose pending writes the cache may hold
     uint64_t source;  // hash of the server and table whose rows it holds
+    bool group_reads; // the group of the files may read the cache directly
 };
 
 // What the start found, for the recovery.
@@ -61,6 +63,7 @@ void store_close(struct store *store);
 
 // Marks the files as whole or not: a store that is not clean is wiped after a machine crash, and
 // at any start where it was `spoiled`.
+// Serving is what direct readers believe in: the calling thread must outlive it.
 void store_mark_serving(struct store *store);
 void store_mark_clean(struct store *store);
 void store_mark_spoiled(struct store *store);

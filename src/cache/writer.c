@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -71,6 +72,13 @@ static enum error boot_id_of(const struct writer_options *options, char boot_id[
                                : failure_set(failure, error, "cannot read the kernel's boot id");
 }
 
+// Who may read everything over the socket may read the files, and nobody else.
+static bool group_reads(const struct server_settings *server)
+{
+    return (server->socket_mode & (S_IRGRP | S_IWGRP)) == (S_IRGRP | S_IWGRP) &&
+           server->allow_uids_count == 0;
+}
+
 static enum error open_store(struct writer *writer, const struct writer_options *options,
                              struct store_found *found, struct failure *failure)
 {
@@ -88,6 +96,7 @@ static enum error open_store(struct writer *writer, const struct writer_options 
         .boot_id = boot_id,
         .node = writer->outbox.identity.node,
         .source = source_of(&settings->postgres),
+        .group_reads = group_reads(&settings->server),
     };
     return store_open(&writer->store, &store, found, failure);
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -13,12 +14,14 @@
 #include "base/check.h"
 #include "base/log.h"
 
-_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 1");
-_Static_assert(offsetof(struct control_page, source) == 96, "layout 1");
-_Static_assert(offsetof(struct control_page, pid) == 104, "layout 1");
-_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 1");
-_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 1");
-_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 1");
+_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 2");
+_Static_assert(offsetof(struct control_page, source) == 96, "layout 2");
+_Static_assert(offsetof(struct control_page, pid) == 104, "layout 2");
+_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 2");
+_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 2");
+_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 2");
+_Static_assert(offsetof(struct control_page, life) == 184, "layout 2");
+_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 2");
 _Static_assert(sizeof(struct control_page) <= CONTROL_BYTES, "one page");
 
 static bool is_usable(struct control_page *page)
@@ -96,6 +99,77 @@ void control_close(struct control *control)
     *control = (struct control){0};
 }
 
+// ---- life
+
+// glibc keeps the word that the kernel looks at first in a mutex: the id of the thread that holds
+// it, 0 where nobody does, FUTEX_OWNER_DIED where the holder died.
+_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the futex is the first word");
+
+void control_begin_life(struct control_page *page)
+{
+    pthread_mutexattr_t attributes;
+    CHECK(pthread_mutexattr_init(&attributes) == 0);
+    CHECK(pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0);
+    CHECK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0);
+    // Whoever held it is gone: the directory's lock is ours.
+    memset(&page->life, 0, sizeof page->life);
+    CHECK(pthread_mutex_init(&page->life, &attributes) == 0);
+    pthread_mutexattr_destroy(&attributes);
+    CHECK(pthread_mutex_lock(&page->life) == 0);
+    page->pid_namespace = control_pid_namespace();
+    atomic_store_explicit(&page->pid, (uint32_t)getpid(), memory_order_release);
+}
+
+void control_end_life(struct control_page *page)
+{
+    atomic_store_explicit(&page->pid, 0, memory_order_release);
+    CHECK(pthread_mutex_unlock(&page->life) == 0);
+}
+
+bool control_is_served(struct control_page *page)
+{
+    uint32_t word = __atomic_load_n((const uint32_t *)&page->life, __ATOMIC_ACQUIRE);
+    return (word & FUTEX_TID_MASK) != 0 && (word & FUTEX_OWNER_DIED) == 0 &&
+           atomic_load_explicit(&page->pid, memory_order_acquire) != 0;
+}
+
+uint64_t control_pid_namespace(void)
+{
+    struct stat status;
+    return stat("/proc/self/ns/pid", &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
+// ---- a direct reader's
+
+struct control_page *control_map(int directory_fd)
+{
+    int fd = openat(directory_fd, "control", O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0) {
+        return NULL;
+    }
+    void *page = MAP_FAILED;
+    if (fstat(fd, &status) == 0 && status.st_size == CONTROL_BYTES) {
+        page = mmap(NULL, CONTROL_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    if (page == MAP_FAILED) {
+        return NULL;
+    }
+    if (!is_usable(page)) {
+        munmap(page, CONTROL_BYTES);
+        return NULL;
+    }
+    return page;
+}
+
+void control_unmap(struct control_page *page)
+{
+    munmap(page, CONTROL_BYTES);
+}
+
+// ---- what the sequence guards
+
 // Acquire and release on every word, instead of fences: a reader that sees one new word sees the
 // odd sequence that came before it, and the sequence it looks at afterwards is not an older one.
 static uint64_t load(_Atomic uint64_t *word)
@@ -129,26 +203,32 @@ static void copy_hand_out(struct control_page *page, struct page_view *view)
     }
 }
 
+bool control_try_view(struct control_page *page, struct page_view *view, uint64_t *sequence)
+{
+    uint64_t before = load(&page->sequence);
+    if (before % 2 != 0) {
+        return false;
+    }
+    view->epoch = load(&page->epoch);
+    view->feed_live = load(&page->feed_live) != 0;
+    view->clock_offset_us = load_time(&page->clock_offset_us);
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        view->beats[i].epoch = load(&page->beats[i].epoch);
+        view->beats[i].beat_us = load_time(&page->beats[i].beat_us);
+        view->beats[i].swept = load(&page->beats[i].swept) != 0;
+    }
+    copy_hand_out(page, view);
+    view->max_stale_us = load_time(&page->max_stale_us);
+    *sequence = before;
+    return control_is_unchanged(page, before);
+}
+
 void control_view(struct control_page *page, struct page_view *view)
 {
-    uint64_t before, after;
-    do {
-        before = atomic_load_explicit(&page->sequence, memory_order_acquire);
-        view->epoch = load(&page->epoch);
-        view->feed_live = load(&page->feed_live) != 0;
-        view->clock_offset_us = load_time(&page->clock_offset_us);
-        for (size_t i = 0; i < EPOCH_BEATS; i++) {
-            view->beats[i].epoch = load(&page->beats[i].epoch);
-            view->beats[i].beat_us = load_time(&page->beats[i].beat_us);
-            view->beats[i].swept = load(&page->beats[i].swept) != 0;
-        }
-        copy_hand_out(page, view);
-        after = load(&page->sequence);
-        if (before % 2 != 0) {
-            sched_yield();
-        }
-    } while (before != after || before % 2 != 0);
-    view->max_stale_us = load_time(&page->max_stale_us);
+    uint64_t sequence;
+    while (!control_try_view(page, view, &sequence)) {
+        sched_yield();
+    }
 }
 
 void control_publish(struct control_page *page, const struct page_view *view)

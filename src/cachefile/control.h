@@ -6,22 +6,26 @@
 // heartbeat, the sweep's hand) after: so whoever reads the page first and the cache after it is
 // never too trusting.
 //
-// Layout 1, in the machine's byte order; offsets are fixed by the asserts in control.c:
+// Layout 2, in the machine's byte order; offsets are fixed by the asserts in control.c:
 //
 //      0  magic, layout, page bytes             constant once `magic` is set
 //     16  boot id, node uuid                    constant while serving
 //     96  source: hash of server and table      constant while serving
 //    104  pid, clean, generation                pid: 0 while not serving
 //    120  memory-acknowledged writes            of use to the next start only
+//    152  server: its start, its timeline        of use to the daemon only
+//    176  namespace of the pids                 constant while serving
+//    184  life: a lock held while serving       the kernel marks it where its holder dies
 //    256  sequence, then what it guards         odd while it is being changed
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "cachefile/directory.h"
 #include "cachefile/trust.h"
 
-enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 1, CONTROL_HAND_WORDS = 64 };
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 2, CONTROL_HAND_WORDS = 64 };
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
 
@@ -47,7 +51,9 @@ struct control_page {
     _Atomic int64_t max_stale_us; // any thread of the daemon may set it
     int64_t server_started_us;    // the server whose rows are held; the daemon's alone
     char server_timeline[16];
-    uint8_t reserved[80];
+    uint64_t pid_namespace; // inode; pids in LMDB's reader table are of it
+    pthread_mutex_t life;   // robust, shared between processes
+    uint8_t reserved[32];
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;
@@ -71,6 +77,35 @@ void control_close(struct control *control);
 // Copies the guarded part out, whole. Any thread or process that maps the page; never blocks for
 // longer than a change of the page takes.
 void control_view(struct control_page *page, struct page_view *view);
+
+// The same at once or not at all: false while the page is being changed. `sequence` becomes the
+// number of what was copied. Never blocks, makes no system call.
+bool control_try_view(struct control_page *page, struct page_view *view, uint64_t *sequence);
+
+// Whether the page still holds what was copied with that number.
+static inline bool control_is_unchanged(struct control_page *page, uint64_t sequence)
+{
+    return atomic_load_explicit(&page->sequence, memory_order_acquire) == sequence;
+}
+
+// ---- whether a daemon serves
+
+// The calling thread serves from now on, until it ends its life or the process dies, however it
+// dies: the kernel marks a robust lock whose holder is gone, so that the next read of any process
+// knows without a system call. Begin and end are the same thread's.
+void control_begin_life(struct control_page *page);
+void control_end_life(struct control_page *page);
+
+// Whether there is a daemon, alive or frozen. Any process that maps the page; no system call.
+bool control_is_served(struct control_page *page);
+
+// The inode of this process's namespace of pids; 0 where it is not known.
+uint64_t control_pid_namespace(void);
+
+// For a direct reader: maps the page of the cache in the directory for reading only. NULL where
+// there is none of this layout, or no right to it. To be unmapped with control_unmap.
+struct control_page *control_map(int directory_fd);
+void control_unmap(struct control_page *page);
 
 // The writer: puts `view` on the page (all but max_stale_us).
 void control_publish(struct control_page *page, const struct page_view *view);

@@ -6,33 +6,79 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+enum { MODE_OWNER = 0600, MODE_GROUP = 0660 };
+
+static const char FILE_NAME[] = "sketch";
 static const size_t SLOTS_MIN = 4096;
 static const size_t CACHE_BYTES_PER_SLOT = 128;
 
-enum error sketch_open(struct sketch *sketch, const struct directory *directory, size_t cache_bytes,
-                       struct failure *failure)
+static bool is_power_of_two(size_t count)
 {
+    return count != 0 && (count & (count - 1)) == 0;
+}
+
+// The slots that the file is to have. One that is absurdly large is not ours: it is made anew.
+static size_t count_slots(const struct directory *directory, size_t cache_bytes)
+{
+    struct stat status;
+    size_t present = 0;
+    if (fstatat(directory->fd, FILE_NAME, &status, 0) == 0) {
+        present = (size_t)status.st_size;
+    }
+    if (present > cache_bytes) {
+        unlinkat(directory->fd, FILE_NAME, 0);
+        present = 0;
+    }
     size_t count = SLOTS_MIN;
-    while (count < cache_bytes / CACHE_BYTES_PER_SLOT) {
+    while (count < cache_bytes / CACHE_BYTES_PER_SLOT || count < present) {
         count *= 2;
     }
-    int fd = openat(directory->fd, "sketch", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (fd < 0 || ftruncate(fd, (off_t)count) != 0 || posix_fallocate(fd, 0, (off_t)count) != 0) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        return failure_set(failure, ERROR_SYSTEM, "no room for %s/sketch", directory->path);
-    }
+    return count;
+}
+
+// False, with errno, where there is no room or no right.
+static bool map(struct sketch *sketch, int fd, size_t count)
+{
     void *slots = mmap(NULL, count, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
     if (slots == MAP_FAILED) {
-        return failure_set(failure, ERROR_SYSTEM, "cannot map %s/sketch: %s", directory->path,
-                           strerrordesc_np(errno));
+        return false;
     }
     *sketch = (struct sketch){.slots = slots, .slots_count = count};
-    return ERROR_NONE;
+    return true;
+}
+
+enum error sketch_open(struct sketch *sketch, const struct directory *directory, size_t cache_bytes,
+                       bool group_writes, struct failure *failure)
+{
+    size_t count = count_slots(directory, cache_bytes);
+    int fd = openat(directory->fd, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, MODE_OWNER);
+    if (fd < 0) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open %s/sketch: %s", directory->path,
+                           strerrordesc_np(errno));
+    }
+    fchmod(fd, group_writes ? MODE_GROUP : MODE_OWNER);
+    errno = posix_fallocate(fd, 0, (off_t)count);
+    bool mapped = errno == 0 && map(sketch, fd, count);
+    close(fd);
+    return mapped ? ERROR_NONE
+                  : failure_set(failure, ERROR_SYSTEM, "no room for %s/sketch", directory->path);
+}
+
+bool sketch_map(struct sketch *sketch, int directory_fd)
+{
+    *sketch = (struct sketch){0};
+    struct stat status;
+    int fd = openat(directory_fd, FILE_NAME, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool mapped = fstat(fd, &status) == 0 && is_power_of_two((size_t)status.st_size) &&
+                  map(sketch, fd, (size_t)status.st_size);
+    close(fd);
+    return mapped;
 }
 
 void sketch_close(struct sketch *sketch)

@@ -18,9 +18,14 @@ struct sketch {
     size_t slots_count;     // a power of two, the size of the file
 };
 
-// Room for about one slot for each 128 bytes of a cache of `cache_bytes`.
+// Room for about one slot for each 128 bytes of a cache of `cache_bytes`, or more where the file is
+// there and larger: it never shrinks, since readers have it mapped. `group_writes`: the file's
+// group may, too.
 enum error sketch_open(struct sketch *sketch, const struct directory *directory, size_t cache_bytes,
-                       struct failure *failure);
+                       bool group_writes, struct failure *failure);
+
+// A direct reader's: maps what is there. False, and an empty sketch, where there is no right to it.
+bool sketch_map(struct sketch *sketch, int directory_fd);
 void sketch_close(struct sketch *sketch);
 
 // Part of the layout that direct readers share.

@@ -116,10 +116,11 @@ static pgnear_code answer_code(const struct answer *answer, pgnear_error *error)
 }
 
 pgnear_code exchange_once(pgnear *handle, struct slice frame, uint32_t msgid, int64_t deadline_us,
-                          pgnear_error *error)
+                          struct mpack_cursor *result, pgnear_error *error)
 {
     struct answer answer = {0};
     if (attempt(handle, frame, msgid, deadline_us, &answer) == ATTEMPT_ANSWERED) {
+        *result = mpack_cursor_of(answer.result);
         return answer_code(&answer, error);
     }
     return outcome_set(error, PGNEAR_UNREACHABLE, "the connection to pgneard at %s broke",

@@ -22,8 +22,8 @@ pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,
 int64_t exchange_deadline_us(const pgnear *handle, int64_t timeout_ms);
 
 // For handle.c: the head of a request, whose msgid it returns, and a request on the connection as
-// it is, without repeats, whose result does not matter.
+// it is, without repeats. `result` is valid until something else comes in.
 uint32_t exchange_pack_head(msgpack_packer *packer, pgnear *handle, const char *method,
                             uint32_t params_count);
 pgnear_code exchange_once(pgnear *handle, struct slice frame, uint32_t msgid, int64_t deadline_us,
-                          pgnear_error *error);
+                          struct mpack_cursor *result, pgnear_error *error);

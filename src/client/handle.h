@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include "base/arena.h"
+#include "client/direct.h"
 #include "client/link.h"
 #include "client/outcome.h"
 
@@ -22,6 +23,8 @@ struct pgnear {
     int64_t timeout_ms; // 0: not set
     int64_t connect_timeout_ms;
     struct link link;
+    bool socket_only;     // no direct reads
+    struct direct direct; // what `get` and its like look into first
     uint32_t next_msgid;
     // A request while it is made and sent, so that it can be sent again:
     struct buffer request;
@@ -30,6 +33,7 @@ struct pgnear {
     msgpack_packer packer; // aimed at `request`
     // What was handed out by the last call:
     struct arena results;
+    struct arena found;      // by a direct mget
     size_t lent_event_bytes; // at the front of `events`
     // Events:
     struct buffer watched; // the watched prefixes, a MessagePack str each
@@ -43,6 +47,9 @@ pgnear_code handle_create(const char *socket_path, const pgnear_options *options
 
 // Whether that is the answer to hello of a node that this library understands.
 pgnear_code handle_speaks_protocol(struct slice answer, pgnear_error *error);
+
+// PGNEAR_FORKED in another process than that which opened the handle.
+pgnear_code handle_check(const pgnear *handle, pgnear_error *error);
 
 // Takes back what the last call handed out. PGNEAR_FORKED in another process.
 pgnear_code handle_enter(pgnear *handle, pgnear_error *error);

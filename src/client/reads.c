@@ -1,70 +1,8 @@
-// get, mget, ttl, scan, all.
+// ttl, scan, all: reads that ask the node.
 
 #include "client/exchange.h"
 #include "client/options.h"
 #include "client/results.h"
-
-pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key, const pgnear_get_options *options,
-                       pgnear_item *item, pgnear_error *error)
-{
-    pgnear_get_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    msgpack_packer *packer = exchange_begin(handle, "get", 2);
-    mpack_pack_slice(packer, slice_of_bytes(key));
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_add_get(&opts, &own);
-    opts_pack(&opts);
-    struct mpack_cursor result;
-    code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    pgnear_item answered;
-    if (!result_item(&result, &answered)) {
-        return result_garbled("get", error);
-    }
-    if (item != NULL) {
-        *item = answered;
-    }
-    return PGNEAR_OK;
-}
-
-pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
-                        const pgnear_get_options *options, const pgnear_item **items,
-                        pgnear_error *error)
-{
-    pgnear_get_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    msgpack_packer *packer = exchange_begin(handle, "mget", 2);
-    msgpack_pack_array(packer, count);
-    for (size_t i = 0; i < count; i++) {
-        mpack_pack_slice(packer, slice_of_bytes(keys[i]));
-    }
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_add_get(&opts, &own);
-    opts_pack(&opts);
-    struct mpack_cursor result;
-    code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    const pgnear_item *answered;
-    if (!result_items(handle, &result, count, &answered)) {
-        return result_garbled("mget", error);
-    }
-    if (items != NULL) {
-        *items = answered;
-    }
-    return PGNEAR_OK;
-}
 
 pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key, const pgnear_call_options *options,
                        int64_t *ttl_ms, pgnear_error *error)

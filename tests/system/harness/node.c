@@ -16,10 +16,20 @@ static const char *program(void)
     return chosen != NULL && chosen[0] != '\0' ? chosen : PGNEARD_PROGRAM;
 }
 
+// Whether the test's own settings hold the key, and not just one that begins with it.
+static bool sets(const char *own, const char *key)
+{
+    const char *found = own == NULL ? NULL : strstr(own, key);
+    while (found != NULL && (found[strlen(key)] == '_' || found[strlen(key)] == '.')) {
+        found = strstr(found + 1, key);
+    }
+    return found != NULL;
+}
+
 // A line of the configuration, unless the test sets that key itself.
 static void write_setting(FILE *file, const char *own, const char *key, const char *value)
 {
-    if (own == NULL || strstr(own, key) == NULL) {
+    if (!sets(own, key)) {
         fprintf(file, "%s = \"%s\"\n", key, value);
     }
 }

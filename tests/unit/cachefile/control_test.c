@@ -198,7 +198,7 @@ static void the_sketch_warms_and_cools(void **state)
     struct place *place = *state;
     struct sketch sketch;
     struct failure failure;
-    assert_int_equal(sketch_open(&sketch, &place->directory, 1 << 20, &failure), ERROR_NONE);
+    assert_int_equal(sketch_open(&sketch, &place->directory, 1 << 20, true, &failure), ERROR_NONE);
     struct slice key = slice_of_string("key");
     assert_false(sketch_cool(&sketch, key));
     sketch_warm(&sketch, key, SKETCH_STORED);

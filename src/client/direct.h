@@ -1,0 +1,84 @@
+// Direct reads: the node's cache, looked at in this process. No system call on a hit, no write to
+// shared memory but to this handle's slot in LMDB's reader table, and to a byte of the sketch where
+// that is cold.
+//
+// Whatever cannot be decided here is asked of the daemon over the socket. One thread at a time; the
+// memory of all zeroes reads nothing and is valid.
+#pragma once
+
+#include <pgnear.h>
+
+#include "base/buffer.h"
+#include "client/mapping.h"
+#include "client/seen.h"
+
+// A reading end of the cache: LMDB's transaction, and the mapping it is of.
+struct direct_reader {
+    struct mapping *mapping; // NULL: not open
+    MDB_txn *txn;            // reset unless is_reading
+    bool is_reading;
+};
+
+struct direct {
+    // What the node said of itself; "" where it did not, or direct reads are not wanted:
+    char *directory;
+    char node[BOOT_ID_BYTES];
+    int64_t retry_boot_us; // the cache could not be opened, and is not tried again before
+    struct direct_reader reader;
+    struct direct_reader lender; // reading while something is lent
+    // What the control page held when `sequence` was its number; 1: nothing yet.
+    struct page_view view;
+    uint64_t sequence;
+    struct seen seen;
+    struct buffer value; // copied out by the last get
+    struct buffer lent;  // what came over the socket instead
+    int64_t now_boot_us; // of the snapshot that is being read
+};
+
+// What a read asks of the record it finds; and what the daemon is to be asked instead, where what
+// is found lies behind what the handle was told before.
+struct direct_wish {
+    bool has_max_age;
+    bool has_min_version;
+    int64_t max_age_us;
+    int64_t min_version;
+    bool asks_fresh; // out
+    bool has_floor;  // out
+    int64_t floor;   // out: the version
+};
+
+void direct_init(struct direct *direct);
+// Accepts one that is half made. In the process that opened it; ends a lend.
+void direct_deinit(struct direct *direct);
+// The same in a child after fork(), which leaves alone what is the parent's.
+void direct_forget(struct direct *direct);
+
+// What the node's hello said; closes what is open where that is another cache.
+void direct_set_node(struct direct *direct, struct slice directory, struct slice node);
+
+// One key. The value is copied and valid until the next call with `direct`. False: ask the daemon;
+// `item` is undefined then, and what was copied before is still there.
+bool direct_get(struct direct *direct, struct slice key, struct direct_wish *wish,
+                pgnear_item *item);
+
+// The same while the daemon cannot be reached (promise 5): what was current at most cache.max_stale
+// ago, and this node's writes on their way.
+bool direct_get_cut_off(struct direct *direct, struct slice key, struct direct_wish *wish,
+                        pgnear_item *item);
+
+// The same as direct_get with the value where it lies, valid until direct_take_back. Not while
+// something is lent.
+bool direct_lend(struct direct *direct, struct slice key, struct direct_wish *wish,
+                 pgnear_item *item);
+void direct_take_back(struct direct *direct);
+
+// Many keys in one snapshot: values point into the cache until direct_end. direct_begin is false
+// where nothing can be read, direct_holds where what was read is to be asked of the daemon instead.
+bool direct_begin(struct direct *direct);
+bool direct_look(struct direct *direct, struct slice key, struct direct_wish *wish,
+                 pgnear_item *item);
+bool direct_holds(const struct direct *direct);
+void direct_end(struct direct *direct);
+
+// What the node answered over the socket about the key with that sketch_hash, for later looks.
+void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item);

@@ -1,0 +1,86 @@
+// libpgnear for system tests.
+#include "system/harness/direct.h"
+
+#include <string.h>
+
+#include "base/mpack.h"
+#include "system/harness/deadline.h"
+
+pgnear *direct_open(const struct node *node)
+{
+    pgnear *handle = NULL;
+    pgnear_error error;
+    if (pgnear_open(node->socket_path, NULL, &handle, &error) != PGNEAR_OK) {
+        scenario_fail("%s", error.message);
+    }
+    return handle;
+}
+
+void direct_must(pgnear_code code, const pgnear_error *error)
+{
+    if (code != PGNEAR_OK) {
+        scenario_fail("%s: %s", error->name, error->message);
+    }
+}
+
+void direct_set_int(pgnear *handle, const char *key, int64_t value, pgnear_ack ack)
+{
+    struct buffer packed = {0};
+    msgpack_packer packer;
+    mpack_packer_init(&packer, &packed);
+    msgpack_pack_int64(&packer, value);
+    struct slice bytes = buffer_slice(&packed);
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    options.ack = ack;
+    pgnear_error error;
+    pgnear_code code = pgnear_set(handle, pgnear_text(key), (pgnear_bytes){bytes.at, bytes.len},
+                                  &options, NULL, &error);
+    buffer_deinit(&packed);
+    direct_must(code, &error);
+}
+
+int64_t direct_int(const pgnear_item *item)
+{
+    if (!item->present) {
+        return -1;
+    }
+    struct mpack_cursor cursor = mpack_cursor_of(slice_of(item->value.at, item->value.len));
+    int64_t value;
+    if (!mpack_read_int(&cursor, &value)) {
+        scenario_fail("the value is not an integer");
+    }
+    return value;
+}
+
+int64_t direct_get_int(pgnear *handle, const char *key)
+{
+    pgnear_item item;
+    pgnear_error error;
+    direct_must(pgnear_get(handle, pgnear_text(key), NULL, &item, &error), &error);
+    return direct_int(&item);
+}
+
+bool direct_is_hit(struct node *node, pgnear *handle, const char *key)
+{
+    int64_t before = node_stat_int(node, "server.requests");
+    direct_get_int(handle, key);
+    // The second stats is the only request since.
+    return node_stat_int(node, "server.requests") == before + 1;
+}
+
+void direct_assert_hit(struct node *node, pgnear *handle, const char *key)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (!direct_is_hit(node, handle, key)) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("\"%s\" is not read directly", key);
+        }
+    }
+}
+
+void direct_await_hit(struct node *node, const char *key)
+{
+    pgnear *handle = direct_open(node);
+    direct_assert_hit(node, handle, key);
+    pgnear_close(handle);
+}
