@@ -29,8 +29,9 @@
 //
 // Memory: what goes in is read before the call returns and stays the caller's. What comes out
 // through pgnear_item, pgnear_page and pgnear_bytes belongs to the handle and is valid until the
-// next call with that handle; copy what is to be kept. The results of the JSON helpers alone are
-// the caller's, to be freed with pgnear_free. Where memory runs out the process is ended.
+// next call with that handle; copy what is to be kept, or use pgnear_get_into or pgnear_lend. The
+// results of the JSON helpers alone are the caller's, to be freed with pgnear_free. Where memory
+// runs out the process is ended.
 //
 // Values are MessagePack: nil, bool, int, float, str, array, map with str keys, and ext type 1, a
 // decimal number in text for what neither an int nor a float holds exactly. pgnear_from_json and
@@ -357,6 +358,30 @@ PGNEAR_API pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key,
                                   const pgnear_get_options *options, pgnear_item *item,
                                   pgnear_error *error);
 
+// The same with the value copied to `room`, where item->value then lies: the caller's, for as long
+// as the caller wants. PGNEAR_TOO_LARGE where `room_bytes` are not enough; item->value.len says
+// what is needed.
+PGNEAR_API pgnear_code pgnear_get_into(pgnear *handle, pgnear_bytes key,
+                                       const pgnear_get_options *options, void *room,
+                                       size_t room_bytes, pgnear_item *item, pgnear_error *error);
+
+// The same with the value lent: it lies in the node's cache where it was read directly, is not
+// copied, and is valid until pgnear_release or the next pgnear_lend, whatever else the handle is
+// used for. Give it back within a second: pages that somebody reads cannot be used again, and a
+// node that needs the room leaves a reader that holds them for longer behind, in the files of
+// before, with a line in its log that names the process.
+PGNEAR_API pgnear_code pgnear_lend(pgnear *handle, pgnear_bytes key,
+                                   const pgnear_get_options *options, pgnear_item *item,
+                                   pgnear_error *error);
+// Nothing to do where nothing is lent.
+PGNEAR_API void pgnear_release(pgnear *handle);
+
+// The part of the value that `path` leads to, as pgnear_path says; item->present is false where the
+// key does not exist or the path leads nowhere. Of a direct read nothing but that part is copied.
+PGNEAR_API pgnear_code pgnear_get_path(pgnear *handle, pgnear_bytes key, const char *path,
+                                       const pgnear_get_options *options, pgnear_item *item,
+                                       pgnear_error *error);
+
 // The values of `count` keys: (*items)[i] answers keys[i].
 // [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
@@ -647,7 +672,16 @@ PGNEAR_API pgnear_code pgnear_next_event(pgnear *handle, int64_t timeout_ms, pgn
 // [thread: handle; blocks: no; memory: none; errors: none]
 PGNEAR_API int pgnear_fd(const pgnear *handle);
 
-// ---- JSON. Without a handle; any thread.
+// ---- Values. Without a handle; any thread.
+
+// The part of one MessagePack value that the path leads to: `$` is the value, `.name` and ["name"]
+// the member of a map, [n] the element of an array, from its end where n is negative:
+// $.profile.names[0], $["a.b"][-1]. A name in quotes, single or double, takes \\ and its quote
+// after a backslash. What is not on the way is stepped over, not decoded. *part points into
+// `value`, and is empty where the path leads nowhere. PGNEAR_BAD_REQUEST where it is not such a
+// path, PGNEAR_INVALID_VALUE where the value is not MessagePack.
+PGNEAR_API pgnear_code pgnear_path(pgnear_bytes value, const char *path, pgnear_bytes *part,
+                                   pgnear_error *error);
 
 // The MessagePack of one JSON text, in new memory at *msgpack. PGNEAR_INVALID_VALUE where the text
 // is not JSON that PostgreSQL's jsonb stores, with the reason and the place.

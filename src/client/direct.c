@@ -271,6 +271,11 @@ static void copy_value(struct buffer *room, pgnear_item *item)
     item->value.at = buffer_slice(room).at;
 }
 
+void direct_copy(struct direct *direct, pgnear_item *item)
+{
+    copy_value(&direct->value, item);
+}
+
 bool direct_get(struct direct *direct, struct slice key, struct direct_wish *wish,
                 pgnear_item *item)
 {
@@ -329,6 +334,11 @@ bool direct_lend(struct direct *direct, struct slice key, struct direct_wish *wi
         end(lender);
     }
     return answered;
+}
+
+void direct_lend_copy(struct direct *direct, pgnear_item *item)
+{
+    copy_value(&direct->lent, item);
 }
 
 void direct_take_back(struct direct *direct)

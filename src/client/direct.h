@@ -70,6 +70,8 @@ bool direct_get_cut_off(struct direct *direct, struct slice key, struct direct_w
 // something is lent.
 bool direct_lend(struct direct *direct, struct slice key, struct direct_wish *wish,
                  pgnear_item *item);
+// The same of a value that lies elsewhere.
+void direct_lend_copy(struct direct *direct, pgnear_item *item);
 void direct_take_back(struct direct *direct);
 
 // Many keys in one snapshot: values point into the cache until direct_end. direct_begin is false
@@ -78,6 +80,8 @@ bool direct_begin(struct direct *direct);
 bool direct_look(struct direct *direct, struct slice key, struct direct_wish *wish,
                  pgnear_item *item);
 bool direct_holds(const struct direct *direct);
+// Moves what a look found to where direct_get leaves it.
+void direct_copy(struct direct *direct, pgnear_item *item);
 void direct_end(struct direct *direct);
 
 // What the node answered over the socket about the key with that sketch_hash, for later looks.

@@ -3,6 +3,8 @@
 // Keys may lie in what the last call handed out, which is gone once a question was sent: what is
 // needed of them later is kept.
 
+#include "client/gets.h"
+
 #include "client/exchange.h"
 #include "client/options.h"
 #include "client/results.h"
@@ -11,12 +13,12 @@ enum { KEY_BYTES_MAX = 511, KEYS_MAX = 10000 };
 
 static const size_t DIRECT_BYTES_MAX = (size_t)8 << 20; // of one mget
 
-static bool asks_postgres(const pgnear_get_options *options)
+bool get_asks_postgres(const pgnear_get_options *options)
 {
     return options->fresh || (options->has_max_age && options->max_age_ms <= 0);
 }
 
-static struct direct_wish wish_of(const pgnear_get_options *options)
+struct direct_wish get_wish(const pgnear_get_options *options)
 {
     static const int64_t MS_MAX = INT64_MAX / 1000;
     return (struct direct_wish){
@@ -61,8 +63,8 @@ static void keep_key(struct kept_key *kept, pgnear_bytes key)
     kept->hash = sketch_hash(slice_of(kept->bytes, kept->len));
 }
 
-static pgnear_code ask_for_item(pgnear *handle, pgnear_bytes key, const pgnear_get_options *options,
-                                struct direct_wish *wish, pgnear_item *item, pgnear_error *error)
+pgnear_code get_ask(pgnear *handle, pgnear_bytes key, const pgnear_get_options *options,
+                    struct direct_wish *wish, pgnear_item *item, pgnear_error *error)
 {
     struct kept_key kept;
     keep_key(&kept, key);
@@ -71,7 +73,7 @@ static pgnear_code ask_for_item(pgnear *handle, pgnear_bytes key, const pgnear_g
     struct mpack_cursor result;
     pgnear_code code =
         exchange_run(handle, &(struct exchange){.timeout_ms = options->timeout_ms}, &result, error);
-    if (code == PGNEAR_UNREACHABLE && !asks_postgres(options) && kept.len > 0 &&
+    if (code == PGNEAR_UNREACHABLE && !get_asks_postgres(options) && kept.len > 0 &&
         direct_get_cut_off(&handle->direct, slice_of(kept.bytes, kept.len), wish, item)) {
         return PGNEAR_OK;
     }
@@ -94,12 +96,13 @@ pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key, const pgnear_get_option
     if (code != PGNEAR_OK) {
         return code;
     }
-    struct direct_wish wish = wish_of(&own);
+    struct direct_wish wish = get_wish(&own);
     pgnear_item found;
-    if (!asks_postgres(&own) && direct_get(&handle->direct, slice_of_bytes(key), &wish, &found)) {
+    if (!get_asks_postgres(&own) &&
+        direct_get(&handle->direct, slice_of_bytes(key), &wish, &found)) {
         code = handle_enter(handle, error);
     } else {
-        code = ask_for_item(handle, key, &own, &wish, &found, error);
+        code = get_ask(handle, key, &own, &wish, &found, error);
     }
     if (code == PGNEAR_OK && item != NULL) {
         *item = found;
@@ -164,7 +167,7 @@ static void copy_found(struct many *many)
 static void find_many(struct many *many)
 {
     struct direct *direct = &many->handle->direct;
-    if (many->count > KEYS_MAX || asks_postgres(many->options) || !direct_begin(direct)) {
+    if (many->count > KEYS_MAX || get_asks_postgres(many->options) || !direct_begin(direct)) {
         miss_all(many);
         return;
     }
@@ -194,7 +197,7 @@ static void pack_missing(struct many *many)
 // Each of the missing is answered by the cache of a node that is gone, or all are not.
 static bool find_cut_off(struct many *many)
 {
-    if (asks_postgres(many->options) || many->missing_count > KEYS_MAX) {
+    if (get_asks_postgres(many->options) || many->missing_count > KEYS_MAX) {
         return false;
     }
     for (size_t i = 0; i < many->missing_count; i++) {
@@ -256,7 +259,7 @@ pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
         .keys = keys,
         .count = count,
         .options = &own,
-        .wish = wish_of(&own),
+        .wish = get_wish(&own),
     };
     code = get_many(&many, error);
     if (code != PGNEAR_OK) {

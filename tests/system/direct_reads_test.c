@@ -40,13 +40,18 @@ static _Noreturn void read_quietly(const struct node *node)
     pgnear *handle = direct_open(node);
     pgnear_item item;
     bool good = direct_get_int(handle, "present") == 1 &&
-                pgnear_get(handle, pgnear_text("absent"), NULL, &item, NULL) == PGNEAR_OK;
+                pgnear_get(handle, pgnear_text("absent"), NULL, &item, NULL) == PGNEAR_OK &&
+                pgnear_lend(handle, pgnear_text("present"), NULL, &item, NULL) == PGNEAR_OK;
     forbid_system_calls();
     for (int i = 0; i < QUIET_READS && good; i++) {
         good = pgnear_get(handle, pgnear_text("present"), NULL, &item, NULL) == PGNEAR_OK &&
                item.present && item.value.len == 1;
         good = good && pgnear_get(handle, pgnear_text("absent"), NULL, &item, NULL) == PGNEAR_OK &&
                !item.present;
+        good = good && pgnear_lend(handle, pgnear_text("present"), NULL, &item, NULL) == PGNEAR_OK;
+        pgnear_release(handle);
+        good = good && pgnear_get_path(handle, pgnear_text("present"), "$.x", NULL, &item, NULL) ==
+                           PGNEAR_OK;
     }
     syscall(SYS_exit, good ? 0 : 1);
     abort();
@@ -182,6 +187,50 @@ static void an_mget_mixes_both_ways(struct scenario *scenario)
         assert_int_equal(direct_int(&items[1]), 1);
         assert_false(items[2].present);
         assert_int_equal(direct_int(&items[3]), 1);
+    }
+    pgnear_close(handle);
+}
+
+static void values_are_copied_lent_and_taken_apart(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    pgnear *handle = direct_open(node);
+    pgnear_error error;
+    pgnear_item lent;
+    pgnear_item item;
+    char room[64];
+    pgnear_bytes key = pgnear_text("k");
+    // First as it comes over the socket, then as it lies in the cache.
+    for (int way = 0; way < 2; way++) {
+        assert_rpc(node, "set", "[\"k\", {\"a\": [1, \"two\"]}, {\"ack\": \"postgres\"}]",
+                   "{\"seq\": \"*\", \"version\": \"*\"}");
+        if (way == 0) {
+            assert_rpc(node, "invalidate", "[\"k\"]", "\"*\"");
+        } else {
+            direct_await_hit(node, "k");
+        }
+        direct_must(pgnear_lend(handle, key, NULL, &lent, &error), &error);
+        direct_must(pgnear_get_path(handle, key, "$.a[1]", NULL, &item, &error), &error);
+        assert_int_equal(item.value.len, 4);
+        assert_memory_equal(item.value.at, "\xa3two", 4);
+        direct_must(pgnear_get_path(handle, key, "$.b", NULL, &item, &error), &error);
+        assert_false(item.present);
+        assert_int_equal(pgnear_get_path(handle, key, "a", NULL, &item, &error),
+                         PGNEAR_BAD_REQUEST);
+        direct_must(pgnear_get_into(handle, key, NULL, room, sizeof room, &item, &error), &error);
+        assert_ptr_equal(item.value.at, room);
+        assert_int_equal(pgnear_get_into(handle, key, NULL, room, 3, &item, &error),
+                         PGNEAR_TOO_LARGE);
+        assert_int_equal(item.value.len, lent.value.len);
+        // What is lent stays, whatever becomes of the key.
+        assert_rpc(node, "set", "[\"k\", [0, 0, 0, 0], {\"ack\": \"postgres\"}]",
+                   "{\"seq\": \"*\", \"version\": \"*\"}");
+        direct_must(pgnear_get(handle, key, NULL, &item, &error), &error);
+        assert_int_equal(item.value.len, 5);
+        assert_memory_equal(lent.value.at, room, lent.value.len);
+        direct_must(pgnear_lend(handle, pgnear_text("absent"), NULL, &item, &error), &error);
+        assert_false(item.present);
+        pgnear_release(handle);
     }
     pgnear_close(handle);
 }
@@ -404,6 +453,7 @@ int main(void)
         SCENARIO(what_options_ask_for_is_asked_of_the_node),
         SCENARIO(an_expired_key_is_absent),
         SCENARIO(an_mget_mixes_both_ways),
+        SCENARIO(values_are_copied_lent_and_taken_apart),
         SCENARIO(a_frozen_daemons_cache_serves_until_max_stale),
         SCENARIO(a_dead_daemons_cache_serves_until_max_stale),
         SCENARIO(a_cache_made_anew_is_read),
