@@ -7,11 +7,14 @@
 // of it are in the cache.
 #include "cache/apply.h"
 
+#include <unistd.h>
+
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
 
 enum { TRIES_MAX = 24, TRIES_WITH_FILLS = 8 };
+enum { WAIT_US = 1000, WAITS_MAX = 200 };
 
 static const size_t EVICT_PART = 32; // of the map, at each try
 
@@ -195,10 +198,43 @@ static void make_room(struct turn *turn, int tries)
     enum error error =
         eviction_run(&writer->eviction, &writer->store, wanted, SIZE_MAX, &freed_bytes);
     turn->skips_fills = tries >= TRIES_WITH_FILLS;
-    int dead = 0;
-    mdb_reader_check(writer->store.env, &dead);
     LOG_DEBUG("cache full", LOG_INT("try", tries), LOG_INT("freed_bytes", freed_bytes),
               LOG_TEXT("eviction", error_text(error)));
+}
+
+static enum error try_often(struct turn *turn)
+{
+    enum error error = try_apply(turn);
+    for (int tries = 1; error == ERROR_FULL && tries < TRIES_MAX; tries++) {
+        make_room(turn, tries);
+        error = try_apply(turn);
+    }
+    return error;
+}
+
+// Until nobody reads what was evicted, or somebody stands still: a reader that was put off the
+// processor is soon done. The holder, if there still is one.
+static struct holder await_readers(const struct store *store)
+{
+    struct holder holder = slots_oldest(store);
+    for (int waits = 0; holder.pid != 0 && waits < WAITS_MAX; waits++) {
+        usleep(WAIT_US);
+        holder = slots_oldest(store);
+    }
+    return holder;
+}
+
+// What was evicted cannot be used again while somebody reads it, and a value that takes many pages
+// needs them side by side. Where waiting does not help, the cache goes on in new files.
+static enum error try_in_new_files(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    struct holder holder = await_readers(&writer->store);
+    enum error error = try_often(turn);
+    if (error == ERROR_FULL && writer_renew_cache(writer, holder.pid)) {
+        error = try_often(turn);
+    }
+    return error;
 }
 
 enum error apply_turn(struct turn *turn)
@@ -208,10 +244,6 @@ enum error apply_turn(struct turn *turn)
         return ERROR_NONE;
     }
     turn->is_applied = true;
-    enum error error = try_apply(turn);
-    for (int tries = 1; error == ERROR_FULL && tries < TRIES_MAX; tries++) {
-        make_room(turn, tries);
-        error = try_apply(turn);
-    }
-    return error;
+    enum error error = try_often(turn);
+    return error == ERROR_FULL ? try_in_new_files(turn) : error;
 }

@@ -81,8 +81,11 @@ static void inspect_readers(struct writer *writer, struct reply *reply)
     char text[TEXT_BYTES];
     MDB_envinfo info;
     unsigned count = 0;
-    if (mdb_env_info(writer->store.env, &info) != MDB_SUCCESS ||
-        mdb_reader_list(writer->store.env, on_reader_line, &count) < 0) {
+    struct store_files *files = store_acquire(&writer->store);
+    bool good = mdb_env_info(files->env, &info) == MDB_SUCCESS &&
+                mdb_reader_list(files->env, on_reader_line, &count) >= 0;
+    store_release(&writer->store, files);
+    if (!good) {
         return;
     }
     snprintf(text, sizeof text, "%u of %u reader slots taken", count, info.me_maxreaders);

@@ -11,6 +11,7 @@
 
 struct cache_reader {
     struct store *store;
+    struct store_files *files; // that `txn` is of
     MDB_txn *txn;
     bool reading; // between begin and end
     struct page_view page;
@@ -23,8 +24,10 @@ enum error reader_open(struct store *store, struct cache_reader **reader)
 {
     struct cache_reader *opened = memory_zeroed(1, sizeof *opened);
     opened->store = store;
-    int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &opened->txn);
+    opened->files = store_acquire(store);
+    int code = mdb_txn_begin(opened->files->env, NULL, MDB_RDONLY, &opened->txn);
     if (code != MDB_SUCCESS) {
+        store_release(store, opened->files);
         free(opened);
         return environment_error(code);
     }
@@ -37,6 +40,7 @@ void reader_close(struct cache_reader *reader)
 {
     CHECK(!reader->reading);
     mdb_txn_abort(reader->txn);
+    store_release(reader->store, reader->files);
     free(reader);
 }
 
@@ -47,6 +51,17 @@ static uint64_t page_sequence(const struct store *store)
     return atomic_load_explicit(&store->control.page->sequence, memory_order_acquire);
 }
 
+// To the files that the store has begun meanwhile. They are new: a slot is free.
+static void follow(struct cache_reader *reader)
+{
+    mdb_txn_abort(reader->txn);
+    store_release(reader->store, reader->files);
+    reader->files = store_acquire(reader->store);
+    int code = mdb_txn_begin(reader->files->env, NULL, MDB_RDONLY, &reader->txn);
+    CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+    mdb_txn_reset(reader->txn);
+}
+
 void reader_begin(struct cache_reader *reader)
 {
     CHECK(!reader->reading);
@@ -55,6 +70,9 @@ void reader_begin(struct cache_reader *reader)
     control_view(store->control.page, &reader->page);
     reader->now_boot_us = store_boot_us(store);
     reader->now_us = store->clock.real_us(store->clock.context) + reader->page.clock_offset_us;
+    if (store_has_moved(store, reader->files)) {
+        follow(reader);
+    }
     int code = mdb_txn_renew(reader->txn);
     CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
     reader->reading = true;
@@ -68,7 +86,8 @@ bool reader_is_current(struct cache_reader *reader)
     struct store *store = reader->store;
     MDB_envinfo info;
     return reader->page_sequence % 2 == 0 && page_sequence(store) == reader->page_sequence &&
-           mdb_env_info(store->env, &info) == MDB_SUCCESS &&
+           !store_has_moved(store, reader->files) &&
+           mdb_env_info(reader->files->env, &info) == MDB_SUCCESS &&
            info.me_last_txnid == mdb_txn_id(reader->txn);
 }
 
@@ -94,6 +113,15 @@ static enum lookup lookup_of(const struct cache_reader *reader, enum trust trust
     return LOOKUP_SUSPECT;
 }
 
+static enum error find(const struct cache_reader *reader, struct slice key, struct record *record)
+{
+    MDB_val name = environment_value(key);
+    MDB_val value;
+    int code = mdb_get(reader->txn, reader->files->records, &name, &value);
+    return code != MDB_SUCCESS ? environment_error(code)
+                               : record_decode(environment_slice(value), record);
+}
+
 enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached)
 {
     CHECK(reader->reading);
@@ -101,7 +129,7 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
     uint64_t hash = sketch_hash(key);
     sketch_prefetch(&reader->store->sketch, hash);
     // A record that cannot be read is as good as none.
-    if (store_get(reader->store, reader->txn, key, &record) != ERROR_NONE) {
+    if (find(reader, key, &record) != ERROR_NONE) {
         return LOOKUP_MISS;
     }
     int64_t current_boot_us;
@@ -141,7 +169,7 @@ enum error reader_visit_suspects(struct cache_reader *reader, struct slice after
 {
     CHECK(reader->reading);
     MDB_cursor *cursor;
-    int code = mdb_cursor_open(reader->txn, reader->store->records, &cursor);
+    int code = mdb_cursor_open(reader->txn, reader->files->records, &cursor);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }

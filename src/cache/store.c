@@ -1,9 +1,6 @@
 // The cache's files from open to close. The start thread opens it, the writer thread alone writes
 // it, readers map the same pages.
 //
-// Direct readers need to read the pages and the control page, and to write LMDB's lock file, where
-// their slots are, and the sketch; the group of the files is given that and nothing else.
-//
 // A cache is used again only if it is of this boot or was closed in order, belongs to the same
 // outbox and the same table, and can be read through; else it is wiped, which costs misses only.
 #include "cache/store.h"
@@ -20,15 +17,12 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-static const char FILE_NAME[] = "cache.mdb";
-static const char LOCK_NAME[] = "cache.mdb-lock";
-
 enum { CLEAN_NO = 0, CLEAN_YES = 1, CLEAN_SPOILED = 2 };
 
 static size_t file_bytes(const struct store *store)
 {
     struct stat status;
-    if (fstatat(store->directory.fd, FILE_NAME, &status, 0) != 0) {
+    if (fstatat(store->directory.fd, STORE_FILE, &status, 0) != 0) {
         return 0;
     }
     return (size_t)status.st_size;
@@ -61,7 +55,7 @@ static const char *reason_to_wipe(const struct store *store, const struct store_
     if (page->source != options->source) {
         return "it holds another table";
     }
-    char *path = directory_path(&store->directory, FILE_NAME);
+    char *path = directory_path(&store->directory, STORE_FILE);
     bool sound = environment_is_sound(path);
     free(path);
     return sound ? NULL : "it is damaged";
@@ -70,8 +64,8 @@ static const char *reason_to_wipe(const struct store *store, const struct store_
 // Other files than those that readers may still have open.
 static void begin_generation(struct store *store)
 {
-    unlinkat(store->directory.fd, FILE_NAME, 0);
-    unlinkat(store->directory.fd, LOCK_NAME, 0);
+    unlinkat(store->directory.fd, STORE_FILE, 0);
+    unlinkat(store->directory.fd, STORE_LOCK_FILE, 0);
     atomic_fetch_add(&store->control.page->generation, 1);
 }
 
@@ -103,86 +97,6 @@ static void forget_memory(const struct store *store)
     atomic_store(&page->memory_last_seq, 0);
 }
 
-// What LMDB made goes by the mask of the process, which is not what readers need.
-static void give_rights(const struct store *store, bool group_reads)
-{
-    static const struct {
-        const char *name;
-        mode_t group_mode;
-    } FILES[] = {{FILE_NAME, 0640}, {LOCK_NAME, 0660}, {"control", 0640}};
-    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
-        mode_t mode = group_reads ? FILES[i].group_mode : 0600;
-        if (fchmodat(store->directory.fd, FILES[i].name, mode, 0) != 0) {
-            LOG_WARNING("rights not set", LOG_TEXT("file", FILES[i].name),
-                        LOG_TEXT("dir", store->directory.path),
-                        LOG_TEXT("error", strerrordesc_np(errno)));
-        }
-    }
-}
-
-static enum error open_databases(struct store *store)
-{
-    MDB_txn *txn;
-    MDB_stat stat;
-    int code = mdb_txn_begin(store->env, NULL, 0, &txn);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
-    }
-    code = mdb_dbi_open(txn, "records", MDB_CREATE, &store->records);
-    if (code == MDB_SUCCESS) {
-        code = mdb_dbi_open(txn, "memory", MDB_CREATE | MDB_INTEGERKEY, &store->memory);
-    }
-    if (code == MDB_SUCCESS) {
-        code = mdb_stat(txn, store->records, &stat);
-    }
-    if (code != MDB_SUCCESS) {
-        mdb_txn_abort(txn);
-        return environment_error(code);
-    }
-    store->page_bytes = stat.ms_psize;
-    return environment_error(mdb_txn_commit(txn));
-}
-
-static enum error preallocate(struct store *store, struct failure *failure)
-{
-    int fd;
-    CHECK(mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS);
-    int code = posix_fallocate(fd, 0, (off_t)store->map_bytes);
-    if (code != 0) {
-        return failure_set(failure, ERROR_SYSTEM,
-                           "cannot reserve cache.size = %zu bytes in %s (%lld are free): %s",
-                           store->map_bytes, store->directory.path,
-                           (long long)directory_free_bytes(store->directory.path),
-                           strerrordesc_np(code));
-    }
-    return ERROR_NONE;
-}
-
-static enum error open_files(struct store *store, struct failure *failure)
-{
-    char *path = directory_path(&store->directory, FILE_NAME);
-    enum error error = environment_open(&store->env, path,
-                                        MDB_WRITEMAP | MDB_NOSYNC | MDB_NOMEMINIT | MDB_NORDAHEAD,
-                                        store->map_bytes, failure);
-    free(path);
-    if (error != ERROR_NONE) {
-        return error;
-    }
-    // Before the first page is written through the map.
-    error = preallocate(store, failure);
-    if (error == ERROR_NONE) {
-        error = open_databases(store);
-        if (error != ERROR_NONE) {
-            failure_set(failure, error, "cannot use the cache in %s", store->directory.path);
-        }
-    }
-    if (error != ERROR_NONE) {
-        mdb_env_close(store->env);
-        store->env = NULL;
-    }
-    return error;
-}
-
 static enum error open_environment(struct store *store, const struct store_options *options,
                                    struct store_found *found, struct failure *failure)
 {
@@ -200,12 +114,12 @@ static enum error open_environment(struct store *store, const struct store_optio
     // writes; it is wiped at the first start after an orderly stop.
     size_t present_bytes = file_bytes(store);
     store->map_bytes = options->size_bytes > present_bytes ? options->size_bytes : present_bytes;
-    enum error error = open_files(store, failure);
+    enum error error = store_open_files(store, failure);
     if (error == ERROR_CORRUPT || error == ERROR_NOT_FOUND) {
         note_lost(store, found);
         wipe(store, "it cannot be opened");
         store->map_bytes = options->size_bytes;
-        error = open_files(store, failure);
+        error = store_open_files(store, failure);
     }
     return error;
 }
@@ -231,7 +145,12 @@ enum error store_open(struct store *store, const struct store_options *options,
                       struct store_found *found, struct failure *failure)
 {
     *found = (struct store_found){0};
-    *store = (struct store){.clock = options->clock, .status = options->status};
+    *store = (struct store){
+        .clock = options->clock,
+        .status = options->status,
+        .group_reads = options->group_reads,
+        .files_mutex = PTHREAD_MUTEX_INITIALIZER,
+    };
     size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     struct store_options sized = *options;
     sized.size_bytes = options->size_bytes / page_bytes * page_bytes;
@@ -256,7 +175,7 @@ enum error store_open(struct store *store, const struct store_options *options,
         forget_memory(store);
     }
     describe(store, options);
-    give_rights(store, options->group_reads);
+    store_give_right(store, "control", 0640);
     store->fill_bytes_max = store->map_bytes / 16;
     mark(store, CLEAN_NO);
     int dead = 0;
@@ -269,8 +188,8 @@ void store_close(struct store *store)
     if (store->serves) {
         control_end_life(store->control.page);
     }
-    if (store->env != NULL) {
-        mdb_env_close(store->env);
+    if (atomic_load(&store->files) != NULL) {
+        store_release(store, atomic_load(&store->files));
     }
     buffer_deinit(&store->moving);
     sketch_close(&store->sketch);
@@ -318,6 +237,14 @@ size_t store_used_bytes(const struct store *store, MDB_txn *txn)
 {
     const MDB_dbi dbis[] = {store->records, store->memory};
     return environment_pages(txn, dbis, 2) * store->page_bytes;
+}
+
+size_t store_room_bytes(const struct store *store)
+{
+    MDB_envinfo info;
+    CHECK(mdb_env_info(store->env, &info) == MDB_SUCCESS);
+    size_t used_bytes = (info.me_last_pgno + 1) * store->page_bytes;
+    return used_bytes < store->map_bytes ? store->map_bytes - used_bytes : 0;
 }
 
 size_t store_entries(const struct store *store, MDB_txn *txn)

@@ -20,15 +20,31 @@ struct cache_clock {
     int64_t (*real_us)(void *context);
 };
 
+#define STORE_FILE      "cache.mdb"
+#define STORE_LOCK_FILE "cache.mdb-lock"
+
+// One generation of the files, while anybody of the daemon reads it.
+struct store_files {
+    MDB_env *env;
+    MDB_dbi records;
+    MDB_dbi memory;
+    size_t users; // under the store's files_mutex: readers, and the store for the present one
+};
+
 struct store {
     struct directory directory;
     struct control control;
     struct sketch sketch;
     struct cache_clock clock;
     struct status *status;
+    // The present generation, as the writer thread uses it:
     MDB_env *env;
     MDB_dbi records;
     MDB_dbi memory;
+    // The same for readers, which follow when it changes:
+    struct store_files *_Atomic files;
+    pthread_mutex_t files_mutex;
+    bool group_reads;
     size_t map_bytes;
     size_t page_bytes;
     size_t fill_bytes_max; // a larger value is not worth the room
@@ -68,13 +84,39 @@ void store_mark_serving(struct store *store);
 void store_mark_clean(struct store *store);
 void store_mark_spoiled(struct store *store);
 
+// Leaves behind a reader that holds pages: goes on in new files, with what is pending, what was
+// acknowledged in memory and some of what is warm. Readers of the daemon follow with their next
+// begin, those of other processes see the generation change; the old files' room is free once the
+// last of them is gone. The writer thread, between transactions. ERROR_SYSTEM or ERROR_FULL where
+// there is no room for new files: nothing has changed then.
+enum error store_renew(struct store *store, struct failure *failure);
+
+// A reader's hold on the present files; any thread. store_has_moved answers whether `files` are not
+// the present ones any more.
+struct store_files *store_acquire(struct store *store);
+void store_release(struct store *store, struct store_files *files);
+static inline bool store_has_moved(struct store *store, const struct store_files *files)
+{
+    return atomic_load_explicit(&store->files, memory_order_acquire) != files;
+}
+
 // PostgreSQL's clock now. Any thread.
 int64_t store_now_us(struct store *store);
 int64_t store_boot_us(const struct store *store);
 
 // Pages in use as a part of the map.
 size_t store_used_bytes(const struct store *store, MDB_txn *txn);
+// Of the map, what was never used yet.
+size_t store_room_bytes(const struct store *store);
 size_t store_entries(const struct store *store, MDB_txn *txn);
+
+// ---- of store_files.c, for the opening of a store
+
+// Opens the files of the present names, with map_bytes of room.
+enum error store_open_files(struct store *store, struct failure *failure);
+// What LMDB made goes by the mask of the process, which is not what readers need. The owner may
+// read and write, and so much more the group where it may read at all.
+void store_give_right(const struct store *store, const char *name, mode_t group_mode);
 
 // ---- within a transaction of the writer's
 

@@ -15,6 +15,7 @@
 
 enum { TURN_MESSAGES_MAX = 4096, EVICT_RECORDS_PER_TURN = 1 << 16 };
 enum { EVICT_ABOVE_PERCENT = 90, CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
+enum { SLOTS_EVERY_US = 1000000 };
 
 // ---- taking messages
 
@@ -228,18 +229,34 @@ static void evict(struct writer *writer, size_t used_bytes)
     }
 }
 
+// A reader that stands still is named; where the room it holds is needed, it is left behind before
+// a write finds none.
+static void look_after_readers(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (turn->now_boot_us < writer->slots_boot_us) {
+        return;
+    }
+    writer->slots_boot_us = turn->now_boot_us + SLOTS_EVERY_US;
+    size_t tight_bytes = writer->store.map_bytes / 100 * (100 - EVICT_ABOVE_PERCENT);
+    if (slots_look(&writer->slots, &writer->store, turn->now_boot_us) &&
+        store_room_bytes(&writer->store) < tight_bytes) {
+        writer_renew_cache(writer, writer->slots.holder.pid);
+    }
+}
+
 static void look_after(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     bool connected = status_get(writer->status, STATUS_PG_FLUSHABLE) == 1;
     retention_tick(&writer->retention, turn->now_boot_us, connected);
     answer_owed_resyncs(writer);
+    look_after_readers(turn);
     if (turn->now_boot_us < writer->upkeep_boot_us) {
         return;
     }
     writer->upkeep_boot_us = turn->now_boot_us + UPKEEP_EVERY_US;
     int dead = 0;
-    mdb_reader_check(writer->store.env, &dead);
     mdb_reader_check(writer->outbox.env, &dead);
     // Ids and retained entries grow old without a message; a commit looks after them.
     if (writer->confirm_boot_us == 0) {

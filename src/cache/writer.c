@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -264,6 +265,23 @@ void writer_fail(struct writer *writer, const char *event, enum error error, boo
     if (writer->stop.stop != NULL) {
         writer->stop.stop(writer->stop.context, 1);
     }
+}
+
+bool writer_renew_cache(struct writer *writer, int holder_pid)
+{
+    struct failure failure;
+    if (store_renew(&writer->store, &failure) != ERROR_NONE) {
+        LOG_ERROR("no new cache files", LOG_TEXT("error", failure.message));
+        return false;
+    }
+    writer->slots = (struct slots){0};
+    if (holder_pid != 0 && holder_pid != (int)getpid()) {
+        LOG_WARNING("reader left behind in the old cache files", LOG_INT("pid", holder_pid),
+                    LOG_TEXT("dir", writer->store.directory.path));
+    } else {
+        LOG_INFO("cache files made anew for room", LOG_TEXT("dir", writer->store.directory.path));
+    }
+    return true;
 }
 
 void writer_measure_outbox(struct writer *writer)

@@ -9,6 +9,7 @@
 #include "cache/eviction.h"
 #include "cache/outbox.h"
 #include "cache/retention.h"
+#include "cache/slots.h"
 #include "cache/store.h"
 #include "cache/writer.h"
 
@@ -53,6 +54,8 @@ struct writer {
     struct retention retention;
     struct eviction eviction;
     struct memory_writes memory;
+    struct slots slots;
+    int64_t slots_boot_us;   // when to look at them again
     uint64_t last_seq;       // newest accepted write
     uint64_t trimmable_seq;  // entries up to here were retained long enough
     uint64_t applied_seq;    // settled in the cache; the outbox's own may lag behind
@@ -71,6 +74,10 @@ static inline int64_t writer_boot_us(const struct writer *writer)
 
 // Ends the node: logs, and tells main. `spoils_cache`: its files are to be wiped at the next start.
 void writer_fail(struct writer *writer, const char *event, enum error error, bool spoils_cache);
+
+// Goes on in new cache files, without the reader that holds pages of the old ones (0: there is
+// none). False where there is no room for them: logged, and nothing has changed.
+bool writer_renew_cache(struct writer *writer, int holder_pid);
 
 // The gauges of the outbox.
 void writer_measure_outbox(struct writer *writer);

@@ -16,6 +16,7 @@
 //    152  server: its start, its timeline        of use to the daemon only
 //    176  namespace of the pids                 constant while serving
 //    184  life: a lock held while serving       the kernel marks it where its holder dies
+//    224  inode of the cache's file             of the generation
 //    256  sequence, then what it guards         odd while it is being changed
 #pragma once
 
@@ -51,9 +52,10 @@ struct control_page {
     _Atomic int64_t max_stale_us; // any thread of the daemon may set it
     int64_t server_started_us;    // the server whose rows are held; the daemon's alone
     char server_timeline[16];
-    uint64_t pid_namespace; // inode; pids in LMDB's reader table are of it
-    pthread_mutex_t life;   // robust, shared between processes
-    uint8_t reserved[32];
+    uint64_t pid_namespace;       // inode; pids in LMDB's reader table are of it
+    pthread_mutex_t life;         // robust, shared between processes
+    _Atomic uint64_t cache_inode; // of the file that the generation is in
+    uint8_t reserved[24];
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;

@@ -91,13 +91,15 @@ static bool open_with_room(struct mapping *mapping, const char *path, size_t map
            ERROR_NONE;
 }
 
-// Whether what was opened by name is what was looked at before.
+// Whether what was opened by name is what was looked at before, and what the daemon has open. It
+// renames its lock file before its file, so that who has the latter has the former.
 static bool is_same_file(const struct mapping *mapping)
 {
     struct stat status;
     int fd;
     return mdb_env_get_fd(mapping->env, &fd) == MDB_SUCCESS && fstat(fd, &status) == 0 &&
-           status.st_dev == mapping->device && status.st_ino == mapping->cache_inode;
+           status.st_dev == mapping->device && status.st_ino == mapping->cache_inode &&
+           status.st_ino == atomic_load(&mapping->page->cache_inode);
 }
 
 static bool open_environment(struct mapping *mapping, const char *directory)

@@ -63,7 +63,9 @@ int64_t direct_get_int(pgnear *handle, const char *key)
 bool direct_is_hit(struct node *node, pgnear *handle, const char *key)
 {
     int64_t before = node_stat_int(node, "server.requests");
-    direct_get_int(handle, key);
+    pgnear_item item;
+    pgnear_error error;
+    direct_must(pgnear_get(handle, pgnear_text(key), NULL, &item, &error), &error);
     // The second stats is the only request since.
     return node_stat_int(node, "server.requests") == before + 1;
 }
