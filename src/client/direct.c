@@ -59,7 +59,9 @@ static bool open_files(struct direct *direct)
     }
     direct->retry_boot_us = now_us + RETRY_US;
     struct mapping *mapping = mapping_attach(direct->directory, slice_of_string(direct->node));
-    return mapping != NULL && open_reader(&direct->reader, mapping);
+    bool open = mapping != NULL && open_reader(&direct->reader, mapping);
+    direct->guards = direct->guards || open;
+    return open;
 }
 
 void direct_init(struct direct *direct)
@@ -182,26 +184,28 @@ void direct_end(struct direct *direct)
 
 // ---- a record
 
-// What the socket answered before is newer than what the cache holds, or may be.
-static bool is_behind(const struct direct *direct, uint64_t hash, const struct record *record,
-                      struct direct_wish *wish)
+// The handle was told what is newer than the record, or may be.
+static bool is_behind(const struct direct *direct, uint64_t hash, const struct record *record)
 {
     int64_t version;
     if (record->pending || !seen_find(&direct->seen, hash, &version)) {
         return false;
     }
+    return version == SEEN_ABSENT ? !record->absent : record->absent || record->version < version;
+}
+
+void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish)
+{
+    int64_t version;
+    if (!direct->guards || !seen_find(&direct->seen, key_hash, &version)) {
+        return;
+    }
     if (version == SEEN_ABSENT) {
-        wish->asks_fresh = !record->absent;
-        return !record->absent;
-    }
-    if (!record->absent && record->version >= version) {
-        return false;
-    }
-    if (!wish->has_floor || version > wish->floor) {
+        wish->asks_fresh = true;
+    } else if (!wish->has_floor || version > wish->floor) {
         wish->has_floor = true;
         wish->floor = version;
     }
-    return true;
 }
 
 static bool satisfies(const struct direct *direct, const struct record *record,
@@ -230,7 +234,7 @@ static void hand_out(const struct record *record, bool present, pgnear_item *ite
 
 // `cut_off`: the daemon is not there to be asked about what is suspect or expired.
 static inline bool look(struct direct *direct, const struct direct_reader *reader, struct slice key,
-                        bool cut_off, struct direct_wish *wish, pgnear_item *item)
+                        bool cut_off, const struct direct_wish *wish, pgnear_item *item)
 {
     const struct sketch *sketch = &reader->mapping->sketch;
     uint64_t hash = sketch_hash(key);
@@ -248,15 +252,18 @@ static inline bool look(struct direct *direct, const struct direct_reader *reade
     bool trusted = trust == TRUST_GOOD || (cut_off && trust == TRUST_SUSPECT);
     bool expired = record.expires_at_us != 0 && record_is_expired(&record, now_us(direct));
     if (!trusted || (expired && !cut_off) || !satisfies(direct, &record, current_boot_us, wish) ||
-        is_behind(direct, hash, &record, wish)) {
+        is_behind(direct, hash, &record)) {
         return false;
     }
     sketch_warm_hash(sketch, hash, SKETCH_WARM);
+    if (!record.pending && !record.absent) {
+        seen_note(&direct->seen, hash, record.version);
+    }
     hand_out(&record, !record.absent && !expired, item);
     return true;
 }
 
-bool direct_look(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item)
 {
     return look(direct, &direct->reader, key, false, wish, item);
@@ -276,7 +283,7 @@ void direct_copy(struct direct *direct, pgnear_item *item)
     copy_value(&direct->value, item);
 }
 
-bool direct_get(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
                 pgnear_item *item)
 {
     if (!direct_begin(direct)) {
@@ -291,7 +298,7 @@ bool direct_get(struct direct *direct, struct slice key, struct direct_wish *wis
     return answered;
 }
 
-bool direct_get_cut_off(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_get_cut_off(struct direct *direct, struct slice key, const struct direct_wish *wish,
                         pgnear_item *item)
 {
     struct mapping *mapping = direct->reader.mapping;
@@ -322,7 +329,7 @@ static bool has_lender(struct direct *direct)
     return true;
 }
 
-bool direct_lend(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_lend(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item)
 {
     struct direct_reader *lender = &direct->lender;
@@ -351,8 +358,12 @@ void direct_take_back(struct direct *direct)
 
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item)
 {
-    bool useful = direct->directory != NULL && (!item->present || item->has_version);
-    if (useful) {
+    if (direct->guards && (!item->present || item->has_version)) {
         seen_note(&direct->seen, key_hash, item->present ? item->version : SEEN_ABSENT);
     }
+}
+
+void direct_written(struct direct *direct, struct slice key)
+{
+    seen_drop(&direct->seen, sketch_hash(key));
 }

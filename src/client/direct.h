@@ -29,14 +29,15 @@ struct direct {
     // What the control page held when `sequence` was its number; 1: nothing yet.
     struct page_view view;
     uint64_t sequence;
+    bool guards; // a direct read was possible once: from then on `seen` is minded
     struct seen seen;
     struct buffer value; // copied out by the last get
     struct buffer lent;  // what came over the socket instead
     int64_t now_boot_us; // of the snapshot that is being read
 };
 
-// What a read asks of the record it finds; and what the daemon is to be asked instead, where what
-// is found lies behind what the handle was told before.
+// What a read asks of the record it finds; and what the daemon is to be asked besides, lest its
+// answer lie behind what the handle was told before.
 struct direct_wish {
     bool has_max_age;
     bool has_min_version;
@@ -58,17 +59,17 @@ void direct_set_node(struct direct *direct, struct slice directory, struct slice
 
 // One key. The value is copied and valid until the next call with `direct`. False: ask the daemon;
 // `item` is undefined then, and what was copied before is still there.
-bool direct_get(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
                 pgnear_item *item);
 
 // The same while the daemon cannot be reached (promise 5): what was current at most cache.max_stale
 // ago, and this node's writes on their way.
-bool direct_get_cut_off(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_get_cut_off(struct direct *direct, struct slice key, const struct direct_wish *wish,
                         pgnear_item *item);
 
 // The same as direct_get with the value where it lies, valid until direct_take_back. Not while
 // something is lent.
-bool direct_lend(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_lend(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item);
 // The same of a value that lies elsewhere.
 void direct_lend_copy(struct direct *direct, pgnear_item *item);
@@ -77,12 +78,16 @@ void direct_take_back(struct direct *direct);
 // Many keys in one snapshot: values point into the cache until direct_end. direct_begin is false
 // where nothing can be read, direct_holds where what was read is to be asked of the daemon instead.
 bool direct_begin(struct direct *direct);
-bool direct_look(struct direct *direct, struct slice key, struct direct_wish *wish,
+bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item);
 bool direct_holds(const struct direct *direct);
 // Moves what a look found to where direct_get leaves it.
 void direct_copy(struct direct *direct, pgnear_item *item);
 void direct_end(struct direct *direct);
 
+// What the daemon is to be asked besides about the key with that sketch_hash.
+void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish);
+// The handle wrote the key: what it was told before does not matter any more.
+void direct_written(struct direct *direct, struct slice key);
 // What the node answered over the socket about the key with that sketch_hash, for later looks.
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item);

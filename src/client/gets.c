@@ -68,6 +68,7 @@ pgnear_code get_ask(pgnear *handle, pgnear_bytes key, const pgnear_get_options *
 {
     struct kept_key kept;
     keep_key(&kept, key);
+    direct_floor(&handle->direct, kept.hash, wish);
     mpack_pack_slice(exchange_begin(handle, "get", 2), slice_of_bytes(key));
     pack_options(handle, options, wish);
     struct mpack_cursor result;
@@ -190,6 +191,7 @@ static void pack_missing(struct many *many)
         struct slice key = slice_of_bytes(many->keys[many->missing[i]]);
         mpack_pack_slice(packer, key);
         many->missing_keys[i] = arena_copy(&many->arena, key);
+        direct_floor(&many->handle->direct, sketch_hash(key), &many->wish);
     }
     pack_options(many->handle, many->options, &many->wish);
 }

@@ -1,20 +1,33 @@
-// A direct-mapped table. Two keys with one hash of 64 bits cost a question to the node at worst.
+// A table of sets of four. Two keys with one hash of 64 bits cost a question to the node at worst.
 #include "client/seen.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
+_Static_assert(sizeof(struct seen_set) == 64, "a cache line");
+
 void seen_deinit(struct seen *seen)
 {
-    free(seen->slots);
+    free(seen->sets);
     *seen = (struct seen){0};
 }
 
-void seen_note(struct seen *seen, uint64_t hash, int64_t version)
+void seen_add(struct seen *seen, uint64_t hash, int64_t version)
 {
-    if (seen->slots == NULL) {
-        seen->slots = memory_zeroed(SEEN_SLOTS, sizeof *seen->slots);
+    if (seen->sets == NULL) {
+        seen->sets = memory_zeroed(SEEN_SETS, sizeof *seen->sets);
     }
-    seen->slots[hash % SEEN_SLOTS] = (struct seen_slot){.hash = hash, .version = version};
+    struct seen_slot *ways = seen->sets[hash % SEEN_SETS].ways;
+    memmove(ways + 1, ways, (SEEN_WAYS - 1) * sizeof *ways);
+    ways[0] = (struct seen_slot){.hash = hash, .version = version};
+}
+
+void seen_drop(struct seen *seen, uint64_t hash)
+{
+    struct seen_slot *slot = seen_slot_of(seen, hash);
+    if (slot != NULL) {
+        *slot = (struct seen_slot){0};
+    }
 }

@@ -1,6 +1,6 @@
-// What the socket last answered about recently read keys, so that a direct read of the same handle
-// does not go back behind it: PostgreSQL's answer to a miss may be ahead of the notification that
-// has yet to reach the cache. Bounded: of keys that share a slot the last one is remembered.
+// What a handle was last told about recently read keys, so that it is never told what is older:
+// PostgreSQL's answer to a miss may be ahead of the notification that has yet to reach the cache.
+// Bounded: of keys that share a set, the last four that were read are remembered.
 //
 // One thread at a time. The memory of all zeroes remembers nothing and is valid.
 #pragma once
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEEN_SLOTS = 1024 };
+enum { SEEN_SETS = 256, SEEN_WAYS = 4 };
 
 #define SEEN_ABSENT INT64_MAX // the key did not exist
 
@@ -18,21 +18,52 @@ struct seen_slot {
     int64_t version;
 };
 
+// A cache line.
+struct seen_set {
+    struct seen_slot ways[SEEN_WAYS]; // the newest first
+};
+
 struct seen {
-    struct seen_slot *slots; // made when first needed
+    struct seen_set *sets; // made when first needed
 };
 
 void seen_deinit(struct seen *seen);
 
-void seen_note(struct seen *seen, uint64_t hash, int64_t version);
+// Remembers a key that its set does not hold yet.
+void seen_add(struct seen *seen, uint64_t hash, int64_t version);
+void seen_drop(struct seen *seen, uint64_t hash);
+
+static inline struct seen_slot *seen_slot_of(const struct seen *seen, uint64_t hash)
+{
+    if (seen->sets == NULL) {
+        return NULL;
+    }
+    struct seen_set *set = &seen->sets[hash % SEEN_SETS];
+    for (int way = 0; way < SEEN_WAYS; way++) {
+        if (set->ways[way].hash == hash) {
+            return &set->ways[way];
+        }
+    }
+    return NULL;
+}
+
+static inline void seen_note(struct seen *seen, uint64_t hash, int64_t version)
+{
+    struct seen_slot *slot = seen_slot_of(seen, hash);
+    if (slot == NULL) {
+        seen_add(seen, hash, version);
+    } else {
+        slot->version = version;
+    }
+}
 
 // The version, or SEEN_ABSENT, that was answered; false where nothing is remembered.
 static inline bool seen_find(const struct seen *seen, uint64_t hash, int64_t *version)
 {
-    if (seen->slots == NULL) {
+    const struct seen_slot *slot = seen_slot_of(seen, hash);
+    if (slot == NULL || hash == 0) {
         return false;
     }
-    const struct seen_slot *slot = &seen->slots[hash % SEEN_SLOTS];
     *version = slot->version;
-    return slot->hash == hash && hash != 0;
+    return true;
 }

@@ -82,6 +82,7 @@ pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
 {
     struct exchange exchange;
     pgnear_code code = request_set(handle, key, value, options, &exchange, error);
+    direct_written(&handle->direct, slice_of_bytes(key));
     return code != PGNEAR_OK ? code : run_packed(handle, "set", &exchange, written, error);
 }
 
@@ -100,6 +101,7 @@ pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
     msgpack_packer *packer = exchange_begin(handle, "mset", 2);
     msgpack_pack_array(packer, count);
     for (size_t i = 0; i < count; i++) {
+        direct_written(&handle->direct, slice_of_bytes(pairs[i].key));
         msgpack_pack_array(packer, 2);
         mpack_pack_slice(packer, slice_of_bytes(pairs[i].key));
         mpack_pack_raw(packer, slice_of_bytes(pairs[i].value));
@@ -113,6 +115,9 @@ pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count
 {
     struct exchange exchange;
     pgnear_code code = request_delete(handle, keys, count, options, &exchange, error);
+    for (size_t i = 0; i < count; i++) {
+        direct_written(&handle->direct, slice_of_bytes(keys[i]));
+    }
     return code != PGNEAR_OK ? code : run_packed(handle, "delete", &exchange, written, error);
 }
 
