@@ -325,6 +325,22 @@ static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
     }
 }
 
+// What has expired leaves the document as it leaves a table, and history is kept beside it.
+static void expiry_and_history_are_those_of_a_table(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    struct node *node = document_node(scenario, pg, "node", "postgres.versioning = true\n");
+    assert_rpc(node, "set", "[\"brief\", 1, {\"ttl_ms\": 200, \"ack\": \"postgres\"}]", WRITTEN);
+    pg_await_value(pg, "{}", "SELECT game_name FROM game_sessions");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", WRITTEN);
+    pg_exec(pg, DOCUMENT_EDIT("{\"k\": 2}"));
+    assert_rpc(node, "delete", "[\"k\", {\"ack\": \"postgres\"}]", "\"*\"");
+    assert_rpc(node, "history", "[\"k\"]",
+               "[[\"*\", null, \"delete\", \"*\"], [\"*\", 2, \"set\", \"*\"],"
+               " [\"*\", 1, \"set\", \"*\"]]");
+}
+
 // Promises 1 to 3 under kill -9, by the same accounts as for a table.
 static void nothing_acknowledged_is_lost_or_repeated(struct scenario *scenario)
 {
@@ -359,6 +375,7 @@ int main(void)
         SCENARIO(an_edit_of_everything_is_followed),
         SCENARIO(the_companion_is_a_table_like_any_other),
         SCENARIO(backups_copy_and_restore_the_pairs),
+        SCENARIO(expiry_and_history_are_those_of_a_table),
         SCENARIO(nothing_acknowledged_is_lost_or_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
