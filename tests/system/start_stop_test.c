@@ -59,7 +59,7 @@ static void configuration_errors_name_their_place(struct scenario *scenario)
         {"writes.linger = \"5 parsecs\"\n", "writes.linger"},
         {"writes.ack = \"disk\"\n", "writes.ack"},
         {"postgres.table = \"a b\"\n", "postgres.table"},
-        {"postgres.versioning = true\n", "postgres.versioning"},
+        {"postgres.versioning = 1\n", "postgres.versioning"},
         {"postgres.host = \"here\"\n", "postgres"},
         {"cache.size = \"32MiB\"\n", "cache.size"},
         {"this is no TOML\n", ""},
