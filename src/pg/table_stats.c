@@ -19,8 +19,15 @@ enum {
     COUNT_SLOW_US = 200 * CLOCK_US_PER_MS,
 };
 
+// Even a size takes a lock of the table; somebody's DDL is not to hold a connection meant for
+// reads.
+#define LOCK_TIMEOUT "SELECT set_config('lock_timeout', '100', true)"
+
 // Counting is given up after this long, whatever statement_timeout is.
 #define COUNT_TIMEOUT "SELECT set_config('statement_timeout', '1000', true)"
+
+// The unit, in order. All of it is one transaction, since one Sync ends it.
+enum { QUERY_LOCK_TIMEOUT, QUERY_SIZE, QUERY_COUNT_TIMEOUT, QUERY_COUNT, QUERIES };
 
 struct table_stats {
     struct worker *worker;
@@ -47,11 +54,11 @@ static void publish(struct table_stats *stats, int64_t rows, int64_t bytes, int6
 static void on_result(void *context, size_t index, const PGresult *result)
 {
     struct table_stats *stats = context;
-    if (index == 0) {
+    if (index == QUERY_SIZE) {
         stats->bytes = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
         stats->estimate = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
         stats->backups = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
-    } else if (index == 2) {
+    } else if (index == QUERY_COUNT) {
         stats->count = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
 }
@@ -124,18 +131,20 @@ static void ask(struct table_stats *stats, struct conn *conn)
     add_size_sql(&size_sql);
     buffer_printf(&count_sql, "SELECT count(*) FROM %s", stats->worker->table);
     buffer_append(&count_sql, "", 1);
-    const struct query queries[] = {
-        {
-            .sql = (const char *)buffer_slice(&size_sql).at,
-            .params_count = 3,
-            .values = size_values,
-        },
-        {.sql = COUNT_TIMEOUT},
-        {.sql = (const char *)buffer_slice(&count_sql).at},
+    const struct query queries[QUERIES] = {
+        [QUERY_LOCK_TIMEOUT] = {.sql = LOCK_TIMEOUT},
+        [QUERY_SIZE] =
+            {
+                .sql = (const char *)buffer_slice(&size_sql).at,
+                .params_count = 3,
+                .values = size_values,
+            },
+        [QUERY_COUNT_TIMEOUT] = {.sql = COUNT_TIMEOUT},
+        [QUERY_COUNT] = {.sql = (const char *)buffer_slice(&count_sql).at},
     };
     const struct unit unit = {
         .queries = queries,
-        .queries_count = stats->is_counting ? 3 : 1,
+        .queries_count = stats->is_counting ? QUERIES : QUERY_SIZE + 1,
         .context = stats,
         .on_result = on_result,
         .on_done = on_done,

@@ -330,6 +330,7 @@ static const struct statement {
     {{"SELECT key, version::int8 FROM", "WHERE key >= $1"}, sweep_range},
     {{"pg_total_relation_size"}, measure_table},
     {{"set_config('statement_timeout'"}, set_timeout},
+    {{"set_config('lock_timeout'"}, set_timeout},
     {{"SELECT count(*) FROM \"public\".\"kv_store\""}, count_rows},
     {{"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"}, batch_begin},
     {{"COMMIT"}, batch_commit},
