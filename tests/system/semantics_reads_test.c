@@ -196,6 +196,7 @@ static void scan_pages_through_the_table(struct scenario *scenario)
         {"scan", "[{\"prefix\": \"zzz\"}]", "{\"items\": [], \"next\": null}"},
         {"all", "[{\"prefix\": \"b\"}]",
          "{\"items\": [[\"b\", 2, \"*\"], [\"ba\", 21, \"*\"]], \"next\": null}"},
+        {"flush", "[]", ACKED},
         {SQL, "INSERT INTO kv_store (key, value) VALUES (repeat('l', 600), '1'), ('m', '13')",
          NULL},
         {SQL, "DELETE FROM kv_store WHERE key IN ('B', 'a')", NULL},
@@ -361,6 +362,7 @@ static void invalidate_counts_what_it_drops(struct scenario *scenario)
         {"invalidate", "[\"a\"]", "1"},
         {"invalidate", "[\"a\"]", "0"},
         {"get", "[\"a\"]", "[1, \"*\"]"},
+        {"sync", "[]", "true"},
         {"invalidate", "[]", "3"},
         {"invalidate", "[]", "0"},
         {"mget", "[[\"a\", \"b\", \"c\"]]", "[[1, \"*\"], [2, \"*\"], [3, \"*\"]]"},
@@ -390,6 +392,7 @@ static void stats_and_check_tell_the_truth(struct scenario *scenario)
     assert_json(node_stat(node, "outbox.depth"), "0");
     assert_json(node_stat(node, "postgres.state"), "\"live\"");
     assert_rpc(node, "get", "[\"none\"]", "null");
+    assert_rpc(node, "sync", "[]", "true"); // the answer has entered the cache
     int64_t hits = node_stat_int(node, "cache.negative_hits");
     assert_rpc(node, "get", "[\"none\"]", "null");
     assert_int_equal(node_stat_int(node, "cache.negative_hits"), hits + 1);
