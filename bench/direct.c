@@ -87,6 +87,9 @@ static void open_mdb(struct source *source, const char *file)
     // A handle is good for later transactions once the one it was opened in has ended well.
     check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
     check_mdb(mdb_dbi_open(source->txn, "records", 0, &source->records), "records");
+    // A handle is the environment's only once the transaction that opened it has ended.
+    check_mdb(mdb_txn_commit(source->txn), "mdb_txn_commit");
+    check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
     check_mdb(mdb_txn_commit(source->txn), "mdb_txn_commit");
     check_mdb(mdb_txn_begin(source->env, NULL, MDB_RDONLY, &source->txn), "mdb_txn_begin");
     source->header_bytes = RECORD_HEADER;
