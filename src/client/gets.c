@@ -15,7 +15,8 @@ static const size_t DIRECT_BYTES_MAX = (size_t)8 << 20; // of one mget
 
 bool get_asks_postgres(const pgnear_get_options *options)
 {
-    return options->fresh || (options->has_max_age && options->max_age_ms <= 0);
+    return options->fresh || options->has_at_version ||
+           (options->has_max_age && options->max_age_ms <= 0);
 }
 
 struct direct_wish get_wish(const pgnear_get_options *options)
@@ -35,8 +36,10 @@ static void pack_options(pgnear *handle, const pgnear_get_options *options,
                          const struct direct_wish *wish)
 {
     pgnear_get_options asked = *options;
-    asked.fresh = asked.fresh || wish->asks_fresh;
-    if (wish->has_floor && (!asked.has_min_version || asked.min_version < wish->floor)) {
+    asked.fresh = asked.fresh || (wish->asks_fresh && !asked.has_at_version);
+    // A version of the past goes behind what the handle was told, on purpose.
+    if (wish->has_floor && !asked.has_at_version &&
+        (!asked.has_min_version || asked.min_version < wish->floor)) {
         asked.has_min_version = true;
         asked.min_version = wish->floor;
     }
@@ -44,6 +47,14 @@ static void pack_options(pgnear *handle, const pgnear_get_options *options,
     opts_init(&opts, handle, options->timeout_ms);
     opts_add_get(&opts, &asked);
     opts_pack(&opts);
+}
+
+static void note(pgnear *handle, uint64_t key_hash, const pgnear_get_options *options,
+                 const pgnear_item *item)
+{
+    if (!options->has_at_version) {
+        direct_note(&handle->direct, key_hash, item);
+    }
 }
 
 // ---- get
@@ -84,7 +95,7 @@ pgnear_code get_ask(pgnear *handle, pgnear_bytes key, const pgnear_get_options *
     if (!result_item(&result, item)) {
         return result_garbled("get", error);
     }
-    direct_note(&handle->direct, kept.hash, item);
+    note(handle, kept.hash, options, item);
     return PGNEAR_OK;
 }
 
@@ -230,7 +241,7 @@ static pgnear_code ask_for_missing(struct many *many, pgnear_error *error)
     }
     for (size_t i = 0; i < many->missing_count; i++) {
         many->items[many->missing[i]] = answered[i];
-        direct_note(&many->handle->direct, sketch_hash(many->missing_keys[i]), &answered[i]);
+        note(many->handle, sketch_hash(many->missing_keys[i]), many->options, &answered[i]);
     }
     return PGNEAR_OK;
 }

@@ -156,7 +156,6 @@ static void a_sweep_waits_for_the_epoch(struct scenario *scenario)
         assert_true(deadline_again(&deadline));
     }
     bench_await(bench, STATUS_PG_STATE, NODE_CATCHING_UP);
-    bench_sync(bench);
     bench_get(bench, "k00000"); // the sweep had its turn
     assert_int_equal(sweeps_done(bench), before);
     assert_int_equal(status_get(&bench->status, STATUS_PG_SWEPT), 0);

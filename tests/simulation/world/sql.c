@@ -248,7 +248,7 @@ static enum outcome sweep_rows(struct session *session, bool wanted[KEYS_COUNT])
     PGresult *result = result_create(2);
     int row = 0;
     for (int key = 0; key < KEYS_COUNT; key++) {
-        char name[8];
+        char name[16];
         if (wanted[key] && server.rows[key].present) {
             snprintf(name, sizeof name, "k%d", key);
             result_text(result, row, 0, name);
