@@ -17,7 +17,7 @@ set(suppressions "${PROJECT_SOURCE_DIR}/tests/tsan.supp")
 set(PGNEAR_TEST_ENVIRONMENT
     "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:quarantine_size_mb=32"
     "UBSAN_OPTIONS=print_stacktrace=1"
-    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${suppressions}")
+    "TSAN_OPTIONS=halt_on_error=1:history_size=7:second_deadlock_stack=1:suppressions=${suppressions}")
 
 function(pgnear_add_test target name label timeout_s)
     add_test(NAME ${name} COMMAND ${target} ${ARGN})
