@@ -361,6 +361,7 @@ PGNEAR_API pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key,
 // The same with the value copied to `room`, where item->value then lies: the caller's, for as long
 // as the caller wants. PGNEAR_TOO_LARGE where `room_bytes` are not enough; item->value.len says
 // what is needed.
+// [thread: handle; blocks: deadline; memory: caller; errors: node]
 PGNEAR_API pgnear_code pgnear_get_into(pgnear *handle, pgnear_bytes key,
                                        const pgnear_get_options *options, void *room,
                                        size_t room_bytes, pgnear_item *item, pgnear_error *error);
@@ -370,14 +371,17 @@ PGNEAR_API pgnear_code pgnear_get_into(pgnear *handle, pgnear_bytes key,
 // used for. Give it back within a second: pages that somebody reads cannot be used again, and a
 // node that needs the room leaves a reader that holds them for longer behind, in the files of
 // before, with a line in its log that names the process.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_lend(pgnear *handle, pgnear_bytes key,
                                    const pgnear_get_options *options, pgnear_item *item,
                                    pgnear_error *error);
 // Nothing to do where nothing is lent.
+// [thread: handle; blocks: no; memory: none; errors: none]
 PGNEAR_API void pgnear_release(pgnear *handle);
 
 // The part of the value that `path` leads to, as pgnear_path says; item->present is false where the
 // key does not exist or the path leads nowhere. Of a direct read nothing but that part is copied.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_get_path(pgnear *handle, pgnear_bytes key, const char *path,
                                        const pgnear_get_options *options, pgnear_item *item,
                                        pgnear_error *error);
@@ -680,6 +684,7 @@ PGNEAR_API int pgnear_fd(const pgnear *handle);
 // after a backslash. What is not on the way is stepped over, not decoded. *part points into
 // `value`, and is empty where the path leads nowhere. PGNEAR_BAD_REQUEST where it is not such a
 // path, PGNEAR_INVALID_VALUE where the value is not MessagePack.
+// [thread: any; blocks: no; memory: lent; errors: local]
 PGNEAR_API pgnear_code pgnear_path(pgnear_bytes value, const char *path, pgnear_bytes *part,
                                    pgnear_error *error);
 
