@@ -14,14 +14,6 @@ static struct exchange patient(const pgnear *handle, int64_t timeout_ms)
     };
 }
 
-// The options of methods that have timeout_ms alone.
-static void pack_timeout(pgnear *handle, int64_t timeout_ms)
-{
-    struct opts opts;
-    opts_init(&opts, handle, timeout_ms);
-    opts_pack(&opts);
-}
-
 pgnear_code pgnear_backup(pgnear *handle, const pgnear_call_options *options,
                           pgnear_backup_item *backup, pgnear_error *error)
 {
@@ -31,7 +23,7 @@ pgnear_code pgnear_backup(pgnear *handle, const pgnear_call_options *options,
         return code;
     }
     exchange_begin(handle, "backup", 1);
-    pack_timeout(handle, own.timeout_ms);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     const struct exchange exchange = patient(handle, own.timeout_ms);
     code = exchange_run(handle, &exchange, &result, error);
@@ -57,7 +49,7 @@ pgnear_code pgnear_backups(pgnear *handle, const pgnear_call_options *options,
         return code;
     }
     exchange_begin(handle, "backups", 1);
-    pack_timeout(handle, own.timeout_ms);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
     if (code != PGNEAR_OK) {
@@ -117,7 +109,7 @@ pgnear_code pgnear_cleanup_backups(pgnear *handle, uint32_t days,
         return code;
     }
     msgpack_pack_uint32(exchange_begin(handle, "cleanup_backups", 2), days);
-    pack_timeout(handle, own.timeout_ms);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     const struct exchange exchange = patient(handle, own.timeout_ms);
     code = exchange_run(handle, &exchange, &result, error);

@@ -145,9 +145,7 @@ pgnear_code pgnear_sync(pgnear *handle, const pgnear_call_options *options, pgne
         return code;
     }
     exchange_begin(handle, "sync", 1);
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_pack(&opts);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
     bool done = false;

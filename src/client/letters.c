@@ -86,9 +86,7 @@ pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
         return code;
     }
     msgpack_pack_uint64(exchange_begin(handle, "discard_dead_letter", 2), seq);
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_pack(&opts);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
     if (code != PGNEAR_OK) {

@@ -114,3 +114,10 @@ void opts_pack(const struct opts *opts)
     msgpack_pack_map(packer, opts->count);
     mpack_pack_raw(packer, buffer_slice(&opts->handle->opts));
 }
+
+void opts_pack_timeout(pgnear *handle, int64_t timeout_ms)
+{
+    struct opts opts;
+    opts_init(&opts, handle, timeout_ms);
+    opts_pack(&opts);
+}

@@ -30,3 +30,6 @@ void opts_add_write(struct opts *opts, const pgnear_write_options *options);
 
 // Packs the map as the last parameter of the handle's request.
 void opts_pack(const struct opts *opts);
+
+// The whole map of a method whose only option is timeout_ms.
+void opts_pack_timeout(pgnear *handle, int64_t timeout_ms);

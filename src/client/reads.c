@@ -14,9 +14,7 @@ pgnear_code pgnear_ttl(pgnear *handle, pgnear_bytes key, const pgnear_call_optio
     }
     msgpack_packer *packer = exchange_begin(handle, "ttl", 2);
     mpack_pack_slice(packer, slice_of_bytes(key));
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_pack(&opts);
+    opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
     if (code != PGNEAR_OK) {
