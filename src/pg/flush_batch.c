@@ -1,0 +1,176 @@
+#include "pg/flush_batch.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "pg/batch_outcome.h"
+#include "pg/fetcher.h"
+#include "pg/flush_refusal.h"
+#include "pg/flush_report.h"
+#include "pg/flush_requests.h"
+#include "pg/timer.h"
+
+void flush_batch_drop(struct flusher *flusher)
+{
+    batch_deinit(&flusher->batch);
+    flusher->phase = FLUSHER_IDLE;
+}
+
+struct collecting {
+    struct batch *batch;
+    uint64_t to_seq; // no further
+    int64_t oldest_us;
+};
+
+static bool on_entry(void *context, const struct entry *entry)
+{
+    struct collecting *collecting = context;
+    if (entry->seq > collecting->to_seq) {
+        return false;
+    }
+    if (collecting->oldest_us == 0) {
+        collecting->oldest_us = entry->accepted_us;
+    }
+    return batch_add(collecting->batch, entry);
+}
+
+bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *limits,
+                         uint64_t to_seq)
+{
+    struct worker *worker = flusher->worker;
+    batch_init(&flusher->batch, limits);
+    struct collecting collecting = {.batch = &flusher->batch, .to_seq = to_seq};
+    enum error error =
+        worker->outbox.visit(worker->outbox.outbox, worker->applied_seq, on_entry, &collecting);
+    status_set(worker->status, STATUS_OUTBOX_OLDEST_US, collecting.oldest_us);
+    if (error != ERROR_NONE) {
+        batch_deinit(&flusher->batch);
+        LOG_ERROR("outbox unreadable", LOG_TEXT("error", error_text(error)),
+                  LOG_INT("after_seq", worker->applied_seq));
+        status_set_error(worker->status, NULL, "the outbox cannot be read");
+        return false;
+    }
+    batch_seal(&flusher->batch);
+    return true;
+}
+
+static void on_result(void *context, size_t index, const PGresult *result)
+{
+    struct flusher *flusher = context;
+    const struct batch_group *group = NULL;
+    struct json_limits limits = flusher_json_limits(flusher);
+    switch (batch_unit_query(&flusher->unit, &flusher->batch, index, &group)) {
+    case BATCH_QUERY_GROUP:
+        batch_take_rows(&flusher->batch, group, result, flusher->unit.is_checked, &limits);
+        break;
+    case BATCH_QUERY_TRIGGERS:
+        flusher->batch_met_triggers = *PQgetvalue(result, 0, 0) != 0;
+        break;
+    case BATCH_QUERY_OTHER:
+        break;
+    }
+}
+
+// Triggers of others may have changed what was written, and other keys under our name.
+static void mind_triggers(struct flusher *flusher)
+{
+    if (flusher->batch.groups_count == 0) {
+        return;
+    }
+    if (flusher->batch_met_triggers && !flusher->unit.is_checked) {
+        batch_mark_altered(&flusher->batch);
+    }
+    worker_set_foreign_triggers(flusher->worker, flusher->batch_met_triggers);
+}
+
+static void on_committed(struct flusher *flusher)
+{
+    struct worker *worker = flusher->worker;
+    if (flusher->is_stopped) {
+        flusher->is_stopped = false;
+        status_set_error(worker->status, NULL, NULL);
+        LOG_INFO("flush resumed", LOG_INT("applied_seq", batch_to_seq(&flusher->batch)));
+        flusher_set_flushable(flusher);
+    }
+    retry_reset(&flusher->retry);
+    size_t entries = flusher->batch.entries_count;
+    flusher->hunted = flusher->hunted > entries ? flusher->hunted - entries : 0;
+    status_add(worker->status, STATUS_PG_BATCHES, 1);
+    status_add(worker->status, STATUS_PG_ROWS, (int64_t)flusher->batch.rows_count);
+    rate_note(&worker->status->flush_rate, (int64_t)flusher->batch.rows_count, clock_boot_us());
+    mind_triggers(flusher);
+    flush_report_flushed(flusher, batch_to_seq(&flusher->batch));
+}
+
+static void on_batch_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    struct flusher *flusher = context;
+    CHECK(flusher->phase == FLUSHER_SENT);
+    if (FAULT_POINT("flush.answered") && outcome == UNIT_OK) {
+        // The answer to COMMIT is lost after all.
+        flush_batch_drop(flusher);
+        conn_fail(flusher->conn, "fault point flush.answered");
+        return;
+    }
+    switch (outcome) {
+    case UNIT_OK:
+        on_committed(flusher);
+        break;
+    case UNIT_REFUSED:
+        flush_refusal_take(flusher, failure);
+        flusher_wake(flusher);
+        break;
+    case UNIT_LOST:
+        // It is in PostgreSQL or it is not: the next claim will tell.
+        flush_batch_drop(flusher);
+        break;
+    }
+}
+
+void flush_batch_send(struct flusher *flusher)
+{
+    struct worker *worker = flusher->worker;
+    uint64_t journaled = flusher_journaled_seq(flusher);
+    struct batch_limits limits = {
+        .rows_max = (size_t)worker->settings->writes.batch_rows,
+        .entries_max = flusher->hunted == 0 ? SIZE_MAX : (flusher->hunted + 1) / 2,
+        .versioning = worker->settings->postgres.versioning,
+        .now_us = worker->cache.now_us(worker->cache.cache),
+    };
+    if (!flush_batch_collect(flusher, &limits, journaled)) {
+        flusher_pause_before_retry(flusher);
+        return;
+    }
+    flusher->has_lingered = false;
+    if (flusher->batch.entries_count == 0) {
+        // Numbers may be skipped: the newest one need not be a write.
+        flush_batch_drop(flusher);
+        flusher->empty_seq = journaled;
+        flush_requests_finish(flusher);
+        fetcher_on_applied(worker->fetcher);
+        worker_update_state(worker);
+        worker_check_drained(worker);
+        return;
+    }
+    timer_disarm(flusher->linger_timer);
+    flusher->unit = batch_sql_unit(&flusher->sql, &flusher->batch, &worker->identity,
+                                   worker->applied_seq, worker->foreign_triggers);
+    flusher->batch_epoch = worker->epoch;
+    flusher->batch_feed_was_live = worker->feed_live;
+    flusher->batch_met_triggers = true;
+    flusher->sent_seq = batch_to_seq(&flusher->batch);
+    flusher->phase = FLUSHER_SENT;
+    struct unit unit = {
+        .queries = flusher->unit.queries,
+        .queries_count = flusher->unit.queries_count,
+        .context = flusher,
+        .on_result = on_result,
+        .on_done = on_batch_done,
+    };
+    bool fails = FAULT_POINT("flush.send");
+    conn_send(flusher->conn, &unit);
+    if (FAULT_POINT("flush.sent") || fails) {
+        conn_fail(flusher->conn, "fault point flush.send");
+    }
+}

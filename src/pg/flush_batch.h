@@ -1,0 +1,16 @@
+// The batch of the flusher: made of what the outbox holds after applied_seq, sent as one
+// transaction on the flush connection, dropped or, once committed, reported. One at a time. Part of
+// the flusher; the pg worker's thread.
+#pragma once
+
+#include "pg/flusher_state.h"
+
+// Makes the batch of entries up to `to_seq` that fit the limits. False where the outbox cannot be
+// read: nothing can be flushed until somebody looks at it.
+bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *limits,
+                         uint64_t to_seq);
+// Collects and sends the next batch, from phase FLUSHER_IDLE; where nothing is left to flush, says
+// so to those who wait for that.
+void flush_batch_send(struct flusher *flusher);
+// Forgets the batch and is idle.
+void flush_batch_drop(struct flusher *flusher);

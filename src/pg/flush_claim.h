@@ -1,0 +1,10 @@
+// The claim: after each connect the flusher reads the node's row FOR UPDATE, so that a batch still
+// in flight at an old backend settles first, and learns up to where this node's writes are applied.
+// What was applied while its results were lost is reported without being sent again. Part of the
+// flusher, as are flusher_settle and flusher_on_rewound here; the pg worker's thread.
+#pragma once
+
+#include "pg/flusher_state.h"
+
+// Sends the claim, from phase FLUSHER_IDLE.
+void flush_claim(struct flusher *flusher);

@@ -1,0 +1,77 @@
+// The flusher's own state, shared by the files that make up the flusher (flusher.c, flush_*.c) and
+// by nobody else. The pg worker's thread.
+//
+// Two members matter. `phase`: what the one batch is doing; a step is taken from FLUSHER_IDLE only.
+// And `sent_seq`: entries up to there may be in PostgreSQL although we have no answer, so a waiting
+// caller can no longer be told that nothing was done; it falls back to applied_seq when a refusal
+// or a claim says so.
+#pragma once
+
+#include "pg/batch_sql.h"
+#include "pg/conn.h"
+#include "pg/flusher.h"
+#include "pg/node_row.h"
+#include "pg/parking.h"
+#include "pg/retry.h"
+#include "pg/waiters.h"
+#include "pg/worker.h"
+#include "json/json.h"
+
+enum phase {
+    FLUSHER_IDLE,
+    FLUSHER_CLAIMING, // the node's row is being read
+    FLUSHER_SENT,     // a batch is in PostgreSQL's hands
+    FLUSHER_PARKING,  // what the keys of a refused entry hold is being asked
+    FLUSHER_SETTLING, // a batch is committed, FLUSHED is with the writer
+};
+
+struct flusher {
+    struct worker *worker;
+    struct conn *conn;
+    enum phase phase;
+    bool is_claimed; // in this life of the connection
+    bool is_stopped; // an operator's error
+    uint64_t sent_seq;
+    uint64_t reapplied_seq; // entries up to here were applied before a failover
+    uint64_t empty_seq;     // the outbox holds nothing after applied_seq up to here
+    size_t retires_out;     // with the writer
+    struct waiters waiters;
+    struct failure last_failure; // of the connection
+    bool has_connected;
+    // The batch, from its sending until FLUSHED is back:
+    struct batch batch;
+    struct batch_unit unit;
+    uint64_t batch_epoch;
+    bool batch_feed_was_live;
+    bool batch_met_triggers;
+    // Of FLUSHER_PARKING:
+    struct parking parking;
+    struct failure refusal;
+    // Looking for a poisoned entry: one is among the next `hunted` entries. 0: not looking.
+    size_t hunted;
+    // Timers:
+    struct event *linger_timer;
+    struct event *retry_timer;
+    struct event *deadline_timer;
+    bool has_lingered;
+    struct retry retry;
+    int64_t retry_boot_us; // when retry_timer fires
+    // Once the names are known:
+    struct batch_sql sql;
+    struct buffer claim_sql;
+    struct node_row row;
+    bool has_sql;
+};
+
+// All writes up to here are in PostgreSQL, or there are none of that number.
+uint64_t flusher_done_seq(const struct flusher *flusher);
+uint64_t flusher_journaled_seq(const struct flusher *flusher);
+struct json_limits flusher_json_limits(const struct flusher *flusher);
+
+// is_claimed or is_stopped has changed: what the status says of flushing follows.
+void flusher_set_flushable(struct flusher *flusher);
+
+// No step is taken before the pause is over; each is longer than the last until something works.
+void flusher_pause_before_retry(struct flusher *flusher);
+// Makes a pause that is on shorter.
+void flusher_pause_at_most(struct flusher *flusher, int64_t delay_us);
