@@ -1,0 +1,222 @@
+// The second half of the handshake: whose outbox is this, how far did we get? The outbox is bound
+// to what was found, the node's row is compared with it, and claimed. Ends in handshake_finish.
+#include "pg/handshake_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "pg/flusher.h"
+
+static void judge_row(struct handshake *handshake);
+static void claim_row(struct handshake *handshake);
+
+// ---- The binding
+
+static struct outbox_binding binding_found(const struct handshake *handshake)
+{
+    struct outbox_binding binding = {0};
+    memcpy(binding.system_identifier, handshake->server.system_identifier,
+           sizeof binding.system_identifier);
+    memcpy(binding.database, handshake->database, sizeof binding.database);
+    snprintf(binding.table, sizeof binding.table, "%.*s", (int)sizeof binding.table - 1,
+             handshake->worker->names.table);
+    return binding;
+}
+
+static bool is_same_binding(const struct outbox_binding *a, const struct outbox_binding *b)
+{
+    return strcmp(a->system_identifier, b->system_identifier) == 0 &&
+           strcmp(a->database, b->database) == 0 && strcmp(a->table, b->table) == 0;
+}
+
+static void bind_outbox(struct handshake *handshake, const struct outbox_binding *binding)
+{
+    struct bind_message *message = message_create(MESSAGE_BIND, sizeof *message);
+    message->binding = *binding;
+    message->server.started_us = handshake->server.started_us;
+    memcpy(message->server.timeline, handshake->server.timeline, sizeof message->server.timeline);
+    handshake->waiting = WAITING_BOUND;
+    worker_post(handshake->worker, &message->message);
+}
+
+static void refuse_binding(struct handshake *handshake, const struct outbox_binding *found)
+{
+    struct worker *worker = handshake->worker;
+    const struct outbox_binding *bound = &worker->identity.binding;
+    LOG_ERROR("outbox belongs elsewhere", LOG_TEXT("bound_system", bound->system_identifier),
+              LOG_TEXT("bound_database", bound->database), LOG_TEXT("bound_table", bound->table),
+              LOG_TEXT("found_system", found->system_identifier),
+              LOG_TEXT("found_database", found->database), LOG_TEXT("found_table", found->table),
+              LOG_TEXT("remedy", "point postgres.* at the former server until the outbox is"
+                                 " drained, or give writes.dir a new directory"));
+    worker->stop.stop(worker->stop.context, 1);
+    handshake_give_up_words(handshake, "",
+                            "the outbox holds writes for another cluster, database or table");
+}
+
+void handshake_compare_binding(struct handshake *handshake)
+{
+    struct worker *worker = handshake->worker;
+    struct outbox_binding found = binding_found(handshake);
+    const struct outbox_binding *bound = &worker->identity.binding;
+    bool is_bound = bound->system_identifier[0] != '\0';
+    if (is_bound && is_same_binding(bound, &found)) {
+        handshake_read_row(handshake);
+        return;
+    }
+    uint64_t journaled = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
+    if (is_bound && journaled > worker->applied_seq) {
+        refuse_binding(handshake, &found);
+        return;
+    }
+    handshake->is_rebound = is_bound;
+    bind_outbox(handshake, &found);
+}
+
+// ---- The row
+
+static void take_row(struct handshake *handshake, const PGresult *result)
+{
+    if (PQnfields(result) == 1) {
+        handshake->row_inserted = PQntuples(result) == 1;
+    } else {
+        node_row_take(&handshake->row, result);
+    }
+}
+
+void handshake_read_row(struct handshake *handshake)
+{
+    struct worker *worker = handshake->worker;
+    if (!flusher_is_quiet(worker->flusher)) {
+        // What is with the writer moves applied_seq, against which the row is judged.
+        handshake->waiting = WAITING_QUIET;
+        return;
+    }
+    // A row that is made on another server than before vouches for nothing: it is committed before
+    // it is judged, and this daemon may end in between.
+    uint64_t vouched_seq = handshake_is_replaced(handshake) ? 0 : worker->applied_seq;
+    char applied[24];
+    snprintf(applied, sizeof applied, "%llu", (unsigned long long)vouched_seq);
+    struct buffer insert = {0}, select = {0};
+    buffer_printf(&insert,
+                  "INSERT INTO %s (node, table_name, incarnation, applied_seq)"
+                  " VALUES ($1, $2, $3, $4) ON CONFLICT (node) DO NOTHING RETURNING 1",
+                  worker->names.node_table);
+    buffer_append(&insert, "", 1);
+    node_row_sql(&worker->names, &select);
+    const char *insert_values[] = {worker->identity.node, worker->names.table,
+                                   worker->identity.incarnation, applied};
+    const char *select_values[] = {worker->identity.node};
+    struct query queries[] = {
+        {.sql = (const char *)buffer_slice(&insert).at, .params_count = 4, .values = insert_values},
+        {.sql = (const char *)buffer_slice(&select).at, .params_count = 1, .values = select_values},
+    };
+    handshake->row_inserted = false;
+    struct unit unit = handshake_unit(handshake, take_row, judge_row, NULL);
+    unit.queries = queries;
+    unit.queries_count = 2;
+    conn_send(handshake->conn, &unit);
+    buffer_deinit(&insert);
+    buffer_deinit(&select);
+}
+
+static void rewind_to(struct handshake *handshake, uint64_t applied_seq)
+{
+    struct worker *worker = handshake->worker;
+    LOG_WARNING("rewind", LOG_INT("from_seq", worker->applied_seq), LOG_INT("to_seq", applied_seq));
+    struct rewind_message *message = message_create(MESSAGE_REWIND, sizeof *message);
+    message->applied_seq = applied_seq;
+    handshake->row_seq = applied_seq;
+    handshake->waiting = WAITING_REWOUND;
+    worker_post(worker, &message->message);
+}
+
+static void judge_row(struct handshake *handshake)
+{
+    struct worker *worker = handshake->worker;
+    handshake->row_seq = worker->applied_seq;
+    if (handshake->is_rebound) {
+        handshake_lift_versions(handshake);
+        return;
+    }
+    // A row that was there before and is gone went with the writes that the failover lost.
+    if (handshake->row_inserted && worker->applied_seq > 0 && handshake_is_replaced(handshake)) {
+        rewind_to(handshake, 0);
+        return;
+    }
+    if (handshake->row_inserted && worker->applied_seq > 0) {
+        LOG_WARNING("node row made anew", LOG_INT("applied_seq", worker->applied_seq));
+    }
+    switch (
+        node_row_judge(&handshake->row, &worker->identity, &worker->outbox, worker->applied_seq)) {
+    case NODE_ROW_SAME:
+        handshake_lift_versions(handshake);
+        break;
+    case NODE_ROW_AHEAD:
+        handshake->row_seq = handshake->row.applied_seq;
+        handshake->waiting = WAITING_SETTLED;
+        flusher_settle(worker->flusher, handshake->row.applied_seq,
+                       buffer_slice(&handshake->row.results));
+        break;
+    case NODE_ROW_BEHIND:
+        rewind_to(handshake, handshake->row.applied_seq);
+        break;
+    case NODE_ROW_MISSING:
+        handshake_give_up_words(handshake, "", "the node's row vanished while it was read");
+        break;
+    case NODE_ROW_STRANGER:
+        handshake_give_up_words(
+            handshake, "",
+            "two daemons with one identity: the node's row belongs to a daemon that"
+            " this outbox does not know (a copied writes.dir?); give one of them a new"
+            " writes.dir");
+        break;
+    }
+}
+
+void handshake_lift_versions(struct handshake *handshake)
+{
+    if (!handshake_is_replaced(handshake) && !handshake->is_rebound) {
+        claim_row(handshake);
+        return;
+    }
+    struct buffer sql = {0};
+    buffer_printf(&sql, "SELECT %s($1::regclass)", handshake->worker->names.lift_versions);
+    buffer_append(&sql, "", 1);
+    const char *values[] = {handshake->worker->names.sequence, NULL};
+    handshake_ask(handshake, (const char *)buffer_slice(&sql).at, values,
+                  handshake_unit(handshake, NULL, claim_row, NULL));
+    buffer_deinit(&sql);
+}
+
+static void take_claim(struct handshake *handshake, const PGresult *result)
+{
+    handshake->row_claimed = PQntuples(result) == 1;
+}
+
+// Only the row that was judged may be claimed: a batch of an earlier life may have come between.
+static void claim_row(struct handshake *handshake)
+{
+    struct worker *worker = handshake->worker;
+    char to[24], from[24];
+    snprintf(to, sizeof to, "%llu", (unsigned long long)handshake->row_seq);
+    snprintf(from, sizeof from, "%llu", (unsigned long long)handshake->row.applied_seq);
+    struct buffer sql = {0};
+    buffer_printf(&sql,
+                  "UPDATE %s SET incarnation = $2, applied_seq = $3, seen_at = clock_timestamp()"
+                  " WHERE node = $1 AND incarnation = $4 AND applied_seq = $5 RETURNING 1",
+                  worker->names.node_table);
+    buffer_append(&sql, "", 1);
+    const char *values[] = {worker->identity.node, worker->identity.incarnation, to,
+                            handshake->row.incarnation, from};
+    handshake->row_claimed = false;
+    struct query query = {
+        .sql = (const char *)buffer_slice(&sql).at, .params_count = 5, .values = values};
+    struct unit unit = handshake_unit(handshake, take_claim, handshake_finish, NULL);
+    unit.queries = &query;
+    unit.queries_count = 1;
+    conn_send(handshake->conn, &unit);
+    buffer_deinit(&sql);
+}
