@@ -45,6 +45,9 @@ bool status_is_gauge(enum status_item item)
     case STATUS_OUTBOX_OLDEST_US:
     case STATUS_PG_STATE:
     case STATUS_PG_FLUSHABLE:
+    case STATUS_PG_REFUSED:
+    case STATUS_PG_BACKUP_JOBS:
+    case STATUS_PG_BACKUP_ROWS:
     case STATUS_PG_ROUND_TRIP_US:
     case STATUS_PG_TABLE_ROWS:
     case STATUS_PG_TABLE_BYTES:

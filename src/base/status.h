@@ -46,6 +46,8 @@
     X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
     X(PG_BACKUPS_MADE, "postgres", "backups_made", "pg", "backups made by this node")              \
     X(PG_BACKUP_FAILURES, "postgres", "backup_failures", "pg", "backup jobs that failed")          \
+    X(PG_BACKUP_JOBS, "postgres", "backup_jobs", "pg", "backups and restores being done")          \
+    X(PG_BACKUP_ROWS, "postgres", "backup_rows", "pg", "rows that they have copied so far")        \
     X(PG_REAPED, "postgres", "reaped", "pg", "expired rows removed by this node")                  \
     X(PG_TRIMMED, "postgres", "history_removed", "pg", "old history rows removed by this node")    \
     X(PG_TABLE_ROWS, "table", "count", "pg", "rows of the table, -1 where unknown")                \

@@ -1,5 +1,6 @@
 // backup, backups, restore, cleanup-backups: the node's answers as they are.
 
+#include "cli/copying.h"
 #include "cli/input.h"
 #include "cli/output.h"
 
@@ -25,7 +26,11 @@ enum exit_status run_backup(struct invocation *invocation)
     }
     pgnear_backup_item backup;
     pgnear_error error;
-    if (pgnear_backup(invocation->node, NULL, &backup, &error) != PGNEAR_OK) {
+    struct copying copying;
+    copying_begin(&copying, invocation, NULL);
+    pgnear_code code = pgnear_backup(invocation->node, NULL, &backup, &error);
+    copying_end(&copying);
+    if (code != PGNEAR_OK) {
         return complain_of_call(&error);
     }
     struct document document;
@@ -67,10 +72,14 @@ enum exit_status run_restore(struct invocation *invocation)
     if (!command_connect(invocation, &status)) {
         return status;
     }
+    const char *name = invocation->operands[0];
     uint64_t rows;
     pgnear_error error;
-    if (pgnear_restore(invocation->node, pgnear_text(invocation->operands[0]), &options, &rows,
-                       &error) != PGNEAR_OK) {
+    struct copying copying;
+    copying_begin(&copying, invocation, name);
+    pgnear_code code = pgnear_restore(invocation->node, pgnear_text(name), &options, &rows, &error);
+    copying_end(&copying);
+    if (code != PGNEAR_OK) {
         return complain_of_call(&error);
     }
     struct document document;

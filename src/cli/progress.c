@@ -66,7 +66,9 @@ void progress_show(struct progress *progress, int64_t bytes, int64_t pairs)
     double elapsed_s = (double)(now_us - progress->begun_us) / CLOCK_US_PER_S;
     int64_t done = progress->is_bytes ? bytes : pairs;
     print_bar(progress, done);
-    print_size(bytes);
+    if (bytes > 0) {
+        print_size(bytes);
+    }
     fprintf(stderr, "   %lld pairs   %.0f/s", (long long)pairs,
             elapsed_s > 0 ? (double)pairs / elapsed_s : 0);
     print_time_left(progress, done, elapsed_s);

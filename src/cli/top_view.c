@@ -132,6 +132,18 @@ static void add_postgres(const struct pair *pair)
     end_line(pair);
 }
 
+// A line while there is something to see.
+static void add_copying(const struct pair *pair)
+{
+    if (number_at(pair->now, "postgres.backup_jobs") > 0) {
+        label(pair, "backup");
+        add_number(pair, "under way", "postgres.backup_jobs");
+        add_number(pair, "rows copied", "postgres.backup_rows");
+        add_number(pair, "of about", "count");
+        end_line(pair);
+    }
+}
+
 static void add_method(void *context, struct slice name, struct slice value)
 {
     const struct pair *pair = context;
@@ -161,6 +173,7 @@ void top_view(struct slice before, struct slice now, double elapsed_s, struct bu
     add_cache(&pair);
     add_outbox(&pair);
     add_postgres(&pair);
+    add_copying(&pair);
     buffer_printf(out, "\n%-18s%12s%12s%12s%12s\n", "method", "a second", "p50", "p99", "max");
     stats_map_each(now, "server.latency", add_method, &pair);
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/backup_progress.h"
 #include "pg/backup_task.h"
 #include "pg/fetcher.h"
 
@@ -36,6 +37,7 @@ struct backup_work {
 
 struct backup {
     struct worker *worker;
+    struct backup_progress *progress;
     struct backup_work *works; // utlist
     size_t requests_count;
     struct event *reaper;
@@ -45,6 +47,11 @@ struct backup {
 };
 
 static void start_scheduled(struct backup *backup, enum backup_job job);
+
+static bool is_copy(enum backup_job job)
+{
+    return job != BACKUP_LIST && job != BACKUP_CLEAN_UP;
+}
 
 // ---- Words
 
@@ -236,6 +243,9 @@ static void on_end(void *context, struct backup_task *task, const struct backup_
     struct backup *backup = work->backup;
     bool is_restore = work->job == BACKUP_MERGE || work->job == BACKUP_REPLACE;
     work->is_over = true;
+    if (is_copy(work->job)) {
+        backup_progress_end(backup->progress);
+    }
     log_end(work, end);
     count_backups(backup, work->job, end);
     if (is_restore && (end->failure == NULL || end->failure->error == ERROR_OUTCOME_UNKNOWN)) {
@@ -257,12 +267,17 @@ static struct backup_work *start(struct backup *backup, const struct backup_orde
     work->request = request;
     work->job = order->job;
     DL_APPEND(backup->works, work);
-    const struct backup_task_options options = {
+    struct backup_task_options options = {
         .worker = backup->worker,
         .order = *order,
         .context = work,
         .on_end = on_end,
     };
+    if (is_copy(order->job)) {
+        snprintf(options.order.progress, sizeof options.order.progress, "%s",
+                 backup_progress_name(backup->progress));
+        backup_progress_begin(backup->progress);
+    }
     if (order->job != BACKUP_LIST && order->job != BACKUP_MAKE_IF_DUE) {
         LOG_INFO("backup job started",
                  LOG_TEXT("method", request == NULL ? "scheduled clean-up"
@@ -378,6 +393,7 @@ struct backup *backup_create(struct worker *worker)
 {
     struct backup *backup = memory_zeroed(1, sizeof *backup);
     backup->worker = worker;
+    backup->progress = backup_progress_create(worker);
     backup->reaper = evtimer_new(worker->base, on_reap, backup);
     backup->schedule_timer = evtimer_new(worker->base, on_schedule, backup);
     CHECK(backup->reaper != NULL && backup->schedule_timer != NULL);
@@ -396,5 +412,6 @@ void backup_destroy(struct backup *backup)
     }
     event_free(backup->reaper);
     event_free(backup->schedule_timer);
+    backup_progress_destroy(backup->progress);
     free(backup);
 }

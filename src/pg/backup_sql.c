@@ -2,6 +2,9 @@
 // settings local to the transaction, `pgnear.*`, so that no statement is put together from names
 // here. In PostgreSQL names go through format's %I. The search_path is left as it is: a restore
 // fires the triggers of others.
+//
+// How far a copy has come is told while its one statement runs by application_name, since that is
+// the one thing of a transaction under way that others see (pg_stat_activity).
 #include "pg/backup_sql.h"
 
 #include <inttypes.h>
@@ -21,7 +24,7 @@ static const char SETTINGS[] =
     " set_config('pgnear.schema', $3, true), set_config('pgnear.table', $4, true),"
     " set_config('pgnear.backup', $5, true), set_config('pgnear.age', $6, true),"
     " set_config('pgnear.mode', $7, true), set_config('pgnear.result', '[]', true),"
-    " set_config('pgnear.open', $8, true),"
+    " set_config('pgnear.open', $8, true), set_config('pgnear.progress', $9, true),"
     " set_config('row_security', 'off', true), set_config('lock_timeout', '0', true),"
     " CASE WHEN current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
     " THEN set_config('synchronous_commit', 'on', true) END";
@@ -43,6 +46,7 @@ static const char RESULT[] = "SELECT r.name, r.rows, r.stamp, r.wait_us"
     "    prefix CONSTANT text := own_table || '_backup_';\n"                                       \
     "    age CONSTANT interval := current_setting('pgnear.age');\n"                                \
     "    mode CONSTANT text := current_setting('pgnear.mode');\n"                                  \
+    "    progress CONSTANT text := current_setting('pgnear.progress');\n"                          \
     "    lock_key CONSTANT bigint :=\n"                                                            \
     "        hashtextextended('pgnear backup ' || format('%I.%I', own_schema, own_table), 0);\n"   \
     "    results jsonb := '[]';\n"                                                                 \
@@ -104,6 +108,12 @@ static const char RESULT[] = "SELECT r.name, r.rows, r.stamp, r.wait_us"
     "        END IF;\n"                                                                            \
     "        stamp := least(stamp COLLATE \"C\", found.stamp);\n"
 
+// The condition of a copy whose rows are numbered s."row of the copy", which all of them meet; $1
+// is the order's `progress`.
+#define TELL_PROGRESS                                                                              \
+    "'mod(s.\"row of the copy\", 16384) <> 0 OR'\n"                                                \
+    "        ' set_config(''application_name'', $1 || s.\"row of the copy\", true) <> '''''"
+
 // Two within a second: the later one waits for the next.
 #define COPY                                                                                       \
     "    LOOP\n"                                                                                   \
@@ -125,8 +135,15 @@ static const char RESULT[] = "SELECT r.name, r.rows, r.stamp, r.wait_us"
     "    EXECUTE format('CREATE TABLE %s (LIKE %I.%I,'\n"                                          \
     "        ' backup_created_at timestamptz DEFAULT now(), backup_source_table text)',\n"         \
     "        backup, own_schema, own_table);\n"                                                    \
-    "    EXECUTE format('INSERT INTO %s SELECT t.*, $1, $2 FROM %I.%I t',\n"                       \
-    "                   backup, own_schema, own_table) USING made, own_table;\n"                   \
+    "    SELECT string_agg(format('s.%I', a.attname), ', ' ORDER BY a.attnum) INTO columns\n"      \
+    "    FROM pg_attribute a WHERE a.attrelid = format('%I.%I', own_schema, "                      \
+    "own_table)::regclass\n"                                                                       \
+    "        AND a.attnum > 0 AND NOT a.attisdropped;\n"                                           \
+    "    EXECUTE format('INSERT INTO %s SELECT %s, $2, $3 FROM (SELECT t.*, row_number() OVER "    \
+    "()'\n"                                                                                        \
+    "        ' AS \"row of the copy\" FROM %I.%I t) s WHERE '\n"                                   \
+    "        " TELL_PROGRESS ",\n"                                                                 \
+    "        backup, columns, own_schema, own_table) USING progress, made, own_table;\n"           \
     "    GET DIAGNOSTICS copied = ROW_COUNT;\n"                                                    \
     "    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place) INTO key_columns\n"      \
     "    FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k (attnum, place), pg_attribute a\n" \
@@ -144,6 +161,7 @@ static const char RESULT[] = "SELECT r.name, r.rows, r.stamp, r.wait_us"
 #define DECLARE_COPY                                                                               \
     "    made timestamptz;\n"                                                                      \
     "    backup text;\n"                                                                           \
+    "    columns text;\n"                                                                          \
     "    key_columns text;\n"                                                                      \
     "    name_bytes_max int;\n"
 
@@ -228,9 +246,12 @@ static const char RESTORE[] = DECLARE
     "        EXECUTE format('DELETE FROM %s t'\n"
     "            ' WHERE NOT EXISTS (SELECT FROM %s b WHERE b.key = t.key)', own, backup);\n"
     "    END IF;\n"
-    "    EXECUTE format('INSERT INTO %s AS t (%s) OVERRIDING SYSTEM VALUE'\n"
-    "        ' SELECT %2$s FROM %s b ORDER BY b.key ON CONFLICT (key) DO UPDATE SET %s',\n"
-    "        own, columns, backup, assignments);\n"
+    "    EXECUTE format('INSERT INTO %1$s AS t (%2$s) OVERRIDING SYSTEM VALUE'\n"
+    "        ' SELECT %2$s FROM (SELECT b.*, row_number() OVER (ORDER BY b.key)'\n"
+    "        ' AS \"row of the copy\" FROM %3$s b) s WHERE ('\n"
+    "        " TELL_PROGRESS "\n"
+    "        ') ORDER BY s.key ON CONFLICT (key) DO UPDATE SET %4$s',\n"
+    "        own, columns, backup, assignments) USING progress;\n"
     "    GET DIAGNOSTICS copied = ROW_COUNT;\n"
     "    results := jsonb_build_array(jsonb_build_object('name', wanted, 'rows', copied));\n" END;
 
@@ -256,6 +277,7 @@ void backup_sql_init(struct backup_sql *sql, const struct backup_order *order)
         sql->age,
         order->job == BACKUP_REPLACE ? "replace" : "merge",
         order->open,
+        order->progress,
     };
     memcpy(sql->values, values, sizeof values);
     const struct query queries[BACKUP_QUERIES_COUNT] = {

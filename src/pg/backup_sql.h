@@ -22,18 +22,22 @@ enum backup_job {
     BACKUP_CLEAN_UP, // drops those that are `age_us` old
 };
 
+enum { BACKUP_PROGRESS_BYTES = 44 }; // 63 with the number
+
 struct backup_order {
     enum backup_job job;
     struct table_name table;               // with its schema
     char backup[IDENTIFIER_BYTES_MAX + 1]; // BACKUP_MERGE and BACKUP_REPLACE
     char open[QUALIFIED_NAME_BYTES];       // schema_names.open
+    char progress[BACKUP_PROGRESS_BYTES];  // its application_name while it copies rows is this and
+                                           // how many it has copied
     int64_t age_us;
     int64_t server_started_us; // the job is refused (08000) where another postmaster answers
     int64_t timeout_ms;        // for any one statement; 0: as long as it takes
 };
 
 enum { BACKUP_QUERIES_COUNT = 5, BACKUP_RESULT_QUERY = 3, BACKUP_TIME_BYTES = 24 };
-enum { BACKUP_VALUES_COUNT = 8 };
+enum { BACKUP_VALUES_COUNT = 9 };
 
 // The queries of a unit for conn_send; they point into the structure and into the order.
 struct backup_sql {

@@ -336,6 +336,38 @@ static void nobody_waits_for_a_backup(struct scenario *scenario)
     assert_json(rpc_await(waiting, patient), "{\"table\":\"*\",\"rows\":1}");
 }
 
+// A restore that is held in its 30,000th row by a trigger of somebody's.
+static void its_progress_is_seen(struct scenario *scenario)
+{
+    struct two two = start_two(scenario, NULL, NULL);
+    pg_exec(two.pg, "INSERT INTO kv_store (key, value)"
+                    " SELECT 'k' || 100000 + n, '1' FROM generate_series(1, 40000) n");
+    const char *name = make(two.a, 40000);
+    assert_pg_value(
+        two.pg, "0",
+        "SELECT count(*) FROM (SELECT * FROM kv_store EXCEPT SELECT key, value, version,"
+        " created_at, updated_at, expires_at FROM \"%s\") missing",
+        name);
+    pg_exec(two.pg, "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
+                    " 'BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END';"
+                    " CREATE TRIGGER hold BEFORE INSERT ON kv_store FOR EACH ROW"
+                    " WHEN (NEW.key = 'k130000') EXECUTE FUNCTION hold()");
+    PGconn *blocker = pg_connect(two.pg);
+    PQclear(PQexec(blocker, "SELECT pg_advisory_lock(42)"));
+    struct rpc *waiting = node_open(two.a);
+    uint32_t restore = rpc_send(waiting, "restore", scenario_text(scenario, "[\"%s\"]", name));
+    node_await_stat(two.a, "postgres.backup_rows", "16384");
+    node_await_stat(two.a, "postgres.backup_jobs", "1");
+    node_await_stat(two.b, "postgres.backup_rows", "0");
+    struct cli top = CLI(two.a, "top", "--count", "1");
+    assert_int_equal(top.status, 0);
+    assert_non_null(strstr(top.out, "under way 1  rows copied 16384  of about 40000"));
+    PQfinish(blocker);
+    assert_json(rpc_await(waiting, restore), "{\"rows\":40000}");
+    node_await_stat(two.a, "postgres.backup_jobs", "0");
+    node_await_stat(two.a, "postgres.backup_rows", "0");
+}
+
 static void without_postgresql_it_is_unavailable(struct scenario *scenario)
 {
     struct two two = start_two(scenario, NULL, NULL);
@@ -415,6 +447,7 @@ int main(void)
         SCENARIO(a_name_too_long_is_refused),
         SCENARIO(under_require_a_missing_right_is_named),
         SCENARIO(nobody_waits_for_a_backup),
+        SCENARIO(its_progress_is_seen),
         SCENARIO(without_postgresql_it_is_unavailable),
         SCENARIO(a_schedule_is_kept_by_one_node),
         SCENARIO(the_command_line_does_it_all),
