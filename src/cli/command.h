@@ -29,6 +29,7 @@ enum exit_status {
     X(BASH_COMPLETION, "bash-completion", NULL, "", "print what completes these in bash and exit") \
     X(STRING, "string", "TEXT", "set", "the value is the string TEXT")                             \
     X(TTL, "ttl", "TIME", "set", "the key expires after TIME")                                     \
+    X(EXPIRES_AT, "expires-at", "TIME", "set touch", "it expires at TIME: 2030-01-31T12:00:00Z")   \
     X(ACK, "ack", "LEVEL", "set delete import", "answer at memory, journal or postgres")           \
     X(IF_VERSION, "if-version", "N", "set delete", "only where the key has version N")             \
     X(IF_ABSENT, "if-absent", NULL, "set", "only where the key does not exist")                    \

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "config/units.h"
@@ -71,6 +72,20 @@ bool read_ttl(const char *text, int64_t *ttl_ms)
     return true;
 }
 
+bool read_time(const char *text, int64_t *time_us)
+{
+    struct tm parts = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S%z", &parts);
+    if (end == NULL || *end != '\0') {
+        complain_usage("%s: not a time such as 2030-01-31T12:00:00Z or 2030-01-31T13:00:00+01:00",
+                       text);
+        return false;
+    }
+    long offset_s = parts.tm_gmtoff; // timegm sets it to 0
+    *time_us = ((int64_t)timegm(&parts) - offset_s) * CLOCK_US_PER_S;
+    return true;
+}
+
 static bool read_ack(const char *text, pgnear_ack *ack)
 {
     static const struct {
@@ -99,12 +114,19 @@ bool read_write_options(const struct invocation *invocation, pgnear_write_option
     if (given[OPTION_ID] != NULL) {
         options->id = pgnear_text(given[OPTION_ID]);
     }
+    options->has_expires_at = given[OPTION_EXPIRES_AT] != NULL;
+    if (options->has_ttl && options->has_expires_at) {
+        complain_usage("--ttl and --expires-at exclude each other");
+        return false;
+    }
     if (options->if_absent && options->has_if_version) {
         complain_usage("--if-version and --if-absent exclude each other");
         return false;
     }
     return (given[OPTION_ACK] == NULL || read_ack(given[OPTION_ACK], &options->ack)) &&
            (given[OPTION_TTL] == NULL || read_ttl(given[OPTION_TTL], &options->ttl_ms)) &&
+           (!options->has_expires_at ||
+            read_time(given[OPTION_EXPIRES_AT], &options->expires_at_us)) &&
            (given[OPTION_IF_VERSION] == NULL ||
             read_integer_operand("--if-version", given[OPTION_IF_VERSION], INT64_MIN,
                                  &options->if_version));

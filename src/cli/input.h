@@ -13,6 +13,9 @@ bool read_integer_operand(const char *what, const char *text, int64_t min, int64
 // A time with a unit, of at least a millisecond.
 bool read_ttl(const char *text, int64_t *ttl_ms);
 
-// The options of a write: --ack, --ttl, --if-version, --if-absent, --id. False where they are
-// wrong; it has been said then.
+// A point in time as RFC 3339 has it, to the second: microseconds since 1970.
+bool read_time(const char *text, int64_t *time_us);
+
+// The options of a write: --ack, --ttl, --expires-at, --if-version, --if-absent, --id. False where
+// they are wrong; it has been said then.
 bool read_write_options(const struct invocation *invocation, pgnear_write_options *options);

@@ -141,13 +141,27 @@ enum exit_status run_merge(struct invocation *invocation)
     return write_item(invocation, pgnear_merge, invocation->operands[1]);
 }
 
+// The time to live of `touch`: an operand, "none" for none, or --expires-at instead of one.
+static bool read_touch(const struct invocation *invocation, pgnear_write_options *options,
+                       int64_t *ttl_ms)
+{
+    const char *operand = invocation->operands_count == 2 ? invocation->operands[1] : NULL;
+    *ttl_ms = -1;
+    if (!read_write_options(invocation, options)) {
+        return false;
+    }
+    if ((operand == NULL) != options->has_expires_at) {
+        complain_usage("touch takes a key and TIME, none, or --expires-at TIME");
+        return false;
+    }
+    return operand == NULL || strcmp(operand, "none") == 0 || read_ttl(operand, ttl_ms);
+}
+
 enum exit_status run_touch(struct invocation *invocation)
 {
     pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
-    int64_t ttl_ms = -1;
-    bool is_none = strcmp(invocation->operands[1], "none") == 0;
-    if (!read_write_options(invocation, &options) ||
-        (!is_none && !read_ttl(invocation->operands[1], &ttl_ms))) {
+    int64_t ttl_ms;
+    if (!read_touch(invocation, &options, &ttl_ms)) {
         return EXIT_USAGE;
     }
     enum exit_status status;

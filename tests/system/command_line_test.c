@@ -15,7 +15,7 @@ static void assert_says(struct cli cli, const char *words)
 
 static void usage_needs_no_daemon(struct scenario *scenario)
 {
-    static const char *const wrong[][5] = {
+    static const char *const wrong[][8] = {
         {NULL},
         {"nonsense", NULL},
         {"get", NULL},
@@ -28,6 +28,11 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         {"set", "k", "1", "--ack=never", NULL},
         {"set", "k", "1", "--if-version=x", NULL},
         {"touch", "k", "soon", NULL},
+        {"touch", "k", NULL},
+        {"touch", "k", "10s", "--expires-at", "2030-01-31T12:00:00Z", NULL},
+        {"touch", "k", "--expires-at", "2030-01-31", NULL},
+        {"set", "k", "1", "--expires-at", "tomorrow", NULL},
+        {"set", "k", "1", "--expires-at", "2030-01-31T12:00:00Z", "--ttl", "1s", NULL},
         {"scan", "--limit=0", NULL},
         {"top", "more", NULL},
         {"schema", "-c", "/nonexistent.toml", NULL},
@@ -91,15 +96,28 @@ static void conditions_that_fail_are_status_1(struct scenario *scenario)
                     "{\"seq\":\"*\",\"deleted\":1,\"version\":\"*\"}");
 }
 
+static void assert_expires_at(struct node *node, struct pg *pg, const char *expected)
+{
+    assert_int_equal(CLI(node, "flush").status, 0);
+    assert_pg_value(pg, expected, "SELECT expires_at AT TIME ZONE 'UTC' FROM kv_store");
+}
+
 static void keys_expire(struct scenario *scenario)
 {
-    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
     assert_cli(CLI(node, "touch", "k", "10s"), 1, "");
     assert_cli_json(CLI(node, "set", "k", "1", "--ttl", "1h", "--ack=postgres"), 0,
                     "{\"seq\":\"*\",\"version\":\"*\"}");
     int64_t ttl_ms = json_int_at(scenario, CLI(node, "ttl", "k").out, "");
     assert_in_range(ttl_ms, 3000000, 3600000);
     assert_cli(CLI(node, "touch", "k", "none"), 0, "true\n");
+    assert_cli(CLI(node, "touch", "k", "--expires-at", "2100-01-31T13:30:00+01:30"), 0, "true\n");
+    assert_expires_at(node, pg, "2100-01-31 12:00:00");
+    assert_cli_json(CLI(node, "set", "k", "1", "--expires-at", "2101-01-31T12:00:00Z"), 0,
+                    "{\"seq\":\"*\"}");
+    assert_expires_at(node, pg, "2101-01-31 12:00:00");
+    assert_cli_json(CLI(node, "set", "k", "1"), 0, "{\"seq\":\"*\"}");
     assert_cli(CLI(node, "ttl", "k"), 0, "null\n");
 }
 
