@@ -5,8 +5,19 @@
 #   tests/system/<name>_test.c        system.<name>        cmocka, harness, real programs
 #   tests/fuzz/<name>_fuzz.c          fuzz.<name>          replays tests/fuzz/corpus/<name>
 #
+# Files that are named fault* need the fault points, and are left out where these are.
+#
 # The label of a test is its first word. Each test owns its servers and directories, so any number
 # of them may run at once.
+
+# pgnear_sources(<result> <pattern>): those files of the source tree that this build can do with.
+function(pgnear_sources result pattern)
+    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${pattern}")
+    if(NOT PGNEAR_FAULT_POINTS)
+        list(FILTER sources EXCLUDE REGEX "/fault[^/]*$")
+    endif()
+    set(${result} "${sources}" PARENT_SCOPE)
+endfunction()
 
 set(PGNEAR_ALL_COMPONENTS base json config cachefile cache pg server client cli)
 
@@ -46,7 +57,7 @@ endfunction()
 # A test is linked with its component and what that NEEDS, so that it can need no more.
 function(pgnear_unit_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
-    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/unit/*/*_test.c")
+    pgnear_sources(sources "tests/unit/*/*_test.c")
     foreach(source IN LISTS sources)
         cmake_path(GET source PARENT_PATH directory)
         cmake_path(GET directory FILENAME directory)
@@ -117,7 +128,7 @@ endfunction()
 function(pgnear_system_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
     pgnear_existing_components(components base json cachefile pg client)
-    file(GLOB harness CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/system/harness/*.c")
+    pgnear_sources(harness "tests/system/harness/*.c")
     if(harness)
         add_library(pgnear_harness STATIC ${harness})
         target_include_directories(pgnear_harness PUBLIC "${PROJECT_SOURCE_DIR}/tests")
@@ -129,7 +140,7 @@ function(pgnear_system_tests)
                               PkgConfig::CMOCKA)
     endif()
     pgnear_existing_components(harness_component harness pg)
-    file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/system/*_test.c")
+    pgnear_sources(sources "tests/system/*_test.c")
     foreach(source IN LISTS sources)
         pgnear_test_name(name "${source}" "_test\\.c")
         set(target system_${name}_test)
@@ -180,6 +191,10 @@ function(pgnear_package_test)
     add_test(NAME package.header COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-header")
     add_test(NAME package.deb COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-deb"
              "${CMAKE_CPACK_COMMAND}" "${PROJECT_BINARY_DIR}")
+    if(NOT PGNEAR_FAULT_POINTS)
+        pgnear_add_test("${PROJECT_SOURCE_DIR}/scripts/check-release" package.release package 60
+                        "${PROJECT_BINARY_DIR}")
+    endif()
     set_tests_properties(package.install package.header package.deb PROPERTIES
                          LABELS package TIMEOUT 240 RESOURCE_LOCK install)
 endfunction()

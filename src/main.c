@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/status.h"
 #include "cache/writer.h"
 #include "config/config.h"
@@ -352,7 +353,8 @@ int main(int argc, char **argv)
     node.main_thread = pthread_self();
     atomic_store(&node.exit_status, -1);
     struct failure failure;
-    if (config_load(node.options.config_path, &CHECKS, &node.settings, &failure) != ERROR_NONE) {
+    if (fault_start(&failure) != ERROR_NONE ||
+        config_load(node.options.config_path, &CHECKS, &node.settings, &failure) != ERROR_NONE) {
         fprintf(stderr, "pgneard: %s\n", failure.message);
         return EXIT_CONFIGURATION;
     }

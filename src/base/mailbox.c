@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 
 enum error mailbox_init(struct mailbox *mailbox, size_t count_max, size_t bytes_max)
 {
@@ -65,6 +66,9 @@ static void signal_reader(const struct mailbox *mailbox)
 
 bool mailbox_offer(struct mailbox *mailbox, struct message *message)
 {
+    if (FAULT_POINT(MAILBOX_FULL)) {
+        return false;
+    }
     lock(mailbox);
     bool accepted = !is_full(mailbox);
     bool wake = accepted && append(mailbox, message);

@@ -3,17 +3,18 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 
 void *memory_zeroed(size_t count, size_t size)
 {
-    void *memory = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+    void *memory = FAULT_POINT(MEMORY) ? NULL : calloc(count > 0 ? count : 1, size > 0 ? size : 1);
     CHECK_VALUES(memory != NULL, "out of memory: %zu x %zu bytes", count, size);
     return memory;
 }
 
 void *memory_resize(void *memory, size_t size)
 {
-    void *moved = realloc(memory, size > 0 ? size : 1);
+    void *moved = FAULT_POINT(MEMORY) ? NULL : realloc(memory, size > 0 ? size : 1);
     CHECK_VALUES(moved != NULL, "out of memory: %zu bytes", size);
     return moved;
 }

@@ -7,6 +7,7 @@
 // of it are in the cache.
 #include "cache/apply.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -126,7 +127,9 @@ static enum error drop_moved_rows(struct turn *turn)
     }
     MDB_cursor *cursor;
     MDB_val key, value;
-    int code = mdb_cursor_open(turn->txn, writer->store.memory, &cursor);
+    int code = FAULT_POINT(CACHE_CURSOR)
+                   ? ENOMEM
+                   : mdb_cursor_open(turn->txn, writer->store.memory, &cursor);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
@@ -168,11 +171,12 @@ static enum error try_apply(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     begin_try(turn);
-    int code = mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
+    int code =
+        FAULT_POINT(CACHE_BEGIN) ? ENOMEM : mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
-    enum error error = FAULT_POINT("cache_full") ? ERROR_FULL : drop_moved_rows(turn);
+    enum error error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : drop_moved_rows(turn);
     for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
         if (!turn->items[i].is_settled) {
             error = apply_item(turn, &turn->items[i]);
@@ -185,6 +189,10 @@ static enum error try_apply(struct turn *turn)
     turn->used_bytes = store_used_bytes(&writer->store, turn->txn);
     turn->entries = store_entries(&writer->store, turn->txn);
     publish_epoch(turn);
+    if (FAULT_POINT(CACHE_COMMIT)) {
+        mdb_txn_abort(turn->txn);
+        return ERROR_SYSTEM;
+    }
     return environment_error(mdb_txn_commit(turn->txn));
 }
 

@@ -2,6 +2,8 @@
 // Part of the cache phase of a turn.
 #include "cache/apply.h"
 
+#include "base/fault.h"
+
 static struct feed_state feed_of(const struct turn *turn)
 {
     return (struct feed_state){.epoch = turn->page.epoch, .live = turn->page.feed_live};
@@ -13,6 +15,7 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
     if (turn->skips_fills) {
         return ERROR_NONE;
     }
+    (void)FAULT_POINT(CACHE_FILL);
     for (size_t i = 0; i < fills->fills_count; i++) {
         const struct fill *fill = &fills->fills[i];
         const struct fetched fetched = {
@@ -122,6 +125,7 @@ enum error apply_swept(struct turn *turn, const struct swept_message *swept)
     if (swept->epoch != turn->page.epoch) {
         return ERROR_NONE;
     }
+    (void)FAULT_POINT(CACHE_SWEEP);
     for (size_t i = 0; i < swept->drops_count; i++) {
         struct record record;
         const struct record *held;

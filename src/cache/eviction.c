@@ -2,7 +2,10 @@
 // that it is to make. Freed pages can be used again once the readers of older snapshots are gone.
 #include "cache/eviction.h"
 
+#include <errno.h>
+
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/status.h"
 
 enum { STEP_RECORDS_MAX = 4096, STEP_DROPS_MAX = 512 };
@@ -85,6 +88,9 @@ static enum error run_step(struct eviction *eviction, struct store *store, size_
     if (code == MDB_SUCCESS) {
         code = pass_over(eviction, store, cursor, bytes, step);
         mdb_cursor_close(cursor);
+    }
+    if (code == MDB_SUCCESS && FAULT_POINT(CACHE_EVICT)) {
+        code = ENOMEM;
     }
     if (code == MDB_SUCCESS) {
         code = mdb_txn_commit(txn);

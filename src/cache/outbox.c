@@ -95,6 +95,9 @@ static enum error open_environment(struct outbox *outbox, const char *path, size
     }
     // LMDB itself never takes a smaller map than the pages in use.
     size_t map_bytes = capacity_bytes * 3 + MAP_SPARE_BYTES;
+    if (FAULT_POINT(OUTBOX_OPEN)) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open %s: fault point", path);
+    }
     enum error error = environment_open(&outbox->env, path, MDB_NORDAHEAD, map_bytes, failure);
     if (error == ERROR_CORRUPT) {
         return damaged(outbox, failure);
@@ -165,7 +168,7 @@ void outbox_close(struct outbox *outbox)
 // Grows the file by whole chunks, ahead of need.
 static enum error make_room(struct outbox *outbox, size_t bytes)
 {
-    if (FAULT_POINT("outbox_room")) {
+    if (FAULT_POINT(OUTBOX_ROOM)) {
         return ERROR_FULL;
     }
     MDB_envinfo info;
@@ -193,7 +196,9 @@ enum error outbox_begin(struct outbox *outbox, size_t bytes)
     CHECK(outbox->txn == NULL);
     enum error error = bytes > 0 ? make_room(outbox, bytes) : ERROR_NONE;
     if (error == ERROR_NONE) {
-        error = environment_error(mdb_txn_begin(outbox->env, NULL, 0, &outbox->txn));
+        error = FAULT_POINT(OUTBOX_BEGIN)
+                    ? ERROR_SYSTEM
+                    : environment_error(mdb_txn_begin(outbox->env, NULL, 0, &outbox->txn));
     }
     return error;
 }
@@ -206,6 +211,17 @@ void outbox_abort(struct outbox *outbox)
     outbox->state = outbox->committed;
 }
 
+static int commit(MDB_txn *txn)
+{
+    (void)FAULT_POINT(OUTBOX_BEFORE_SYNC);
+    int code = FAULT_POINT(OUTBOX_DISK_FULL) ? ENOSPC : FAULT_POINT(OUTBOX_SYNC) ? EIO : 0;
+    if (code != 0) {
+        mdb_txn_abort(txn);
+        return code;
+    }
+    return mdb_txn_commit(txn);
+}
+
 enum error outbox_commit(struct outbox *outbox)
 {
     CHECK(outbox->txn != NULL);
@@ -214,11 +230,7 @@ enum error outbox_commit(struct outbox *outbox)
         outbox_abort(outbox);
         return error;
     }
-    if (FAULT_POINT("before_outbox_sync")) {
-        outbox_abort(outbox);
-        return ERROR_FULL;
-    }
-    int code = mdb_txn_commit(outbox->txn);
+    int code = commit(outbox->txn);
     outbox->txn = NULL;
     if (code != MDB_SUCCESS) {
         outbox->state = outbox->committed;
@@ -234,7 +246,7 @@ enum error outbox_commit(struct outbox *outbox)
         return error;
     }
     outbox->committed = outbox->state;
-    (void)FAULT_POINT("after_outbox_sync");
+    (void)FAULT_POINT(OUTBOX_AFTER_SYNC);
     return ERROR_NONE;
 }
 

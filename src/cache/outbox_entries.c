@@ -1,8 +1,10 @@
 // The entries of the outbox: appended by the writer, visited by the flusher, given up once they
 // are applied and no longer retained.
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mpack.h"
 #include "cache/outbox.h"
@@ -44,7 +46,10 @@ enum error outbox_append(struct outbox *outbox, const struct entry *entry)
     entry_encode(entry, &bytes);
     MDB_val key = environment_number(&entry->seq);
     MDB_val value = environment_value(buffer_slice(&bytes));
-    int code = mdb_put(outbox->txn, outbox->entries, &key, &value, MDB_APPEND);
+    int code = FAULT_POINT(OUTBOX_PUT) ? EIO
+               : FAULT_POINT(OUTBOX_MAP_FULL)
+                   ? MDB_MAP_FULL
+                   : mdb_put(outbox->txn, outbox->entries, &key, &value, MDB_APPEND);
     enum error error = environment_error(code);
     if (error == ERROR_NONE) {
         outbox->state.last_seq = entry->seq;
@@ -61,8 +66,10 @@ enum error outbox_trim(struct outbox *outbox, uint64_t seq, size_t count_max)
     if (seq <= outbox->state.trimmed_seq) {
         return ERROR_NONE;
     }
+    (void)FAULT_POINT(OUTBOX_BEFORE_TRIM);
     MDB_cursor *cursor;
-    int code = mdb_cursor_open(outbox->txn, outbox->entries, &cursor);
+    int code =
+        FAULT_POINT(OUTBOX_TRIM) ? ENOMEM : mdb_cursor_open(outbox->txn, outbox->entries, &cursor);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
@@ -123,7 +130,8 @@ enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
 static int open_reading(struct outbox *outbox, uint64_t after_seq, MDB_txn **txn,
                         MDB_cursor **cursor, MDB_val *key, MDB_val *value)
 {
-    int code = mdb_txn_begin(outbox->env, NULL, MDB_RDONLY, txn);
+    int code =
+        FAULT_POINT(OUTBOX_READ) ? ENOMEM : mdb_txn_begin(outbox->env, NULL, MDB_RDONLY, txn);
     if (code != MDB_SUCCESS) {
         return code;
     }

@@ -5,6 +5,7 @@
 //   2. pending records whose write is not unapplied any more are dropped
 //   3. unapplied entries are laid over the cache, as pending
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "cache/coherence.h"
 #include "cache/turn.h"
@@ -192,6 +193,7 @@ static enum error recover_entries(struct writer *writer)
 {
     struct turn turn = {.writer = writer};
     uint64_t after_seq = writer->applied_seq;
+    (void)FAULT_POINT(CACHE_RECOVER);
     for (;;) {
         struct slice_visit visit = {0};
         enum error error = outbox_visit(&writer->outbox, after_seq, UINT64_MAX, note_seq, &visit);

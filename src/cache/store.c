@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/status.h"
@@ -286,7 +287,8 @@ enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
         buffer_append_slice(&store->moving, record->value);
         moved.value = buffer_slice(&store->moving);
     }
-    int code = mdb_put(txn, store->records, &name, &place, MDB_RESERVE);
+    int code =
+        FAULT_POINT(CACHE_PUT) ? EIO : mdb_put(txn, store->records, &name, &place, MDB_RESERVE);
     if (code == MDB_SUCCESS) {
         record_encode(&moved, place.mv_data);
     }

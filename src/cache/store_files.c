@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cache/store.h"
@@ -68,6 +69,9 @@ static enum error open_named(struct store *store, const char *name, struct store
                              struct failure *failure)
 {
     struct store_files opened = {.users = 1};
+    if (FAULT_POINT(CACHE_OPEN)) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open %s: fault point", name);
+    }
     char *path = directory_path(&store->directory, name);
     enum error error = environment_open(&opened.env, path,
                                         MDB_WRITEMAP | MDB_NOSYNC | MDB_NOMEMINIT | MDB_NORDAHEAD,

@@ -207,13 +207,13 @@ static bool do_phases(struct turn *turn)
         writer_fail(writer, "outbox failed", error, false);
         return false;
     }
-    (void)FAULT_POINT("before_cache_commit");
+    (void)FAULT_POINT(BETWEEN_COMMITS);
     error = apply_turn(turn);
     if (error != ERROR_NONE) {
         writer_fail(writer, "cache failed", error, true);
         return false;
     }
-    (void)FAULT_POINT("after_cache_commit");
+    (void)FAULT_POINT(BEFORE_ANSWERS);
     return true;
 }
 

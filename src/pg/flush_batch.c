@@ -107,7 +107,7 @@ static void on_batch_done(void *context, enum unit_outcome outcome, const struct
 {
     struct flusher *flusher = context;
     CHECK(flusher->phase == FLUSHER_SENT);
-    if (FAULT_POINT("flush.answered") && outcome == UNIT_OK) {
+    if (outcome == UNIT_OK && FAULT_POINT(FLUSH_ANSWERED)) {
         // The answer to COMMIT is lost after all.
         flush_batch_drop(flusher);
         conn_fail(flusher->conn, "fault point flush.answered");
@@ -168,9 +168,9 @@ void flush_batch_send(struct flusher *flusher)
         .on_result = on_result,
         .on_done = on_batch_done,
     };
-    bool fails = FAULT_POINT("flush.send");
+    (void)FAULT_POINT(FLUSH_BEFORE_COMMIT);
     conn_send(flusher->conn, &unit);
-    if (FAULT_POINT("flush.sent") || fails) {
-        conn_fail(flusher->conn, "fault point flush.send");
+    if (FAULT_POINT(FLUSH_SENT)) {
+        conn_fail(flusher->conn, "fault point flush.sent");
     }
 }

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "server/mail.h"
@@ -143,13 +144,22 @@ static void note_accepting(struct acceptor *acceptor)
     }
 }
 
+static int accept_client(int listening_fd)
+{
+    if (FAULT_POINT(ACCEPT)) {
+        errno = EMFILE;
+        return -1;
+    }
+    return accept4(listening_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
 static void on_client(evutil_socket_t listening_fd, short what, void *context)
 {
     (void)what;
     struct door *door = context;
     struct acceptor *acceptor = door->acceptor;
     for (int accepted = 0; accepted < ACCEPTED_A_TURN_MAX; accepted++) {
-        int fd = accept4(listening_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept_client(listening_fd);
         if (fd < 0 && is_passing(errno)) {
             continue;
         }

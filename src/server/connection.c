@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "server/loop.h"
@@ -184,7 +185,7 @@ static void read_once(struct connection *connection)
     if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         return;
     }
-    if (len < 0) {
+    if (len < 0 || FAULT_POINT(READ)) {
         connection_close(connection);
         return;
     }
@@ -224,7 +225,8 @@ static bool write_once(struct connection *connection)
     }
     struct slice bytes = buffer_slice(out);
     ssize_t len = send(connection->fd, bytes.at, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (len < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+    bool is_passing = len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    if (FAULT_POINT(WRITE) || (len < 0 && !is_passing)) {
         connection_close(connection);
         return false;
     }

@@ -147,7 +147,7 @@ static void a_full_map_is_evicted_and_the_turn_done_again(void **state)
     fill_range(rig, 0, 2000);
     uint64_t seq = rig_set(rig, "a", "v1");
     int64_t evicted = rig_status(rig, STATUS_CACHE_EVICTIONS);
-    rig_arm("cache_full=fail:1");
+    rig_arm("cache.map_full=fail:1");
     // All kinds in one turn, so that each is done twice.
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_push_set(rig, "m", "v", ACK_MEMORY);
@@ -185,7 +185,7 @@ static void a_cache_that_cannot_be_written_stops_the_node_and_starts_cold(void *
     struct rig *rig = *state;
     fill_range(rig, 0, 10);
     uint64_t seq = rig_set(rig, "a", "v");
-    rig_arm("cache_full=fail");
+    rig_arm("cache.map_full=fail");
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_turn(rig);
     rig_arm(NULL);

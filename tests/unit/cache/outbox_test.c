@@ -365,7 +365,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
     rig_push_set(rig, "m", "v", ACK_MEMORY);
     rig_turn(rig);
     rig_expect_home(rig, ERROR_NONE);
-    rig_arm("outbox_room=fail");
+    rig_arm("outbox.room=fail");
     rig_push_set(rig, "b", "v", ACK_JOURNAL);
     rig_turn(rig);
     rig_expect_home(rig, ERROR_OVERLOADED);
@@ -392,7 +392,7 @@ static void a_commit_that_fails_leaves_nothing_half_done(void **state)
     struct rig *rig = *state;
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
     uint64_t first = rig_set(rig, "a", "v");
-    rig_arm("before_outbox_sync=fail");
+    rig_arm("outbox.disk_full=fail");
     push_with_id(rig, METHOD_SET, "v", "id-1", ACK_JOURNAL);
     rig_expect_home(rig, ERROR_OVERLOADED);
     rig_assert_miss(rig, "k");

@@ -249,10 +249,10 @@ static void nothing_acknowledged_is_lost_by_kill_9(void **state)
 {
     struct rig *first = *state;
     static const char *const POINTS[] = {
-        "before_outbox_sync",
-        "after_outbox_sync",
-        "before_cache_commit",
-        "after_cache_commit",
+        "outbox.before_sync",
+        "outbox.after_sync",
+        "writer.between_commits",
+        "writer.before_answers",
     };
     struct shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

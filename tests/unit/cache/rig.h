@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "base/memory.h"
 #include "cache/writer.h"
 
@@ -79,8 +80,10 @@ RIG_UNUSED static void rig_remove_tree(const char *path)
 // Arms fault points (base/fault.h), or disarms them all where NULL.
 RIG_UNUSED static void rig_arm(const char *faults)
 {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): no thread of the test reads the environment
-    assert_int_equal(setenv("PGNEAR_FAULT", faults == NULL ? "" : faults, 1), 0);
+    struct failure failure;
+    if (fault_arm(faults == NULL ? "" : faults, &failure) != ERROR_NONE) {
+        fail_msg("%s", failure.message);
+    }
 }
 
 // The machine is booted for the `number`th time.

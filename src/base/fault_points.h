@@ -1,0 +1,56 @@
+// The fault points by name. Each is one place in the daemon where a test may break it; what may be
+// done there, see base/fault.h. system/fault_walk passes through all of them.
+#pragma once
+
+enum fault_kind {
+    FAULT_MOMENT, // nothing can fail there, but the process may end or stand still
+    FAULT_ERROR,  // something fails that the daemon lives with
+    FAULT_STOPS,  // something fails without which it cannot go on: it ends with status 1
+    FAULT_ABORTS, // the same, at once: a CHECK
+};
+
+// X(id, name, kind, where it is, or what fails there)
+#define FAULT_POINTS(X)                                                                            \
+    X(MEMORY, "memory.alloc", ABORTS, "no memory is left")                                         \
+    X(MAILBOX_FULL, "mailbox.full", ERROR, "a mailbox has no room for a request or an event")      \
+    X(OUTBOX_OPEN, "outbox.open", STOPS, "LMDB does not open the outbox")                          \
+    X(OUTBOX_ROOM, "outbox.room", ERROR, "the disk has no room for the outbox to grow")            \
+    X(OUTBOX_BEGIN, "outbox.begin", STOPS, "LMDB begins no transaction of the outbox")             \
+    X(OUTBOX_PUT, "outbox.put", STOPS, "LMDB does not take an entry")                              \
+    X(OUTBOX_MAP_FULL, "outbox.map_full", ERROR, "MDB_MAP_FULL at an entry")                       \
+    X(OUTBOX_BEFORE_TRIM, "outbox.before_trim", MOMENT,                                            \
+      "applied entries are about to be given up")                                                  \
+    X(OUTBOX_TRIM, "outbox.trim", STOPS, "LMDB opens no cursor to give up entries")                \
+    X(OUTBOX_BEFORE_SYNC, "outbox.before_sync", MOMENT, "before the outbox's commit")              \
+    X(OUTBOX_DISK_FULL, "outbox.disk_full", ERROR, "ENOSPC at the outbox's commit")                \
+    X(OUTBOX_SYNC, "outbox.sync", STOPS, "EIO at the outbox's commit")                             \
+    X(OUTBOX_AFTER_SYNC, "outbox.after_sync", MOMENT, "after the outbox's commit")                 \
+    X(OUTBOX_READ, "outbox.read", ERROR, "LMDB begins no transaction to read entries")             \
+    X(BETWEEN_COMMITS, "writer.between_commits", MOMENT,                                           \
+      "the outbox is committed, the cache is not begun")                                           \
+    X(BEFORE_ANSWERS, "writer.before_answers", MOMENT, "both are committed, nobody is answered")   \
+    X(CACHE_OPEN, "cache.open", STOPS, "LMDB does not open the cache")                             \
+    X(CACHE_RECOVER, "cache.recover", MOMENT,                                                      \
+      "at a start, before the outbox is laid over the cache")                                      \
+    X(CACHE_BEGIN, "cache.begin", STOPS, "LMDB begins no transaction of the cache")                \
+    X(CACHE_PUT, "cache.put", STOPS, "LMDB does not take a record")                                \
+    X(CACHE_MAP_FULL, "cache.map_full", ERROR, "MDB_MAP_FULL at the cache's turn")                 \
+    X(CACHE_CURSOR, "cache.cursor", STOPS, "LMDB opens no cursor on the rows of ack memory")       \
+    X(CACHE_COMMIT, "cache.commit", STOPS, "LMDB does not commit the cache")                       \
+    X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \
+    X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \
+    X(CACHE_EVICT, "cache.evict", ERROR, "LMDB does not commit an eviction")                       \
+    X(FLUSH_BEFORE_COMMIT, "flush.before_commit", MOMENT,                                          \
+      "before a batch is sent, its COMMIT with it")                                                \
+    X(FLUSH_SENT, "flush.sent", ERROR, "the connection is lost once COMMIT is sent")               \
+    X(FLUSH_ANSWERED, "flush.answered", ERROR, "the answer to COMMIT is lost")                     \
+    X(ACCEPT, "server.accept", ERROR, "accept: EMFILE")                                            \
+    X(READ, "server.read", ERROR, "a client's socket: ECONNRESET at a read")                       \
+    X(WRITE, "server.write", ERROR, "a client's socket: EPIPE at a write")
+
+enum fault {
+#define FAULT_ENUM(id, name, kind, words) FAULT_##id,
+    FAULT_POINTS(FAULT_ENUM)
+#undef FAULT_ENUM
+        FAULT_COUNT
+};

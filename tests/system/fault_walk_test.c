@@ -1,0 +1,225 @@
+// A walk through every fault point of the daemon, with everything that can be done at each, under a
+// load of which exact accounts are kept (harness/accounts.h). Two nodes; the points are those of
+// the first. After each step the node is as it should be: it ended as was asked, or it did not end
+// at all; it is live again, and every client has answers. At the checks PostgreSQL holds what was
+// acknowledged, to the last increment, and both caches hold what PostgreSQL does.
+//
+// PGNEAR_FAULT_WALK=complete walks through all of it, $PGNEAR_TEST_ROUNDS times; otherwise each
+// point crashes and fails once, and a seed decides what else is done.
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "system/harness/accounts.h"
+#include "system/harness/deadline.h"
+#include "system/harness/faults.h"
+#include "system/harness/proxy.h"
+#include "system/harness/random.h"
+
+enum { STATUS_STOPPED = 1, STATUS_ABORTED = 128 + SIGABRT, STATUS_KILLED = 128 + SIGKILL };
+enum { CHECK_EVERY = 12, OTHERS_ONE_IN = 12 };
+
+// What makes the node come by a point that the load alone does not bring it to.
+enum drive {
+    DRIVE_LOAD,
+    DRIVE_START, // the point is passed at the start
+    DRIVE_CUT,   // its connections to PostgreSQL are cut
+};
+
+static const enum drive DRIVES[FAULT_COUNT] = {
+    [FAULT_OUTBOX_OPEN] = DRIVE_START,   [FAULT_CACHE_OPEN] = DRIVE_START,
+    [FAULT_CACHE_RECOVER] = DRIVE_START, [FAULT_CACHE_SWEEP] = DRIVE_CUT,
+    [FAULT_ACCEPT] = DRIVE_START,
+};
+
+struct walk {
+    struct scenario *scenario;
+    struct random random;
+    struct node *node;
+    struct node *other;
+    struct faults *faults;
+    struct proxy *proxy;
+    struct accounts *accounts;
+    int steps;
+};
+
+// How the node ends by what was done; -1 where it goes on.
+static int expected_end(const struct fault_order *order)
+{
+    if (order->action == FAULT_CRASH) {
+        return STATUS_KILLED;
+    }
+    if (order->action != FAULT_FAIL) {
+        return -1;
+    }
+    switch (fault_kind(order->fault)) {
+    case FAULT_STOPS:
+        return STATUS_STOPPED;
+    case FAULT_ABORTS:
+        return STATUS_ABORTED;
+    default:
+        return -1;
+    }
+}
+
+static void drive(struct walk *walk, enum fault fault)
+{
+    switch (DRIVES[fault]) {
+    case DRIVE_LOAD:
+        break;
+    case DRIVE_START:
+        node_kill(walk->node);
+        node_spawn(walk->node);
+        break;
+    case DRIVE_CUT:
+        proxy_cut_all(walk->proxy);
+        break;
+    }
+}
+
+static void end_as_asked(struct walk *walk, const struct fault_order *order, int status)
+{
+    int found = node_await_exit(walk->node);
+    if (found != status) {
+        scenario_fail("%s ended with status %d, not %d, at %s", walk->node->name, found, status,
+                      fault_name(order->fault));
+    }
+    faults_disarm(walk->faults, order->fault);
+    node_spawn(walk->node);
+}
+
+// The other node is not held up by one that stands still.
+static void go_on(struct walk *walk, const struct fault_order *order)
+{
+    if (order->action == FAULT_STOP || (order->action == FAULT_DELAY && order->delay_us == 0)) {
+        accounts_await_progress(walk->accounts, 1, 1);
+    }
+    faults_disarm(walk->faults, order->fault);
+    if (order->action == FAULT_STOP) {
+        process_signal(walk->node->process, SIGCONT);
+    }
+}
+
+static void step(struct walk *walk, const struct fault_order *order, uint64_t times)
+{
+    static const char *const WORDS[] = {"none", "crash", "fail", "delay", "stop"};
+    fprintf(stderr, "%s=%s:%llu:%u%%\n", fault_name(order->fault), WORDS[order->action],
+            order->pass, order->percent);
+    uint64_t fired = faults_fired(walk->faults, order->fault);
+    faults_arm(walk->faults, order);
+    drive(walk, order->fault);
+    int status = expected_end(order);
+    faults_await(walk->faults, order->fault, fired + (status >= 0 ? 1 : times));
+    if (status >= 0) {
+        end_as_asked(walk, order, status);
+    } else {
+        go_on(walk, order);
+    }
+    node_await_state(walk->node, "live");
+    accounts_await_progress(walk->accounts, 0, 1);
+    if (++walk->steps % CHECK_EVERY == 0) {
+        accounts_check(walk->accounts);
+    }
+}
+
+static bool can_be(enum fault fault, enum fault_action action)
+{
+    return action != FAULT_FAIL || fault_kind(fault) != FAULT_MOMENT;
+}
+
+// Once, at one of the next passes; or again and again where the daemon lives with it.
+static void step_at_random(struct walk *walk, enum fault fault, enum fault_action action)
+{
+    struct fault_order order = {.fault = fault, .action = action};
+    bool ends = expected_end(&order) >= 0;
+    uint64_t times = 1;
+    if (action == FAULT_FAIL && !ends && random_below(&walk->random, 2) == 0) {
+        order.percent = 50;
+        times = 1 + random_below(&walk->random, 3);
+    } else {
+        order.pass = 1 + random_below(&walk->random, DRIVES[fault] == DRIVE_LOAD ? 3 : 1);
+    }
+    if (action == FAULT_DELAY && random_below(&walk->random, 2) == 0) {
+        order.delay_us = 1000 * (1 + (int64_t)random_below(&walk->random, 200));
+    }
+    step(walk, &order, times);
+}
+
+static void walk_all(struct walk *walk, bool complete)
+{
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        for (int action = FAULT_CRASH; action <= FAULT_STOP; action++) {
+            bool always = complete || action == FAULT_CRASH || action == FAULT_FAIL;
+            if (can_be((enum fault)i, (enum fault_action)action) &&
+                (always || random_below(&walk->random, OTHERS_ONE_IN) == 0)) {
+                step_at_random(walk, (enum fault)i, (enum fault_action)action);
+            }
+        }
+    }
+}
+
+static struct walk *walk_begin(struct scenario *scenario)
+{
+    struct walk *walk = scenario_alloc(scenario, sizeof *walk);
+    struct pg *pg = pg_start(scenario, NULL);
+    *walk = (struct walk){
+        .scenario = scenario,
+        .random = random_of(random_seed(), UINT64_MAX),
+        .faults = faults_create(scenario, "node"),
+        .proxy = proxy_start(scenario, pg, "proxy"),
+    };
+    const char *config = scenario_text(scenario, "%spostgres.url = \"%s\"\n", accounts_config(),
+                                       proxy_url(walk->proxy));
+    walk->node = node_start(
+        scenario, NULL,
+        &(struct node_options){.config = config, .environment = walk->faults->environment});
+    walk->other = node_start(scenario, pg,
+                             &(struct node_options){.name = "other", .config = accounts_config()});
+    walk->accounts =
+        accounts_start(scenario, pg, (struct node *const[]){walk->node, walk->other}, 2);
+    accounts_await_progress(walk->accounts, 0, 1);
+    accounts_await_progress(walk->accounts, 1, 1);
+    return walk;
+}
+
+static void every_fault_is_survived_and_accounted_for(struct scenario *scenario)
+{
+    const char *mode = getenv("PGNEAR_FAULT_WALK");
+    bool complete = mode != NULL && strcmp(mode, "complete") == 0;
+    struct walk *walk = walk_begin(scenario);
+    int rounds = complete ? test_rounds(1) : 1;
+    for (int i = 0; i < rounds; i++) {
+        walk_all(walk, complete);
+    }
+    accounts_stop_and_check(walk->accounts);
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        if (faults_fired(walk->faults, (enum fault)i) == 0) {
+            scenario_fail("%s never fired", fault_name((enum fault)i));
+        }
+    }
+    fprintf(stderr, "%d steps\n", walk->steps);
+    assert_int_equal(node_stop(walk->node), 0);
+    assert_int_equal(node_stop(walk->other), 0);
+}
+
+static void an_unknown_point_stops_the_start(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    const char *environment[] = {"PGNEAR_FAULT=outbox.begn=fail", NULL};
+    struct node *node =
+        node_create(scenario, pg, &(struct node_options){.environment = environment});
+    node_spawn(node);
+    assert_int_equal(node_await_exit(node), 2);
+    assert_true(node_log_has(node, "PGNEAR_FAULT: there is no point \"outbox.begn\""));
+}
+
+int main(void)
+{
+    random_seed();
+    const struct CMUnitTest tests[] = {
+        SCENARIO(an_unknown_point_stops_the_start),
+        SCENARIO(every_fault_is_survived_and_accounted_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
