@@ -1,0 +1,208 @@
+#include "pg/feed_heartbeat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "pg/feed_sync.h"
+#include "pg/handshake.h"
+#include "pg/timer.h"
+
+enum {
+    HEARTBEAT_EVERY_US = 500 * CLOCK_US_PER_MS,
+    HEARTBEAT_MAX_US = 2 * CLOCK_US_PER_S, // between sending one and its coming back
+};
+
+static void post_heartbeat(struct feed *feed)
+{
+    struct feed_message *message = feed_message_create(FEED_HEARTBEAT);
+    message->heartbeat_boot_us = feed->heartbeat.sent_boot_us;
+    message->has_clock_offset = true;
+    message->clock_offset_us = feed->heartbeat.clock_offset_us;
+    worker_post(feed->worker, &message->message);
+}
+
+static void arm_proof(struct feed *feed)
+{
+    timer_arm(feed->proof_timer, feed->proven_boot_us + HEARTBEAT_MAX_US - clock_boot_us());
+}
+
+static void on_unproven(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct feed *feed = context;
+    bool is_deaf = feed->heartbeat.is_out && feed->heartbeat.is_answered;
+    if (!is_deaf) {
+        feed_give_up(feed, "no heartbeat was answered within 2 s");
+    } else if (feed->state == FEED_LIVE) {
+        conn_fail(feed->conn, "no heartbeat came back within 2 s");
+    } else {
+        const char *words = "LISTEN hears nothing (where postgres.url is a pooler, name the server"
+                            " itself in postgres.listen_url)";
+        status_set_error(feed->worker->status, NULL, words);
+        conn_fail(feed->conn, words);
+    }
+}
+
+static void heartbeat_is_back(struct feed *feed)
+{
+    struct worker *worker = feed->worker;
+    struct heartbeat *heartbeat = &feed->heartbeat;
+    heartbeat->is_out = false;
+    int64_t now_boot_us = clock_boot_us();
+    if (now_boot_us - heartbeat->sent_boot_us >= HEARTBEAT_MAX_US) {
+        feed_give_up(feed, "a heartbeat came back too late");
+        return;
+    }
+    status_set(worker->status, STATUS_PG_ROUND_TRIP_US, now_boot_us - heartbeat->sent_boot_us);
+    feed->proven_boot_us = heartbeat->sent_boot_us;
+    arm_proof(feed);
+    if (feed->state != FEED_LIVE) {
+        feed->state = FEED_LIVE;
+        worker->feed_live = true;
+        feed_begin_epoch(feed);
+    }
+    post_heartbeat(feed);
+    feed_sync_pass_barrier(feed);
+    if (feed->asked != NULL && worker->is_swept) {
+        feed_heartbeat_send(feed);
+    }
+}
+
+static void maybe_back(struct feed *feed)
+{
+    struct heartbeat *heartbeat = &feed->heartbeat;
+    if (heartbeat->is_out && heartbeat->is_heard && heartbeat->is_answered) {
+        heartbeat_is_back(feed);
+    }
+}
+
+static void on_heartbeat_result(void *context, size_t index, const PGresult *result)
+{
+    (void)index;
+    struct feed *feed = context;
+    struct heartbeat *heartbeat = &feed->heartbeat;
+    int64_t server_us = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    int64_t started_us = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+    bool in_recovery = *PQgetvalue(result, 0, 2) == 't';
+    // PostgreSQL read its clock about half way between the sending and now.
+    heartbeat->clock_offset_us =
+        server_us - (heartbeat->sent_real_us + (clock_real_us() - heartbeat->sent_real_us) / 2);
+    heartbeat->is_same_server = started_us == feed->worker->server.started_us && !in_recovery;
+}
+
+static void on_heartbeat_done(void *context, enum unit_outcome outcome,
+                              const struct failure *failure)
+{
+    struct feed *feed = context;
+    if (outcome == UNIT_LOST) {
+        return; // the worker is told, and tells the feed
+    }
+    if (outcome == UNIT_REFUSED) {
+        feed_give_up(feed, failure->message);
+    } else if (!feed->heartbeat.is_same_server) {
+        feed_give_up(feed, "another server answers");
+    } else {
+        feed->heartbeat.is_answered = true;
+        maybe_back(feed);
+    }
+}
+
+void feed_heartbeat_send(struct feed *feed)
+{
+    struct conn *control = handshake_conn(feed->worker->handshake);
+    if (!feed->is_listening || feed->heartbeat.is_out || !feed->worker->ready ||
+        !conn_is_idle(control)) {
+        return;
+    }
+    feed->heartbeat = (struct heartbeat){
+        .is_out = true,
+        .sent_boot_us = clock_boot_us(),
+        .sent_real_us = clock_real_us(),
+    };
+    feed_sync_send(feed);
+    char payload[24];
+    snprintf(payload, sizeof payload, "%lld", (long long)feed->heartbeat.sent_boot_us);
+    const char *values[] = {feed->own_channel, payload};
+    struct query query = {
+        .sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,"
+               " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
+               " pg_is_in_recovery(), pg_notify($1, $2)",
+        .params_count = 2,
+        .values = values,
+    };
+    struct unit unit = {
+        .queries = &query,
+        .queries_count = 1,
+        .context = feed,
+        .on_result = on_heartbeat_result,
+        .on_done = on_heartbeat_done,
+    };
+    conn_send(control, &unit);
+}
+
+static void on_tick(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct feed *feed = context;
+    int64_t now_boot_us = clock_boot_us();
+    int64_t late_us = now_boot_us - feed->ticked_boot_us - HEARTBEAT_EVERY_US;
+    feed->ticked_boot_us = now_boot_us;
+    timer_arm(feed->tick_timer, HEARTBEAT_EVERY_US);
+    if (late_us > HEARTBEAT_MAX_US) {
+        // Stopped or suspended: what was announced meanwhile may have been dropped on the way.
+        feed_give_up(feed, "this process stood still");
+        return;
+    }
+    feed_heartbeat_send(feed);
+}
+
+void feed_heartbeat_hear(struct feed *feed, struct slice payload)
+{
+    char stamp[24];
+    snprintf(stamp, sizeof stamp, "%lld", (long long)feed->heartbeat.sent_boot_us);
+    if (feed->heartbeat.is_out && slice_equal(payload, slice_of_string(stamp))) {
+        feed->heartbeat.is_heard = true;
+        maybe_back(feed);
+    }
+}
+
+void feed_heartbeat_start(struct feed *feed)
+{
+    feed->ticked_boot_us = clock_boot_us();
+    timer_arm(feed->tick_timer, HEARTBEAT_EVERY_US);
+}
+
+void feed_heartbeat_listening(struct feed *feed)
+{
+    feed->proven_boot_us = clock_boot_us();
+    arm_proof(feed);
+    feed_heartbeat_send(feed);
+}
+
+void feed_heartbeat_lose(struct feed *feed)
+{
+    feed->heartbeat.is_out = false;
+    timer_disarm(feed->proof_timer);
+}
+
+void feed_heartbeat_stop(struct feed *feed)
+{
+    timer_disarm(feed->tick_timer);
+}
+
+void feed_heartbeat_init(struct feed *feed)
+{
+    feed->tick_timer = evtimer_new(feed->worker->base, on_tick, feed);
+    feed->proof_timer = evtimer_new(feed->worker->base, on_unproven, feed);
+    CHECK(feed->tick_timer != NULL && feed->proof_timer != NULL);
+}
+
+void feed_heartbeat_deinit(struct feed *feed)
+{
+    event_free(feed->tick_timer);
+    event_free(feed->proof_timer);
+}
