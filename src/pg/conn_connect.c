@@ -1,0 +1,156 @@
+// How a connection is made: each server of the list in turn, then the session's settings.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "pg/conn_params.h"
+#include "pg/conn_state.h"
+#include "pg/timer.h"
+
+void conn_free_events(struct conn *conn)
+{
+    if (conn->read_event != NULL) {
+        event_free(conn->read_event);
+        event_free(conn->write_event);
+        conn->read_event = NULL;
+        conn->write_event = NULL;
+    }
+}
+
+void conn_watch_socket(struct conn *conn, bool read, bool write)
+{
+    int fd = PQsocket(conn->pg);
+    CHECK(fd >= 0);
+    if (conn->read_event == NULL || event_get_fd(conn->read_event) != fd) {
+        conn_free_events(conn);
+        conn->read_event =
+            event_new(conn->options.base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
+        conn->write_event =
+            event_new(conn->options.base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
+        CHECK(conn->read_event != NULL && conn->write_event != NULL);
+    }
+    CHECK((read ? event_add(conn->read_event, NULL) : event_del(conn->read_event)) == 0);
+    CHECK((write ? event_add(conn->write_event, NULL) : event_del(conn->write_event)) == 0);
+}
+
+// Notices are for people, but for those of class 57: the server is about to hang up, and says why.
+static void on_notice(void *context, const PGresult *result)
+{
+    struct conn *conn = context;
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *words = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (sqlstate != NULL && words != NULL && strncmp(sqlstate, "57", 2) == 0) {
+        char line[FAILURE_MESSAGE_BYTES];
+        conn_one_line(words, line, sizeof line);
+        failure_set(&conn->farewell, ERROR_UNAVAILABLE, "%s", line);
+        snprintf(conn->farewell.sqlstate, sizeof conn->farewell.sqlstate, "%s", sqlstate);
+    }
+}
+
+// Each server of the list has the whole of connect_timeout.
+static void mind_server(struct conn *conn)
+{
+    char server[sizeof conn->server];
+    const char *host = PQhost(conn->pg), *port = PQport(conn->pg);
+    snprintf(server, sizeof server, "%s %s %d", host == NULL ? "" : host, port == NULL ? "" : port,
+             PQsocket(conn->pg));
+    if (strcmp(server, conn->server) != 0) {
+        memcpy(conn->server, server, sizeof server);
+        timer_arm(conn->timer, conn->options.connect_timeout_us);
+    }
+}
+
+// The session is made by statements rather than by the options of the start-up packet, which a
+// pooler in front of the server may refuse.
+static void prepare_session(struct conn *conn)
+{
+    char script[128];
+    snprintf(script, sizeof script,
+             "SET statement_timeout = %lld; SET client_min_messages = warning",
+             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS));
+    timer_disarm(conn->timer);
+    timer_arm(conn->timer, conn->options.connect_timeout_us);
+    conn_set_state(conn, CONN_PREPARING);
+    if (PQsetnonblocking(conn->pg, 1) != 0) {
+        conn_fail_later(conn);
+        return;
+    }
+    conn_start_errand(conn, ERRAND_PREPARE, false);
+    conn_send_script(conn, script);
+}
+
+void conn_poll_connect(struct conn *conn)
+{
+    switch (PQconnectPoll(conn->pg)) {
+    case PGRES_POLLING_READING:
+        conn_watch_socket(conn, true, false);
+        mind_server(conn);
+        return;
+    case PGRES_POLLING_WRITING:
+        conn_watch_socket(conn, false, true);
+        mind_server(conn);
+        return;
+    case PGRES_POLLING_OK:
+        prepare_session(conn);
+        return;
+    default: {
+        struct failure failure = conn_broken(conn);
+        conn_lose(conn, &failure);
+    }
+    }
+}
+
+void conn_connect(struct conn *conn)
+{
+    struct conn_params params;
+    struct failure failure;
+    conn_set_state(conn, CONN_CONNECTING);
+    conn->farewell = (struct failure){0};
+    conn->was_connected = false;
+    conn->server[0] = '\0';
+    if (conn_params_init(&params, conn->options.conninfo, conn->turn,
+                         conn->options.connect_timeout_us, &failure) != ERROR_NONE) {
+        conn_lose(conn, &failure);
+        return;
+    }
+    conn->pg = PQconnectStartParams(params.keywords, params.values, 1);
+    CHECK(conn->pg != NULL);
+    conn_params_deinit(&params);
+    if (PQstatus(conn->pg) == CONNECTION_BAD) {
+        failure = conn_broken(conn);
+        conn_lose(conn, &failure);
+        return;
+    }
+    PQsetNoticeReceiver(conn->pg, on_notice, conn);
+    // As if PQconnectPoll had asked to write (libpq, "PQconnectPoll").
+    conn_watch_socket(conn, false, true);
+    mind_server(conn);
+}
+
+void conn_session_is_ready(struct conn *conn)
+{
+    timer_disarm(conn->timer);
+    conn->errand = ERRAND_NONE;
+    conn->was_connected = true;
+    conn->connected_boot_us = clock_boot_us();
+    conn->last_error[0] = '\0';
+    conn_set_state(conn, CONN_IDLE);
+    LOG_INFO("connected", LOG_TEXT("connection", conn->options.name),
+             LOG_INT("server_version", PQserverVersion(conn->pg)));
+    conn->options.on_connected(conn->options.context);
+}
+
+void conn_connect_timed_out(struct conn *conn)
+{
+    CHECK(conn->state == CONN_CONNECTING || conn->state == CONN_PREPARING);
+    struct failure failure = {0};
+    const char *host = PQhost(conn->pg);
+    failure_set(&failure, ERROR_UNAVAILABLE,
+                "connection to server at \"%s\" failed: no answer within %lld ms",
+                host == NULL ? "" : host,
+                (long long)(conn->options.connect_timeout_us / CLOCK_US_PER_MS));
+    conn->turn++;
+    conn_lose(conn, &failure);
+}

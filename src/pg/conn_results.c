@@ -1,0 +1,140 @@
+// What comes back on a connection: results, to the unit in flight, and notifications between them.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "pg/conn_params.h"
+#include "pg/conn_state.h"
+
+// The errand in flight has had its last result.
+static void errand_is_over(struct conn *conn)
+{
+    if (conn->errand == ERRAND_PREPARE) {
+        if (conn->refused) {
+            struct failure failure = conn->failure;
+            conn_lose(conn, &failure);
+        } else {
+            conn_session_is_ready(conn);
+        }
+        return;
+    }
+    if (conn->pipelined) {
+        CHECK(PQexitPipelineMode(conn->pg) == 1);
+    }
+    if (PQtransactionStatus(conn->pg) != PQTRANS_IDLE) {
+        CHECK_VALUES(conn->errand == ERRAND_UNIT, "%s stays in a transaction", conn->options.name);
+        CHECK_VALUES(conn->refused, "%s left a transaction open", conn->options.name);
+        conn_start_errand(conn, ERRAND_ROLLBACK, false);
+        conn_send_script(conn, "ROLLBACK");
+        return;
+    }
+    conn_set_state(conn, CONN_IDLE);
+    struct failure failure = conn->failure;
+    bool refused = conn->refused;
+    conn->refused = false;
+    conn_unit_done(conn, refused ? UNIT_REFUSED : UNIT_OK, refused ? &failure : NULL);
+}
+
+static void note_refusal(struct conn *conn, const PGresult *result)
+{
+    if (conn->refused) {
+        return;
+    }
+    conn->refused = true;
+    conn->failure = (struct failure){0};
+    const char *words = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    char line[FAILURE_MESSAGE_BYTES];
+    conn_one_line(words != NULL ? words : PQresultErrorMessage(result), line, sizeof line);
+    if (conn->options.implied != NULL && conn->options.implied->schema[0] != '\0') {
+        table_name_shorten(conn->options.implied, line);
+    }
+    failure_set(&conn->failure, ERROR_REJECTED, "%s", line);
+    snprintf(conn->failure.sqlstate, sizeof conn->failure.sqlstate, "%s",
+             sqlstate == NULL ? "" : sqlstate);
+}
+
+static void take_result(struct conn *conn, const PGresult *result)
+{
+    switch (PQresultStatus(result)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+        if (conn->errand == ERRAND_UNIT && conn->unit.on_result != NULL && !conn->refused) {
+            conn->unit.on_result(conn->unit.context, conn->index, result);
+        }
+        break;
+    case PGRES_PIPELINE_ABORTED:
+        break;
+    default:
+        note_refusal(conn, result);
+    }
+}
+
+// Takes one result. False where there is nothing more to take now.
+static bool process_result(struct conn *conn)
+{
+    if (conn->errand == ERRAND_NONE || PQisBusy(conn->pg) == 1) {
+        return false;
+    }
+    unsigned life = conn->life;
+    PGresult *result = PQgetResult(conn->pg);
+    if (result == NULL) {
+        bool is_over = !conn->pipelined;
+        conn->index += conn->saw_result;
+        conn->saw_result = false;
+        if (PQstatus(conn->pg) == CONNECTION_BAD) {
+            return false;
+        }
+        if (is_over) {
+            errand_is_over(conn);
+        }
+        return conn->life == life;
+    }
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        PQclear(result);
+        errand_is_over(conn);
+        return conn->life == life;
+    }
+    take_result(conn, result);
+    PQclear(result);
+    if (conn->life != life) {
+        return false;
+    }
+    conn->saw_result = conn->pipelined;
+    conn->index += !conn->pipelined;
+    return true;
+}
+
+static void hear_notifications(struct conn *conn)
+{
+    unsigned life = conn->life;
+    PGnotify *notify;
+    while (conn->life == life && (notify = PQnotifies(conn->pg)) != NULL) {
+        if (conn->options.on_notify != NULL) {
+            conn->options.on_notify(conn->options.context, notify->relname,
+                                    slice_of_string(notify->extra));
+        }
+        PQfreemem(notify);
+    }
+}
+
+void conn_read(struct conn *conn)
+{
+    unsigned life = conn->life;
+    // What came before the end of the connection is taken before the end is.
+    bool open = PQconsumeInput(conn->pg) == 1;
+    while (process_result(conn)) {
+    }
+    if (conn->life == life) {
+        hear_notifications(conn);
+    }
+    if (conn->life != life) {
+        return;
+    }
+    if (!open || PQstatus(conn->pg) == CONNECTION_BAD) {
+        struct failure failure = conn_broken(conn);
+        conn_lose(conn, &failure);
+        return;
+    }
+    conn_flush_output(conn);
+}
