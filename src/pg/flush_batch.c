@@ -154,8 +154,8 @@ void flush_batch_send(struct flusher *flusher)
         return;
     }
     timer_disarm(flusher->linger_timer);
-    flusher->unit = batch_sql_unit(&flusher->sql, &flusher->batch, &worker->identity,
-                                   worker->applied_seq, worker->foreign_triggers);
+    flusher->unit = batch_unit_make(&flusher->sql, &flusher->batch, &worker->identity,
+                                    worker->applied_seq, worker->foreign_triggers);
     flusher->batch_epoch = worker->epoch;
     flusher->batch_feed_was_live = worker->feed_live;
     flusher->batch_met_triggers = true;

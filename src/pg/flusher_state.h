@@ -7,7 +7,7 @@
 // or a claim says so.
 #pragma once
 
-#include "pg/batch_sql.h"
+#include "pg/batch_unit.h"
 #include "pg/conn.h"
 #include "pg/flusher.h"
 #include "pg/node_row.h"

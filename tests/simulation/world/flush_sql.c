@@ -1,6 +1,6 @@
-// The statements of a batch (pg/batch_sql.c) as the model server carries them out. What
-// pgnear_advance does is taken from the text that pgnear installs: without its RAISE a row that is
-// not as expected goes unnoticed here as it would there.
+// The statements of a batch (pg/batch_sql.c, pg/batch_unit.c) as the model server carries them out.
+// What pgnear_advance does is taken from the text that pgnear installs: without its RAISE a row
+// that is not as expected goes unnoticed here as it would there.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
