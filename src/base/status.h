@@ -31,6 +31,9 @@
     X(OUTBOX_OLDEST_US, "outbox", "oldest_us", "pg", "when the oldest unflushed write came")       \
     X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
     X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
+    X(OUTBOX_REWINDS, "outbox", "rewinds", "pg", "failovers that lost applied writes")             \
+    X(OUTBOX_REAPPLIED, "outbox", "reapplied", "pg", "lost writes that were applied again")        \
+    X(OUTBOX_REWINDS_SHORT, "outbox", "rewinds_short", "pg", "rewinds beyond what is retained")    \
     X(PG_STATE, "postgres", "state", "pg", "enum node_state")                                      \
     X(PG_FLUSHABLE, "postgres", "flushing", "pg", "1 while the flush connection works")            \
     X(PG_REFUSED, "postgres", "refused", "pg", "1 while it says no for an operator to mend")       \

@@ -229,7 +229,9 @@ static void on_schedule(evutil_socket_t fd, short events, void *context)
     (void)fd;
     (void)events;
     struct backup *backup = context;
-    if (!backup->is_scheduled_out) {
+    if (worker_is_reapplying(backup->worker)) {
+        look_again(backup, LOOK_AGAIN_MIN_US);
+    } else if (!backup->is_scheduled_out) {
         start_scheduled(backup, BACKUP_MAKE_IF_DUE);
     }
 }

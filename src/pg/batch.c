@@ -308,6 +308,11 @@ struct batch_op *batch_group_find(const struct batch_group *group, struct slice 
     return found ? group->ops[low] : NULL;
 }
 
+bool batch_has_key(const struct batch *batch, struct slice key)
+{
+    return find_key(batch, key) != NULL;
+}
+
 size_t batch_keys_count(const struct batch *batch)
 {
     return HASH_COUNT(batch->keys);

@@ -128,6 +128,8 @@ uint64_t batch_to_seq(const struct batch *batch);
 struct batch_entry *batch_find(const struct batch *batch, uint64_t seq);
 // The write of `key` in a group; NULL where there is none.
 struct batch_op *batch_group_find(const struct batch_group *group, struct slice key);
+// Whether an entry of the batch writes the key.
+bool batch_has_key(const struct batch *batch, struct slice key);
 // Distinct keys.
 size_t batch_keys_count(const struct batch *batch);
 

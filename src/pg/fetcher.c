@@ -220,8 +220,7 @@ static bool is_turned_away(struct fetcher *fetcher, struct request *request)
 static bool must_wait(const struct fetcher *fetcher, const struct request *request)
 {
     const struct worker *worker = fetcher->worker;
-    return request->after_seq > worker->applied_seq ||
-           !flusher_has_reached(worker->flusher, worker->reapply_seq);
+    return request->after_seq > worker->applied_seq || worker_is_reapplying(worker);
 }
 
 void fetcher_request(struct fetcher *fetcher, struct request *request)

@@ -18,7 +18,7 @@ void flush_batch_drop(struct flusher *flusher)
 }
 
 struct collecting {
-    struct batch *batch;
+    struct flusher *flusher;
     uint64_t to_seq; // no further
     int64_t oldest_us;
 };
@@ -32,7 +32,7 @@ static bool on_entry(void *context, const struct entry *entry)
     if (collecting->oldest_us == 0) {
         collecting->oldest_us = entry->accepted_us;
     }
-    return batch_add(collecting->batch, entry);
+    return reapplied_add(&collecting->flusher->reapplied, &collecting->flusher->batch, entry);
 }
 
 bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *limits,
@@ -40,7 +40,7 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
 {
     struct worker *worker = flusher->worker;
     batch_init(&flusher->batch, limits);
-    struct collecting collecting = {.batch = &flusher->batch, .to_seq = to_seq};
+    struct collecting collecting = {.flusher = flusher, .to_seq = to_seq};
     enum error error =
         worker->outbox.visit(worker->outbox.outbox, worker->applied_seq, on_entry, &collecting);
     status_set(worker->status, STATUS_OUTBOX_OLDEST_US, collecting.oldest_us);

@@ -103,7 +103,5 @@ void flusher_on_rewound(struct flusher *flusher, uint64_t lost_to_seq)
     CHECK(flusher->phase == FLUSHER_IDLE);
     flusher->sent_seq = flusher->worker->applied_seq;
     flusher->empty_seq = 0;
-    if (lost_to_seq > flusher->reapplied_seq) {
-        flusher->reapplied_seq = lost_to_seq;
-    }
+    reapplied_begin(&flusher->reapplied, lost_to_seq);
 }

@@ -59,7 +59,7 @@ static void retire_conflicts(struct flusher *flusher)
             continue;
         }
         struct failure failure = {0};
-        bool is_reapplied = entry->seq <= flusher->reapplied_seq;
+        bool is_reapplied = entry->seq <= flusher->reapplied.to_seq;
         if (!is_reapplied && waiters_has(&flusher->waiters, entry->seq)) {
             continue; // the writer sees the answer that it passes on
         }
@@ -88,6 +88,8 @@ void flush_report_flushed(struct flusher *flusher, uint64_t applied_seq)
     // Rule 4: a fetch that was sent before this commit may bring what stood there before.
     batch_visit_keys(&flusher->batch, worker->fetcher, mark_key);
     retire_conflicts(flusher);
+    size_t reapplied = reapplied_note(&flusher->reapplied, &flusher->batch);
+    status_add(worker->status, STATUS_OUTBOX_REAPPLIED, (int64_t)reapplied);
     struct flushed_message *flushed = batch_flushed(
         &flusher->batch, applied_seq, flusher->batch_epoch, flusher->batch_feed_was_live);
     attach_requests(flusher, flushed);

@@ -213,6 +213,7 @@ void flusher_destroy(struct flusher *flusher)
     conn_destroy(flusher->conn);
     waiters_deinit(&flusher->waiters);
     batch_deinit(&flusher->batch);
+    reapplied_deinit(&flusher->reapplied);
     if (flusher->has_sql) {
         batch_sql_deinit(&flusher->sql);
     }

@@ -12,6 +12,7 @@
 #include "pg/flusher.h"
 #include "pg/node_row.h"
 #include "pg/parking.h"
+#include "pg/reapplied.h"
 #include "pg/retry.h"
 #include "pg/waiters.h"
 #include "pg/worker.h"
@@ -32,9 +33,9 @@ struct flusher {
     bool is_claimed; // in this life of the connection
     bool is_stopped; // an operator's error
     uint64_t sent_seq;
-    uint64_t reapplied_seq; // entries up to here were applied before a failover
-    uint64_t empty_seq;     // the outbox holds nothing after applied_seq up to here
-    size_t retires_out;     // with the writer
+    uint64_t empty_seq; // the outbox holds nothing after applied_seq up to here
+    struct reapplied reapplied;
+    size_t retires_out; // with the writer
     struct waiters waiters;
     struct failure last_failure; // of the connection
     bool has_connected;

@@ -130,7 +130,9 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
 {
     struct worker *worker = handshake->worker;
     uint64_t lost_to_seq = worker->applied_seq;
+    status_add(worker->status, STATUS_OUTBOX_REWINDS, 1);
     if (message->lost_from != 0) {
+        status_add(worker->status, STATUS_OUTBOX_REWINDS_SHORT, 1);
         LOG_ERROR("writes lost in failover", LOG_INT("from_seq", message->lost_from),
                   LOG_INT("to_seq", message->lost_to),
                   LOG_TEXT("remedy", "a longer writes.retain keeps more"));

@@ -118,6 +118,9 @@ static bool on_idle(void *context, struct conn *conn)
     struct historian *historian = context;
     struct worker *worker = historian->worker;
     struct question *question;
+    if (worker_is_reapplying(worker)) {
+        return false; // looked at again with fetcher_on_applied
+    }
     DL_FOREACH(historian->questions, question)
     {
         if (question->is_asking || question->request->after_seq > worker->applied_seq) {

@@ -142,6 +142,11 @@ static void on_mailbox(evutil_socket_t fd, short events, void *context)
 
 // ---- For the modules
 
+bool worker_is_reapplying(const struct worker *worker)
+{
+    return !flusher_has_reached(worker->flusher, worker->reapply_seq);
+}
+
 void worker_check_drained(struct worker *worker)
 {
     if (worker->is_stopping && flusher_is_drained(worker->flusher)) {

@@ -174,6 +174,9 @@ void worker_on_server_lost(struct worker *worker, const struct failure *failure)
 void worker_set_foreign_triggers(struct worker *worker, bool met);
 // feed_live, applied_seq or is_swept has changed: brings STATUS_PG_STATE up to date.
 void worker_update_state(struct worker *worker);
+// A failover lost writes of this node that are not all applied again: an answer of PostgreSQL would
+// show a state without them. fetcher_on_applied comes when that is over.
+bool worker_is_reapplying(const struct worker *worker);
 // Nothing is on its way any more: ends the drain.
 void worker_check_drained(struct worker *worker);
 // Hands a message to the writer, in order.

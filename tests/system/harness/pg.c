@@ -15,6 +15,7 @@
 
 #include "system/harness/deadline.h"
 #include "system/harness/pg_install.h"
+#include "system/harness/replication.h"
 
 enum { SETTINGS_MAX = 32, SOCKET_PORT = 5432 };
 
@@ -55,6 +56,8 @@ static void start_process(struct pg *pg)
         pg->durable ? "full_page_writes=on" : "full_page_writes=off",
         "max_connections=100",
         "shared_buffers=32MB",
+        // Not in /dev/shm, where a server that is killed would leave it.
+        "dynamic_shared_memory_type=mmap",
         "log_line_prefix=%m [%p] %a ",
         "timezone=UTC",
     };
@@ -107,7 +110,11 @@ struct pg *pg_start(struct scenario *scenario, const struct pg_options *options)
                             pg->directory, pg->port);
     scenario->servers = pg;
     make_directory(pg->directory);
-    pg_make_data(scenario, pg->data);
+    if (options->standby_of != NULL) {
+        pg_copy_primary(pg, options->standby_of);
+    } else {
+        pg_make_data(scenario, pg->data);
+    }
     pg_start_again(pg);
     return pg;
 }

@@ -29,6 +29,7 @@ struct pg_options {
     bool durable;                // fsync on: for what is to survive pg_crash
     bool tcp;                    // also listen on a free port of 127.0.0.1
     const char *const *settings; // "work_mem=1MB" and so on, NULL at the end; may be NULL
+    struct pg *standby_of;       // a standby of that server (replication.h); NULL: on its own
 };
 
 // How a server ends.

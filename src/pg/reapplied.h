@@ -1,0 +1,29 @@
+// What a failover lost of this node's writes, while it is applied again. An entry up to `to_seq`
+// was decided once; its condition named a version that the lost server drew. Where that version was
+// of a write of this node's own which has been applied again, the row has another one now, which is
+// kept here: the condition asks for that instead. A change by anybody else meanwhile still fails
+// it. The pg worker's thread; as many keys as were written by lost entries.
+#pragma once
+
+#include "pg/batch.h"
+
+struct reapplied_key;
+
+struct reapplied {
+    uint64_t to_seq;            // entries up to here were applied before a failover; 0: none
+    struct reapplied_key *keys; // a uthash: those written since the last rewind
+};
+
+void reapplied_deinit(struct reapplied *reapplied);
+
+// Entries up to `to_seq` are to be applied again.
+void reapplied_begin(struct reapplied *reapplied, uint64_t to_seq);
+
+// As batch_add, of an entry up to to_seq too: false where it has to wait for what the batch makes
+// of its key.
+bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,
+                   const struct entry *entry);
+
+// The batch is in PostgreSQL, with the results that are known. Answers how many of its entries were
+// applied again.
+size_t reapplied_note(struct reapplied *reapplied, const struct batch *batch);

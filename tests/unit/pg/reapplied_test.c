@@ -1,0 +1,138 @@
+// Conditions of writes that a failover lost, when they are applied again: the version that one
+// named is gone with the server that drew it, and another stands for it.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "pg/reapplied.h"
+
+static const struct batch_limits LIMITS = {.rows_max = 2000, .entries_max = SIZE_MAX};
+
+// A set of "k", or a delete where it has no value.
+static bool add(const struct reapplied *reapplied, struct batch *batch, uint64_t seq,
+                struct call call)
+{
+    struct pair pair = {.key = slice_of_string("k"), .value = slice_of("\x01", 1)};
+    struct buffer bytes = {0};
+    struct entry entry;
+    call.pairs = &pair;
+    call.pairs_count = 1;
+    entry_of_call(&call, &entry, &bytes);
+    entry.seq = seq;
+    bool added = reapplied_add(reapplied, batch, &entry);
+    buffer_deinit(&bytes);
+    return added;
+}
+
+static const struct call SET = {.method = METHOD_SET};
+static const struct call DELETE = {.method = METHOD_DELETE};
+static const struct call SET_IF_7 = {
+    .method = METHOD_SET, .condition = CONDITION_IF_VERSION, .if_version = 7};
+
+// The batch's only write had this result.
+static size_t commit(struct reapplied *reapplied, struct batch *batch, bool applied,
+                     int64_t version)
+{
+    batch_seal(batch);
+    assert_int_equal(batch->ops_count, 1);
+    batch->ops[0]->is_known = true;
+    batch->ops[0]->is_applied = applied;
+    batch->ops[0]->has_version = version != 0;
+    batch->ops[0]->version = version;
+    size_t count = reapplied_note(reapplied, batch);
+    batch_deinit(batch);
+    return count;
+}
+
+static int64_t asked_version(const struct reapplied *reapplied, uint64_t seq)
+{
+    struct batch batch;
+    batch_init(&batch, &LIMITS);
+    assert_true(add(reapplied, &batch, seq, SET_IF_7));
+    int64_t version = batch.ops[0]->if_version;
+    batch_deinit(&batch);
+    return version;
+}
+
+static void a_condition_follows_what_was_applied_again(void **state)
+{
+    (void)state;
+    struct reapplied reapplied = {0};
+    struct batch batch;
+    reapplied_begin(&reapplied, 20);
+    assert_int_equal(asked_version(&reapplied, 11), 7);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 10, SET));
+    // What the batch makes of the key is not known yet.
+    assert_false(add(&reapplied, &batch, 11, SET_IF_7));
+    assert_int_equal(commit(&reapplied, &batch, true, 100), 1);
+    assert_int_equal(asked_version(&reapplied, 11), 100);
+    // New writes know the versions of now.
+    assert_int_equal(asked_version(&reapplied, 21), 7);
+    // One that failed left the row as it was; one that deleted it, none.
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 12, SET_IF_7));
+    assert_int_equal(commit(&reapplied, &batch, false, 100), 1);
+    assert_int_equal(asked_version(&reapplied, 13), 100);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 14, DELETE));
+    commit(&reapplied, &batch, true, 0);
+    assert_int_equal(asked_version(&reapplied, 15), 7);
+    reapplied_deinit(&reapplied);
+}
+
+static void another_failover_forgets(void **state)
+{
+    (void)state;
+    struct reapplied reapplied = {0};
+    struct batch batch;
+    reapplied_begin(&reapplied, 20);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 10, SET));
+    commit(&reapplied, &batch, true, 100);
+    reapplied_begin(&reapplied, 10);
+    assert_int_equal(reapplied.to_seq, 20);
+    assert_int_equal(asked_version(&reapplied, 11), 7);
+    // Nothing is kept once all is applied again.
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 20, SET));
+    assert_int_equal(commit(&reapplied, &batch, true, 100), 1);
+    assert_null(reapplied.keys);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 21, SET));
+    assert_int_equal(commit(&reapplied, &batch, true, 101), 0);
+    reapplied_deinit(&reapplied);
+}
+
+// What PostgreSQL is known to hold is taken as one batch, whatever is in it.
+static void what_is_decided_is_not_divided(void **state)
+{
+    (void)state;
+    struct reapplied reapplied = {0};
+    const struct batch_limits limits = {
+        .rows_max = SIZE_MAX, .entries_max = SIZE_MAX, .is_unbounded = true};
+    struct batch batch;
+    reapplied_begin(&reapplied, 20);
+    batch_init(&batch, &limits);
+    assert_true(add(&reapplied, &batch, 10, SET));
+    assert_true(add(&reapplied, &batch, 11, SET_IF_7));
+    batch_seal(&batch);
+    assert_int_equal(reapplied_note(&reapplied, &batch), 2);
+    batch_deinit(&batch);
+    reapplied_deinit(&reapplied);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_condition_follows_what_was_applied_again),
+        cmocka_unit_test(another_failover_forgets),
+        cmocka_unit_test(what_is_decided_is_not_divided),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
