@@ -109,6 +109,7 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined)
 {
     conn->errand = errand;
     conn->pipelined = pipelined;
+    conn->preludes = 0;
     conn->index = 0;
     conn->saw_result = false;
 }
@@ -164,6 +165,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     CHECK(event_del(conn->failer) == 0);
     PQfinish(conn->pg);
     conn->pg = NULL;
+    conn->prepared = (struct prepared){0};
     conn->reading = true;
     conn->errand = ERRAND_NONE;
     conn->refused = false;
@@ -260,6 +262,9 @@ const char *conn_last_error(const struct conn *conn)
 
 static bool send_query(struct conn *conn, const struct query *query)
 {
+    if (query->name != NULL) {
+        return prepared_send(&conn->prepared, conn->pg, query, clock_boot_us(), &conn->preludes);
+    }
     return PQsendQueryParams(conn->pg, query->sql, query->params_count, query->types, query->values,
                              query->lengths, query->formats, query->result_format) == 1;
 }
@@ -269,6 +274,7 @@ void conn_send(struct conn *conn, const struct unit *unit)
     CHECK_VALUES(conn->state == CONN_IDLE, "%s is %s", conn->options.name,
                  STATE_NAMES[conn->state]);
     CHECK(unit->queries_count > 0 && unit->on_done != NULL);
+    CHECK(unit->queries_count == 1 || unit->queries[0].name == NULL);
     conn_set_state(conn, CONN_BUSY);
     conn->unit = *unit;
     conn->unit.queries = NULL;

@@ -40,6 +40,10 @@ enum unit_outcome { UNIT_OK, UNIT_REFUSED, UNIT_LOST };
 // and so may `formats` (all text) and `lengths` (all text).
 struct query {
     const char *sql;
+    // NULL, or the name of prepared_name (prepared.h) under which the server keeps it from one use
+    // to the next. Such a query is the only one of its unit, and its unit may be REFUSED for the
+    // name.
+    const char *name;
     const Oid *types;
     const char *const *values;
     const int *lengths;

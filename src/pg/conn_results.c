@@ -28,6 +28,9 @@ static void errand_is_over(struct conn *conn)
         conn_send_script(conn, "ROLLBACK");
         return;
     }
+    if (conn->preludes > 0) {
+        prepared_undo(&conn->prepared);
+    }
     conn_set_state(conn, CONN_IDLE);
     struct failure failure = conn->failure;
     bool refused = conn->refused;
@@ -59,7 +62,8 @@ static void take_result(struct conn *conn, const PGresult *result)
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
-        if (conn->errand == ERRAND_UNIT && conn->unit.on_result != NULL && !conn->refused) {
+        if (conn->errand == ERRAND_UNIT && conn->unit.on_result != NULL && !conn->refused &&
+            conn->preludes == 0) {
             conn->unit.on_result(conn->unit.context, conn->index, result);
         }
         break;
@@ -80,7 +84,11 @@ static bool process_result(struct conn *conn)
     PGresult *result = PQgetResult(conn->pg);
     if (result == NULL) {
         bool is_over = !conn->pipelined;
-        conn->index += conn->saw_result;
+        if (conn->saw_result && conn->preludes > 0) {
+            conn->preludes -= !conn->refused;
+        } else {
+            conn->index += conn->saw_result;
+        }
         conn->saw_result = false;
         if (PQstatus(conn->pg) == CONNECTION_BAD) {
             return false;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "pg/conn.h"
+#include "pg/prepared.h"
 #include "pg/retry.h"
 
 // What the pipeline or the script in flight is for.
@@ -35,9 +36,11 @@ struct conn {
     struct unit unit;
     bool pipelined;
     bool refused;
-    bool saw_result; // of query `index`
+    bool saw_result;   // of query `index`
+    unsigned preludes; // results still to come before that of query 0: of what prepares it
     size_t index;
-    struct failure failure; // why it was refused
+    struct failure failure;   // why it was refused
+    struct prepared prepared; // in this life
 };
 
 // conn.c: the one place where the state changes.

@@ -18,7 +18,10 @@
 
 enum { FETCH_KEYS_MAX = 256, FETCH_BYTES_MAX = 32 << 20, FETCH_ATTEMPTS_MAX = 3 };
 
-enum { PG_OID_TEXT_ARRAY = 1009, LIMIT_TEXT_BYTES = 24 };
+enum { PG_OID_TEXT_ARRAY = 1009, LIMIT_TEXT_BYTES = 24, PARAMS_COUNT = 2 };
+
+static const Oid KEY_TYPES[PARAMS_COUNT] = {PG_OID_TEXT, PG_OID_INT8};
+static const Oid KEYS_TYPES[PARAMS_COUNT] = {PG_OID_TEXT_ARRAY, PG_OID_INT8};
 
 struct fetch {
     struct fetch_desk *desk;
@@ -27,23 +30,40 @@ struct fetch {
     size_t json_bytes_max;       // of a row
     uint64_t epoch;              // at the sending
     bool feed_was_live;          // at the sending
+    bool is_named;               // it went as a statement that the server keeps
     size_t count;
     struct flight *flights[FETCH_KEYS_MAX]; // by key; NULL once landed or put back
     struct slice keys[FETCH_KEYS_MAX];      // in `arena`: flights may be gone before the last row
     struct arena arena;
 };
 
-void fetch_prepare(struct fetch_desk *desk)
+// OFFSET 0 keeps the text from being made once for its length and once more for itself.
+static void make_sql(struct buffer *sql, const char *table, const char *condition)
 {
-    // OFFSET 0 keeps the text from being made once for its length and once more for itself.
-    buffer_clear(&desk->sql, 0);
-    buffer_printf(&desk->sql,
+    buffer_clear(sql, 0);
+    buffer_printf(sql,
                   "SELECT key, CASE WHEN octet_length(json) <= $2 THEN json END, version::int8,"
                   " expires_at::timestamptz FROM (SELECT key, value::text AS json, version, "
-                  "expires_at FROM %s"
-                  " WHERE key = ANY ($1) OFFSET 0) rows",
-                  desk->worker->table);
-    buffer_append(&desk->sql, "", 1);
+                  "expires_at FROM %s WHERE %s OFFSET 0) rows",
+                  table, condition);
+    buffer_append(sql, "", 1);
+}
+
+// A plan for any one key is as good as the plan for this one, so that the server can keep it; the
+// plan for many depends on how many they are.
+void fetch_prepare(struct fetch_desk *desk)
+{
+    make_sql(&desk->sql, desk->worker->table, "key = ANY ($1)");
+    make_sql(&desk->key_sql, desk->worker->table, "key = $1");
+    prepared_name((const char *)buffer_slice(&desk->key_sql).at, KEY_TYPES, PARAMS_COUNT,
+                  desk->key_name);
+    desk->keeps_statements = true;
+}
+
+void fetch_desk_deinit(struct fetch_desk *desk)
+{
+    buffer_deinit(&desk->sql);
+    buffer_deinit(&desk->key_sql);
 }
 
 // ---- What may be cached
@@ -87,7 +107,7 @@ static void post_fills(struct fetch *fetch)
         flights_release(fetch->desk->flights, fills->number);
         message_destroy(&fills->message);
     } else {
-        worker_post(fetch->desk->worker, &fills->message);
+        worker_post_lazily(fetch->desk->worker, &fills->message);
     }
 }
 
@@ -203,9 +223,26 @@ static void log_refusal(struct fetch_desk *desk, const struct failure *failure)
     }
 }
 
+// The server does not keep what it was told to, or cannot use it any more: asked again without.
+static void ask_without_name(struct fetch *fetch, const struct failure *failure)
+{
+    struct fetch_desk *desk = fetch->desk;
+    if (desk->keeps_statements) {
+        LOG_INFO("statements are not kept", LOG_TEXT("sqlstate", failure->sqlstate),
+                 LOG_TEXT("error", failure->message));
+        desk->keeps_statements = false;
+    }
+    fetch->flights[0]->attempts--;
+    put_back(fetch, 0, false);
+}
+
 static void refuse(struct fetch *fetch, const struct failure *failure)
 {
     static const char INTERNAL_CLASS[] = "XX";
+    if (fetch->is_named && fetch->flights[0] != NULL && prepared_is_refusal(failure->sqlstate)) {
+        ask_without_name(fetch, failure);
+        return;
+    }
     log_refusal(fetch->desk, failure);
     struct answer answer = {.failure = ask_refusal(failure)};
     if (answer.failure.error == ERROR_UNAVAILABLE) {
@@ -249,7 +286,39 @@ static int compare_flights(const void *a, const void *b)
     return slice_compare((*(struct flight *const *)a)->key, (*(struct flight *const *)b)->key);
 }
 
-static void send_query(struct fetch *fetch, struct conn *conn)
+static void send_query(struct fetch *fetch, struct conn *conn, struct query *query,
+                       struct slice keys)
+{
+    char limit[LIMIT_TEXT_BYTES];
+    snprintf(limit, sizeof limit, "%zu", fetch->json_bytes_max);
+    query->params_count = PARAMS_COUNT;
+    query->values = (const char *const[]){(const char *)keys.at, limit};
+    query->lengths = (const int[]){(int)keys.len, 0};
+    query->formats = (const int[]){1, 0};
+    query->result_format = 1;
+    const struct unit unit = {
+        .queries = query,
+        .queries_count = 1,
+        .context = fetch,
+        .on_result = on_result,
+        .on_done = on_done,
+    };
+    conn_send(conn, &unit);
+}
+
+static void send_one(struct fetch *fetch, struct conn *conn)
+{
+    struct fetch_desk *desk = fetch->desk;
+    struct query query = {
+        .sql = (const char *)buffer_slice(&desk->key_sql).at,
+        .name = desk->keeps_statements ? desk->key_name : NULL,
+        .types = KEY_TYPES,
+    };
+    fetch->is_named = desk->keeps_statements;
+    send_query(fetch, conn, &query, fetch->keys[0]);
+}
+
+static void send_many(struct fetch *fetch, struct conn *conn)
 {
     struct buffer keys = {0};
     struct pg_array array;
@@ -258,26 +327,11 @@ static void send_query(struct fetch *fetch, struct conn *conn)
         pg_array_text(&array, fetch->keys[i]);
     }
     pg_array_end(&array);
-    char limit[LIMIT_TEXT_BYTES];
-    snprintf(limit, sizeof limit, "%zu", fetch->json_bytes_max);
-    const char *values[] = {(const char *)buffer_slice(&keys).at, limit};
-    const struct query query = {
+    struct query query = {
         .sql = (const char *)buffer_slice(&fetch->desk->sql).at,
-        .params_count = 2,
-        .types = (const Oid[]){PG_OID_TEXT_ARRAY, PG_OID_INT8},
-        .values = values,
-        .lengths = (const int[]){(int)buffer_len(&keys), 0},
-        .formats = (const int[]){1, 0},
-        .result_format = 1,
+        .types = KEYS_TYPES,
     };
-    const struct unit unit = {
-        .queries = &query,
-        .queries_count = 1,
-        .context = fetch,
-        .on_result = on_result,
-        .on_done = on_done,
-    };
-    conn_send(conn, &unit);
+    send_query(fetch, conn, &query, buffer_slice(&keys));
     buffer_deinit(&keys);
 }
 
@@ -304,6 +358,10 @@ bool fetch_send(struct fetch_desk *desk, struct conn *conn)
     fetch->json_bytes_max = count == 1 || json_bytes_max < share ? json_bytes_max : share;
     status_add(worker->status, STATUS_PG_FETCHES, 1);
     status_add(worker->status, STATUS_PG_FETCHED_KEYS, (int64_t)count);
-    send_query(fetch, conn);
+    if (count == 1) {
+        send_one(fetch, conn);
+    } else {
+        send_many(fetch, conn);
+    }
     return true;
 }

@@ -3,12 +3,17 @@
 #pragma once
 
 #include "pg/flights.h"
+#include "pg/prepared.h"
 #include "pg/worker.h"
 
 struct fetch_desk {
     struct worker *worker;
     struct flights *flights;
-    struct buffer sql; // made by fetch_prepare
+    // Made by fetch_prepare:
+    struct buffer sql;     // of many keys
+    struct buffer key_sql; // of one key, which is kept at the server under `key_name`
+    char key_name[PREPARED_NAME_BYTES];
+    bool keeps_statements; // until a server did not know its own: a pooler is in between
     void *context;
     // A waiter of a flight that has landed has its answer.
     void (*on_answer)(void *context, struct flight_waiter *waiter, const struct answer *answer);
@@ -20,6 +25,7 @@ struct fetch_desk {
 
 // Makes the SQL for worker->table.
 void fetch_prepare(struct fetch_desk *desk);
+void fetch_desk_deinit(struct fetch_desk *desk);
 
 // Takes queued flights and sends their SELECT on the idle `conn`. False where none is queued. Each
 // flight is landed or put back by the time of on_done; the desk outlives it.

@@ -345,6 +345,6 @@ void fetcher_destroy(struct fetcher *fetcher)
     CHECK_VALUES(fetcher->asks_count == 0, "%zu requests", fetcher->asks_count);
     read_pool_leave(fetcher->worker->read_pool, &fetcher->user);
     flights_deinit(&fetcher->flights);
-    buffer_deinit(&fetcher->desk.sql);
+    fetch_desk_deinit(&fetcher->desk);
     free(fetcher);
 }

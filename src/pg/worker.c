@@ -26,6 +26,9 @@
 // What servers may have waiting here before they answer OVERLOADED.
 enum { MAILBOX_COUNT_MAX = 65536, MAILBOX_BYTES_MAX = 64 << 20 };
 
+// A turn of the writer costs as much as a fetch: it is worth a few fills at once.
+enum { LAZY_COUNT_MAX = 64, LAZY_DELAY_US = 1000 };
+
 // ---- The mailbox
 
 static void dispatch_request(struct worker *worker, struct request *request)
@@ -154,9 +157,47 @@ void worker_check_drained(struct worker *worker)
     }
 }
 
+static void post_lazy(struct worker *worker)
+{
+    if (worker->lazy == NULL) {
+        return;
+    }
+    struct message *message = worker->lazy;
+    worker->lazy = NULL;
+    worker->lazy_count = 0;
+    timer_disarm(worker->lazy_timer);
+    while (message != NULL) {
+        struct message *next = message->next;
+        mailbox_push(worker->writer, message);
+        message = next;
+    }
+}
+
+static void on_lazy(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    post_lazy(context);
+}
+
 void worker_post(struct worker *worker, struct message *message)
 {
+    post_lazy(worker);
     mailbox_push(worker->writer, message);
+}
+
+void worker_post_lazily(struct worker *worker, struct message *message)
+{
+    message->next = NULL;
+    if (worker->lazy == NULL) {
+        worker->lazy_last = &worker->lazy;
+        timer_arm(worker->lazy_timer, LAZY_DELAY_US);
+    }
+    *worker->lazy_last = message;
+    worker->lazy_last = &message->next;
+    if (++worker->lazy_count >= LAZY_COUNT_MAX) {
+        post_lazy(worker);
+    }
 }
 
 struct conn_options worker_conn_options(struct worker *worker, const char *name)
@@ -220,7 +261,9 @@ static void create_modules(struct worker *worker)
     worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
                                       EV_READ | EV_PERSIST, on_mailbox, worker);
     worker->drain_timer = evtimer_new(worker->base, on_drain_over, worker);
-    CHECK(worker->mailbox_event != NULL && worker->drain_timer != NULL);
+    worker->lazy_timer = evtimer_new(worker->base, on_lazy, worker);
+    CHECK(worker->mailbox_event != NULL && worker->drain_timer != NULL &&
+          worker->lazy_timer != NULL);
     CHECK(event_add(worker->mailbox_event, NULL) == 0);
     worker->handshake = handshake_create(worker);
     worker->feed = feed_create(worker);
@@ -273,6 +316,8 @@ static void destroy_modules(struct worker *worker)
     flusher_destroy(worker->flusher);
     feed_destroy(worker->feed);
     handshake_destroy(worker->handshake);
+    post_lazy(worker);
+    event_free(worker->lazy_timer);
     event_free(worker->drain_timer);
     event_free(worker->mailbox_event);
 }

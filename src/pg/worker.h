@@ -109,6 +109,10 @@ struct worker {
                                  // between them
     struct event *mailbox_event;
     struct event *drain_timer;
+    struct event *lazy_timer; // pending while `lazy` is not empty
+    struct message *lazy;     // posted lazily, oldest first
+    struct message **lazy_last;
+    size_t lazy_count;
     pthread_t thread;
     bool is_started;
     bool is_stopping;
@@ -181,6 +185,9 @@ bool worker_is_reapplying(const struct worker *worker);
 void worker_check_drained(struct worker *worker);
 // Hands a message to the writer, in order.
 void worker_post(struct worker *worker, struct message *message);
+// The same for what nobody waits for: it may go a moment later, together with others of its kind,
+// but before whatever is posted after it.
+void worker_post_lazily(struct worker *worker, struct message *message);
 // Finishes a request with UNAVAILABLE, naming the connection and the last error, or REJECTED where
 // an operator's error (no such table, no right) is what keeps the worker from being ready.
 void worker_refuse(struct worker *worker, struct request *request);

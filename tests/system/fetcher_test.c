@@ -333,6 +333,28 @@ static void a_lost_connection_is_replaced(struct scenario *scenario)
     bench_end(bench);
 }
 
+// The result of a statement that the server keeps must not change its type: PostgreSQL refuses it
+// then, for as long as the session lives.
+static void a_kept_statement_is_done_without_once_it_fails(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct bench *bench = bench_of(scenario, pg);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) SELECT 'k' || i, to_jsonb(i)"
+                " FROM generate_series(1, 40) i");
+    bench_sync(bench);
+    for (int i = 1; i <= 40; i++) {
+        if (i == 20) {
+            pg_exec(pg, "ALTER TABLE kv_store ALTER COLUMN key TYPE varchar COLLATE \"C\"");
+        }
+        const char *key = scenario_text(scenario, "k%d", i);
+        const char *json = scenario_text(scenario, "%d", i);
+        assert_string_equal(bench_get(bench, key), versioned(bench, json, key));
+    }
+    // Each of the two connections found out by itself, at most.
+    assert_in_range(status_get(&bench->status, STATUS_PG_FETCHES), 41, 42);
+    bench_end(bench);
+}
+
 static void while_postgres_is_away_reads_are_refused(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
@@ -383,6 +405,7 @@ int main(void)
         SCENARIO(a_deadline_ends_the_wait),
         SCENARIO(postgres_words_are_passed_on),
         SCENARIO(a_lost_connection_is_replaced),
+        SCENARIO(a_kept_statement_is_done_without_once_it_fails),
         SCENARIO(while_postgres_is_away_reads_are_refused),
         SCENARIO(the_first_attempt_is_waited_for),
     };

@@ -415,6 +415,7 @@ static void copy_query(struct sent_query *sent, const struct query *query)
 {
     CHECK(query->params_count <= QUERY_PARAMS_MAX);
     sent->sql = strdup(query->sql);
+    sent->is_named = query->name != NULL;
     sent->params_count = query->params_count;
     for (int i = 0; i < query->params_count; i++) {
         bool binary = query->formats != NULL && query->formats[i] == 1;

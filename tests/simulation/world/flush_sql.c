@@ -179,7 +179,7 @@ enum outcome batch_put(struct session *session, const struct sent_query *query)
 
 enum outcome batch_delete(struct session *session, const struct sent_query *query)
 {
-    int keys[BATCH_KEYS_MAX], deleted[BATCH_KEYS_MAX];
+    int keys[BATCH_KEYS_MAX] = {0}, deleted[BATCH_KEYS_MAX];
     size_t count = read_keys(query->params[0], keys), deleted_count = 0;
     enum outcome outcome = lock_keys(session, keys, count, true);
     if (outcome != OUTCOME_DONE) {

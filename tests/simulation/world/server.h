@@ -31,6 +31,7 @@ struct node_row {
 // One query that has arrived, with its parameters.
 struct sent_query {
     char *sql;
+    bool is_named; // the server is to keep it
     int params_count;
     struct slice params[QUERY_PARAMS_MAX];
 };

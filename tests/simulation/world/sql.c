@@ -14,6 +14,8 @@
 #include "simulation/world/statements.h"
 #include "simulation/world/wire.h"
 
+enum { FORGOTTEN_PER_MILLE = 50 };
+
 size_t value_padding_bytes = 0;
 
 // ---- values
@@ -221,11 +223,8 @@ static enum outcome beat(struct session *session, const struct sent_query *query
 
 // ---- reading
 
-static enum outcome fetch_rows(struct session *session, const struct sent_query *query)
+static void tell_rows(const struct slice *keys, size_t count, PGresult *result)
 {
-    struct slice keys[KEYS_COUNT];
-    size_t count = array_read(query->params[0], keys, KEYS_COUNT);
-    PGresult *result = result_create(4);
     int row = 0;
     for (size_t i = 0; i < count; i++) {
         int key = key_number(keys[i]);
@@ -240,6 +239,26 @@ static enum outcome fetch_rows(struct session *session, const struct sent_query 
         result_null(result, row, 3);
         row++;
     }
+}
+
+static enum outcome fetch_rows(struct session *session, const struct sent_query *query)
+{
+    struct slice keys[KEYS_COUNT];
+    size_t count = array_read(query->params[0], keys, KEYS_COUNT);
+    PGresult *result = result_create(4);
+    tell_rows(keys, count, result);
+    return answer_with(session, result);
+}
+
+// Now and then a server does not know the statement that it was to keep.
+static enum outcome fetch_row(struct session *session, const struct sent_query *query)
+{
+    if (query->is_named && machine_chance(FORGOTTEN_PER_MILLE)) {
+        session_fail(session, "26000", "the prepared statement does not exist");
+        return OUTCOME_FAILED;
+    }
+    PGresult *result = result_create(4);
+    tell_rows(&query->params[0], 1, result);
     return answer_with(session, result);
 }
 
@@ -325,6 +344,7 @@ static const struct statement {
     {{"LISTEN "}, listen_to},
     {{"pg_notify($1, $2)"}, beat},
     {{"SELECT (extract(epoch FROM pg_postmaster_start_time())"}, see_server},
+    {{"SELECT key, CASE WHEN octet_length(json)", "WHERE key = $1"}, fetch_row},
     {{"SELECT key, CASE WHEN octet_length(json)"}, fetch_rows},
     {{"SELECT key, version::int8 FROM", "WHERE key = ANY ($1)"}, sweep_keys},
     {{"SELECT key, version::int8 FROM", "WHERE key >= $1"}, sweep_range},
