@@ -8,6 +8,7 @@
 
 #include "system/harness/cli.h"
 #include "system/harness/deadline.h"
+#include "system/harness/document.h"
 
 static const char *write_file(struct scenario *scenario, const char *name, const char *text)
 {
@@ -79,6 +80,39 @@ static void a_table_moves_by_lines_and_by_object(struct scenario *scenario)
     pg_exec(pg, "UPDATE kv_store SET expires_at = NULL");
     assert_cli_json(CLI(to, "import", object), 0,
                     "{\"imported\":3019,\"skipped\":0,\"expired\":0,\"bad\":0}");
+    assert_same_tables(pg, "kv_store", "copy");
+}
+
+// `pgnear export | pgnear import -`, and what it printed of the import.
+static void migrate(struct node *from, struct node *to, const char *expected)
+{
+    struct scenario *scenario = from->scenario;
+    const char *printed = scenario_path(scenario, "migrated.json");
+    const char *command = scenario_text(
+        scenario, "set -o pipefail; %s --socket %s export | %s --socket %s import - > %s",
+        PGNEAR_PROGRAM, from->socket_path, PGNEAR_PROGRAM, to->socket_path, printed);
+    process_run(scenario, (const char *const[]){"bash", "-c", command, NULL}, NULL);
+    assert_json(read_text_file(scenario, printed), expected);
+}
+
+// From a table into one text of somebody else's row, and from there into another table.
+static void a_table_moves_through_a_document(struct scenario *scenario)
+{
+    static const char EXPECTED[] = "{\"imported\":20,\"skipped\":0,\"expired\":0,\"bad\":0}";
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    struct node *from = node_start(scenario, pg, NULL);
+    struct node *document = document_node(scenario, pg, "document", "");
+    struct node *to =
+        node_start(scenario, pg, &(struct node_options){.name = "to", .table = "copy"});
+    pg_exec(pg, "%s", VALUES_SQL);
+    pg_exec(pg, "INSERT INTO kv_store (key, value, expires_at)"
+                " VALUES ('brief', '1', now() + interval '1 hour')");
+    migrate(from, document, EXPECTED);
+    assert_pg_value(pg, "t",
+                    "SELECT game_name::jsonb = (SELECT jsonb_object_agg(key, value) FROM kv_store)"
+                    " FROM game_sessions WHERE id = " DOCUMENT_ID);
+    migrate(document, to, EXPECTED);
     assert_same_tables(pg, "kv_store", "copy");
 }
 
@@ -295,6 +329,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(a_table_moves_by_lines_and_by_object),
+        SCENARIO(a_table_moves_through_a_document),
         SCENARIO(only_a_prefix_is_exported_and_scan_is_imported),
         SCENARIO(bad_lines_are_named_and_the_good_ones_imported),
         SCENARIO(keys_that_exist_are_replaced_skipped_or_refused),
