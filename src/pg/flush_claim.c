@@ -20,7 +20,6 @@ static void judge_claim(struct flusher *flusher)
 {
     struct worker *worker = flusher->worker;
     const struct node_row *row = &flusher->row;
-    flusher->sent_seq = worker->applied_seq;
     bool is_ours = row->is_found && strcmp(row->incarnation, worker->identity.incarnation) == 0;
     enum node_verdict verdict =
         node_row_judge(row, &worker->identity, &worker->outbox, worker->applied_seq);
@@ -37,6 +36,7 @@ static void judge_claim(struct flusher *flusher)
     if (verdict == NODE_ROW_AHEAD) {
         flusher_settle(flusher, row->applied_seq, buffer_slice(&row->results));
     } else {
+        flusher->sent_seq = worker->applied_seq;
         flusher_wake(flusher);
     }
 }

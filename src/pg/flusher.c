@@ -182,7 +182,8 @@ struct flusher *flusher_create(struct worker *worker)
 {
     struct flusher *flusher = memory_zeroed(1, sizeof *flusher);
     flusher->worker = worker;
-    flusher->sent_seq = worker->applied_seq;
+    // An earlier life of the daemon may have sent whatever this one found in the outbox.
+    flusher->sent_seq = flusher_journaled_seq(flusher);
     waiters_init(&flusher->waiters);
     struct conn_options options = worker_conn_options(worker, "flush");
     options.context = flusher;

@@ -3,6 +3,7 @@
 // is applied twice and nothing is lost.
 
 #include <stdio.h>
+#include <string.h>
 
 #include "system/harness/deadline.h"
 #include "system/harness/load.h"
@@ -76,6 +77,17 @@ static void connections_are_cut_in_commit(struct scenario *scenario)
     fprintf(stderr, "cuts: %d\n", proxy_cuts_fired(proxy));
 }
 
+// The feed may be live a little before the flush connection, without which nothing is queued.
+static void incr_once_it_can(struct node *node, const char *params)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (strstr(rpc(node, "incr", params), "UNAVAILABLE") != NULL) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("incr %s stays unavailable", params);
+        }
+    }
+}
+
 // Every kind of cut on one write whose answer the client waits for.
 static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
 {
@@ -89,7 +101,7 @@ static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
         node_await_state(node, "live");
         proxy_cut_at_commit(proxy, (enum proxy_cut)cut);
         // The answer may be lost with the connection, but the write goes on.
-        rpc(node, "incr", "[\"n\", 1, {\"timeout_ms\": 20000}]");
+        incr_once_it_can(node, "[\"n\", 1, {\"timeout_ms\": 20000}]");
         expected++;
         await_cut(proxy, fired);
         node_await_state(node, "live");
@@ -98,6 +110,32 @@ static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
                         "SELECT value FROM kv_store WHERE key = 'n'");
         assert_rpc(node, "get", "[\"n\"]", scenario_text(scenario, "[%d, \"*\"]", expected));
     }
+}
+
+// A daemon that was killed had sent a write and not heard of it. The next one is asked for the same
+// write again while it cannot reach PostgreSQL: it must not take it back as never sent.
+static void what_an_earlier_life_sent_is_not_taken_back(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config = scenario_text(scenario, "postgres.url = \"%s\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    incr_once_it_can(node, "[\"other\", 1]");
+    proxy_set_open(proxy, false);
+    proxy_cut_at_commit(proxy, PROXY_CUT_AFTER);
+    rpc_send(node_rpc(node), "incr", "[\"n\", 1, {\"id\": \"once\"}]");
+    await_cut(proxy, 0);
+    pg_await_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'n'");
+    node_kill(node);
+    node_spawn(node);
+    node_await_state(node, "disconnected");
+    assert_rpc_error(node, "incr", "[\"n\", 1, {\"id\": \"once\", \"timeout_ms\": 100}]",
+                     "OUTCOME_UNKNOWN");
+    proxy_set_open(proxy, true);
+    node_await_state(node, "live");
+    assert_rpc(node, "incr", "[\"n\", 1, {\"id\": \"once\", \"timeout_ms\": 20000}]", "[1, \"*\"]");
+    assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
+    assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'n'");
 }
 
 // Every connection at once, and for a while no new one.
@@ -133,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(postgresql_crashes),
         SCENARIO(an_incr_is_applied_once_whatever_is_cut),
+        SCENARIO(what_an_earlier_life_sent_is_not_taken_back),
         SCENARIO(connections_are_cut_in_commit),
         SCENARIO(the_whole_network_breaks),
     };

@@ -78,17 +78,19 @@ static void start_process(struct pg *pg)
                   &(struct process_options){.unprivileged = true, .end_signal = SIGQUIT});
 }
 
-static void await_ready(struct pg *pg)
+// False where it ended instead.
+static bool await_ready(struct pg *pg)
 {
     struct deadline deadline = deadline_in(DEADLINE_MS);
     while (PQping(pg->url) != PQPING_OK) {
         if (!process_is_running(pg->process)) {
-            scenario_fail("PostgreSQL ended while it started");
+            return false;
         }
         if (!deadline_again(&deadline)) {
             scenario_fail("PostgreSQL does not accept connections");
         }
     }
+    return true;
 }
 
 struct pg *pg_start(struct scenario *scenario, const struct pg_options *options)
@@ -119,10 +121,18 @@ struct pg *pg_start(struct scenario *scenario, const struct pg_options *options)
     return pg;
 }
 
+// A server does not start beside processes that one before it left.
 void pg_start_again(struct pg *pg)
 {
+    struct deadline deadline = deadline_in(DEADLINE_MS);
     start_process(pg);
-    await_ready(pg);
+    while (!await_ready(pg)) {
+        if (!pg->orphaned || !deadline_again(&deadline)) {
+            scenario_fail("PostgreSQL ended while it started");
+        }
+        start_process(pg);
+    }
+    pg->orphaned = false;
 }
 
 static void disconnect(struct pg *pg)
@@ -145,8 +155,11 @@ void pg_stop(struct pg *pg, enum pg_stop how)
 {
     disconnect(pg);
     release_held(pg);
-    process_signal(pg->process, how == PG_STOP_FAST ? SIGINT : SIGQUIT);
+    static const int SIGNALS[] = {
+        [PG_STOP_FAST] = SIGINT, [PG_STOP_CRASH] = SIGQUIT, [PG_STOP_KILL] = SIGKILL};
+    process_signal(pg->process, SIGNALS[how]);
     process_wait(pg->process);
+    pg->orphaned = how == PG_STOP_KILL;
 }
 
 void pg_release_all(struct scenario *scenario)

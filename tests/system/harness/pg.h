@@ -20,6 +20,7 @@ struct pg {
     bool durable;
     int port;                // names the socket; a TCP port where options.tcp
     bool tcp;                // also listens on 127.0.0.1
+    bool orphaned;           // by PG_STOP_KILL: processes of before may be there still
     PGconn *conn;            // of pg_exec and its like; made when first used
     pid_t held[PG_HELD_MAX]; // stopped by pg_hold, 0 where free
 };
@@ -36,6 +37,7 @@ struct pg_options {
 enum pg_stop {
     PG_STOP_FAST,  // an orderly shutdown that disconnects everybody
     PG_STOP_CRASH, // at once, without a checkpoint: recovery at the next start
+    PG_STOP_KILL,  // kill -9 of its first process; the others end once they notice
 };
 
 // Makes a server and starts it; ready for connections on return. NULL: the defaults.
