@@ -49,6 +49,7 @@ bool status_is_gauge(enum status_item item)
     case STATUS_PG_BACKUP_JOBS:
     case STATUS_PG_BACKUP_ROWS:
     case STATUS_PG_ROUND_TRIP_US:
+    case STATUS_PG_NOTIFY_QUEUE:
     case STATUS_PG_TABLE_ROWS:
     case STATUS_PG_TABLE_BYTES:
     case STATUS_TABLE_BACKUPS:

@@ -47,6 +47,8 @@
     X(PG_SWEEP_DROPS, "postgres", "sweep_drops", "pg", "records that sweeps found changed")        \
     X(PG_RECONNECTS, "postgres", "reconnects", "pg", "connections made anew")                      \
     X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
+    X(PG_NOTIFY_QUEUE, "postgres", "notify_queue_percent", "pg",                                   \
+      "of the cluster's NOTIFY queue in use, -1: unknown")                                         \
     X(PG_BACKUPS_MADE, "postgres", "backups_made", "pg", "backups made by this node")              \
     X(PG_BACKUP_FAILURES, "postgres", "backup_failures", "pg", "backup jobs that failed")          \
     X(PG_BACKUP_JOBS, "postgres", "backup_jobs", "pg", "backups and restores being done")          \

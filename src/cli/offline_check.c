@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "cli/check.h"
 #include "cli/offline.h"
+#include "pg/notify_queue.h"
 
 enum { SERVER_VERSION_MIN = 120000, NOTIFY_WAIT_MS = 2000 };
 
@@ -126,7 +127,22 @@ static void check_notify(struct checking *checking)
     PQfinish(listen);
 }
 
-// Table, triggers, functions and rights: rows of (item, ok, message).
+// What SQL says in rows of (item, ok, message).
+static void check_by_sql(struct checking *checking, const char *sql)
+{
+    PGresult *result = PQexec(checking->offline->conn, sql);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        report(checking, "schema", false, "%s",
+               PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+    }
+    for (int i = 0; i < PQntuples(result); i++) {
+        report(checking, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1)[0] == 't', "%s",
+               PQgetvalue(result, i, 2));
+    }
+    PQclear(result);
+}
+
+// Table, triggers, functions and rights.
 static void check_schema(struct checking *checking)
 {
     struct offline *offline = checking->offline;
@@ -142,17 +158,8 @@ static void check_schema(struct checking *checking)
     }
     layout->check_sql(&offline->schema, &sql);
     buffer_append(&sql, "", 1);
-    PGresult *result = PQexec(offline->conn, (const char *)buffer_slice(&sql).at);
+    check_by_sql(checking, (const char *)buffer_slice(&sql).at);
     buffer_deinit(&sql);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        report(checking, "schema", false, "%s",
-               PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
-    }
-    for (int i = 0; i < PQntuples(result); i++) {
-        report(checking, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1)[0] == 't', "%s",
-               PQgetvalue(result, i, 2));
-    }
-    PQclear(result);
 }
 
 static bool is_in_memory(const struct statfs *file_system)
@@ -194,6 +201,7 @@ enum exit_status offline_check(struct offline *offline, const struct invocation 
     if (check_reach(&checking) && check_version(&checking)) {
         check_primary(&checking);
         check_notify(&checking);
+        check_by_sql(&checking, NOTIFY_QUEUE_CHECK_SQL);
         check_schema(&checking);
     }
     check_directory(&checking, "cache.dir", offline->settings.cache.dir, false);

@@ -15,13 +15,14 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/notify_queue.h"
 #include "pg/read_pool.h"
 
 // Beyond the first a request is OVERLOADED; items beyond the second are left out.
 enum { CHECKS_MAX = 64, ITEMS_MAX = 64 };
 
-// To PostgreSQL: the server, what the layout looks at first, the schema.
-enum { QUESTIONS_MAX = 3 };
+// To PostgreSQL: the server, the NOTIFY queue, what the layout looks at first, the schema.
+enum { QUESTIONS_MAX = 4 };
 
 enum { TEXT_BYTES = FAILURE_MESSAGE_BYTES + 128 };
 
@@ -176,7 +177,7 @@ static void take_server(const struct check *check, const PGresult *result)
     }
 }
 
-static void take_schema(struct request *request, const PGresult *result)
+static void take_items(struct request *request, const PGresult *result)
 {
     for (int i = 0; i < PQntuples(result); i++) {
         bool ok = *PQgetvalue(result, i, 1) == 't';
@@ -193,7 +194,7 @@ static void on_result(void *context, size_t index, const PGresult *result)
     if (index == 0) {
         take_server(check, result);
     } else if (PQresultStatus(result) == PGRES_TUPLES_OK) {
-        take_schema(check->request, result);
+        take_items(check->request, result);
     }
 }
 
@@ -225,8 +226,8 @@ static void ask(struct check *check, struct conn *conn)
     struct buffer schema_sql = {0}, probe_sql = {0};
     layout->check_sql(&worker->schema, &schema_sql);
     buffer_append(&schema_sql, "", 1);
-    struct query queries[QUESTIONS_MAX] = {{.sql = SERVER_SQL}};
-    size_t count = 1;
+    struct query queries[QUESTIONS_MAX] = {{.sql = SERVER_SQL}, {.sql = NOTIFY_QUEUE_CHECK_SQL}};
+    size_t count = 2;
     if (layout->probe_sql != NULL) {
         layout->probe_sql(&worker->schema, &probe_sql);
         buffer_append(&probe_sql, "", 1);

@@ -94,6 +94,12 @@ void feed_give_up(struct feed *feed, const char *reason)
     handshake_restart(feed->worker->handshake, reason);
 }
 
+void feed_mute(struct feed *feed, const char *reason)
+{
+    lose(feed, reason);
+    feed->is_listening = true;
+}
+
 // ---- Notifications
 
 static void on_changes(struct feed *feed, struct changes_message *changes, bool is_own)

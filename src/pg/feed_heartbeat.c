@@ -2,11 +2,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "pg/feed_sync.h"
 #include "pg/handshake.h"
+#include "pg/sqlstate.h"
 #include "pg/timer.h"
 
 enum {
@@ -46,6 +49,16 @@ static void on_unproven(evutil_socket_t fd, short events, void *context)
     }
 }
 
+static void note_room(struct feed *feed)
+{
+    struct worker *worker = feed->worker;
+    feed->queue_is_full = false;
+    LOG_INFO("notifications accepted again");
+    if (status_get(worker->status, STATUS_PG_FLUSHABLE) == 1) {
+        status_set_error(worker->status, NULL, NULL); // else it is the flush's
+    }
+}
+
 static void heartbeat_is_back(struct feed *feed)
 {
     struct worker *worker = feed->worker;
@@ -59,6 +72,9 @@ static void heartbeat_is_back(struct feed *feed)
     status_set(worker->status, STATUS_PG_ROUND_TRIP_US, now_boot_us - heartbeat->sent_boot_us);
     feed->proven_boot_us = heartbeat->sent_boot_us;
     arm_proof(feed);
+    if (feed->queue_is_full) {
+        note_room(feed);
+    }
     if (feed->state != FEED_LIVE) {
         feed->state = FEED_LIVE;
         worker->feed_live = true;
@@ -93,6 +109,20 @@ static void on_heartbeat_result(void *context, size_t index, const PGresult *res
     heartbeat->is_same_server = started_us == feed->worker->server.started_us && !in_recovery;
 }
 
+// Some listener of the cluster, in whatever database, has stood in a transaction for so long that
+// PostgreSQL takes no more notifications. What needs none goes on, and the next heartbeat tries
+// again; but a feed that cannot be proven is not live.
+static void note_full_queue(struct feed *feed, const struct failure *failure)
+{
+    if (!feed->queue_is_full) {
+        LOG_ERROR("notifications refused", LOG_TEXT("sqlstate", failure->sqlstate),
+                  LOG_TEXT("error", failure->message));
+    }
+    feed->queue_is_full = true;
+    status_set_error(feed->worker->status, failure->sqlstate, failure->message);
+    feed_mute(feed, failure->message);
+}
+
 static void on_heartbeat_done(void *context, enum unit_outcome outcome,
                               const struct failure *failure)
 {
@@ -100,7 +130,9 @@ static void on_heartbeat_done(void *context, enum unit_outcome outcome,
     if (outcome == UNIT_LOST) {
         return; // the worker is told, and tells the feed
     }
-    if (outcome == UNIT_REFUSED) {
+    if (outcome == UNIT_REFUSED && strcmp(failure->sqlstate, SQLSTATE_LIMIT_EXCEEDED) == 0) {
+        note_full_queue(feed, failure);
+    } else if (outcome == UNIT_REFUSED) {
         feed_give_up(feed, failure->message);
     } else if (!feed->heartbeat.is_same_server) {
         feed_give_up(feed, "another server answers");

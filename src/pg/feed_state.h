@@ -26,10 +26,11 @@ struct feed {
     struct worker *worker;
     struct conn *conn;
     enum feed_state state;
-    bool is_listening; // LISTEN is committed
-    bool has_lived;    // an epoch was begun by this process: the next one follows a gap
-    bool is_shut;      // by ourselves: no gap
-    bool listens_same; // LISTEN and the control connection are on one server
+    bool is_listening;  // LISTEN is committed
+    bool has_lived;     // an epoch was begun by this process: the next one follows a gap
+    bool is_shut;       // by ourselves: no gap
+    bool listens_same;  // LISTEN and the control connection are on one server
+    bool queue_is_full; // PostgreSQL takes no notification
     char own_channel[FEED_CHANNEL_BYTES];
     struct heartbeat heartbeat;
     int64_t proven_boot_us; // the last heartbeat that came back was sent then, or LISTEN was
@@ -49,3 +50,5 @@ struct feed_message *feed_message_create(enum feed_event event);
 // Nothing that any connection says is to be trusted before a new beginning: the feed is lost, and
 // the handshake begins anew.
 void feed_give_up(struct feed *feed, const char *reason);
+// The feed is lost, but its connection still listens: a heartbeat that comes back is a beginning.
+void feed_mute(struct feed *feed, const char *reason);

@@ -58,6 +58,7 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
 static void on_result(void *context, size_t index, const PGresult *result)
 {
     struct flusher *flusher = context;
+    flusher->answered_count = index + 1;
     const struct batch_group *group = NULL;
     struct json_limits limits = flusher_json_limits(flusher);
     switch (batch_unit_query(&flusher->unit, &flusher->batch, index, &group)) {
@@ -159,6 +160,7 @@ void flush_batch_send(struct flusher *flusher)
     flusher->batch_epoch = worker->epoch;
     flusher->batch_feed_was_live = worker->feed_live;
     flusher->batch_met_triggers = true;
+    flusher->answered_count = 0;
     flusher->sent_seq = batch_to_seq(&flusher->batch);
     flusher->phase = FLUSHER_SENT;
     struct unit unit = {

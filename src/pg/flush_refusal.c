@@ -147,7 +147,9 @@ void flush_refusal_take(struct flusher *flusher, const struct failure *failure)
     if (!was_advanced) {
         flusher->sent_seq = flusher->worker->applied_seq;
     }
-    switch (sqlstate_classify(failure->sqlstate)) {
+    bool at_commit = flusher->answered_count + 1 == flusher->unit.queries_count;
+    switch (at_commit ? sqlstate_classify_commit(failure->sqlstate)
+                      : sqlstate_classify(failure->sqlstate)) {
     case SQLSTATE_ROW:
         if (flusher->batch.entries_count > 1) {
             hunt(flusher);

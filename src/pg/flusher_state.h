@@ -42,6 +42,7 @@ struct flusher {
     // The batch, from its sending until FLUSHED is back:
     struct batch batch;
     struct batch_unit unit;
+    size_t answered_count; // queries of the unit that were not refused
     uint64_t batch_epoch;
     bool batch_feed_was_live;
     bool batch_met_triggers;

@@ -73,3 +73,12 @@ enum sqlstate_class sqlstate_classify(const char *sqlstate)
     }
     return SQLSTATE_ROW;
 }
+
+// Constraints and triggers that were deferred speak of rows here as well. What exceeds a limit here
+// is no row but the notifications of whatever transaction comes (asyncQueueAddEntries: "too many
+// notifications in the NOTIFY queue"), until the listener that holds them up has gone.
+enum sqlstate_class sqlstate_classify_commit(const char *sqlstate)
+{
+    return strcmp(sqlstate, SQLSTATE_LIMIT_EXCEEDED) == 0 ? SQLSTATE_OPERATOR
+                                                          : sqlstate_classify(sqlstate);
+}

@@ -1,5 +1,6 @@
 // Runs on the pg worker's thread. One unit every few seconds: the size and the planner's estimate
-// of the rows, both from the catalogs and cheap, and the exact count while that is cheap as well.
+// of the rows, both from the catalogs and cheap, the exact count while that is cheap as well, and
+// how full the cluster's NOTIFY queue is.
 #include "pg/table_stats.h"
 
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "base/memory.h"
 #include "pg/ask.h"
 #include "pg/backup_sql.h"
+#include "pg/notify_queue.h"
 #include "pg/read_pool.h"
 
 enum {
@@ -18,6 +20,9 @@ enum {
     PAUSES_PER_COUNT = 30,             // a count takes at most this part of the time
     COUNT_SLOW_US = 200 * CLOCK_US_PER_MS,
 };
+
+// Beyond the first it is worth a warning, until it has fallen below the second.
+enum { QUEUE_PERCENT_HIGH = 50, QUEUE_PERCENT_LOW = 25 };
 
 // Even a size takes a lock of the table; somebody's DDL is not to hold a connection meant for
 // reads.
@@ -42,10 +47,13 @@ struct table_stats {
     int64_t estimate;
     int64_t count;
     int64_t slow_rows; // counting took too long at this estimate; 0: it did not
+    int64_t queue_percent;
+    bool queue_was_high;
 };
 
 static void publish(struct table_stats *stats, int64_t rows, int64_t bytes, int64_t backups)
 {
+    status_set(stats->worker->status, STATUS_PG_NOTIFY_QUEUE, rows < 0 ? -1 : stats->queue_percent);
     status_set(stats->worker->status, STATUS_TABLE_BACKUPS, backups);
     status_set(stats->worker->status, STATUS_PG_TABLE_ROWS, rows);
     status_set(stats->worker->status, STATUS_PG_TABLE_BYTES, bytes);
@@ -58,13 +66,29 @@ static void on_result(void *context, size_t index, const PGresult *result)
         stats->bytes = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
         stats->estimate = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
         stats->backups = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
+        stats->queue_percent = strtoll(PQgetvalue(result, 0, 3), NULL, 10);
     } else if (index == QUERY_COUNT) {
         stats->count = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     }
 }
 
+// Long before it is full: nobody can write to the table then.
+static void mind_queue(struct table_stats *stats)
+{
+    if (!stats->queue_was_high && stats->queue_percent >= QUEUE_PERCENT_HIGH) {
+        LOG_WARNING("notify queue fills up", LOG_INT("percent", stats->queue_percent),
+                    LOG_TEXT("remedy", "end the transaction of the session that listens;"
+                                       " PostgreSQL's log names its process"));
+        stats->queue_was_high = true;
+    } else if (stats->queue_was_high && stats->queue_percent < QUEUE_PERCENT_LOW) {
+        LOG_INFO("notify queue empties", LOG_INT("percent", stats->queue_percent));
+        stats->queue_was_high = false;
+    }
+}
+
 static void take_answer(struct table_stats *stats, int64_t took_us)
 {
+    mind_queue(stats);
     publish(stats, stats->is_counting ? stats->count : stats->estimate, stats->bytes,
             stats->backups);
     bool was_slow = stats->is_counting && took_us > COUNT_SLOW_US;
@@ -116,7 +140,8 @@ static void add_size_sql(struct buffer *sql)
                   " coalesce(sum(pg_relation_size(c.oid) / current_setting('block_size')::int8"
                   " * CASE WHEN c.relpages > 0 AND c.reltuples >= 0"
                   " THEN c.reltuples / c.relpages ELSE 50 END), 0)::int8,"
-                  " (" BACKUP_COUNT_SQL ")"
+                  " (" BACKUP_COUNT_SQL "),"
+                  " " NOTIFY_QUEUE_PERCENT_SQL
                   " FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND (c.oid = $1::regclass"
                   " OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass)))");
     buffer_append(sql, "", 1);

@@ -301,10 +301,11 @@ static enum outcome sweep_range(struct session *session, const struct sent_query
 static enum outcome measure_table(struct session *session, const struct sent_query *query)
 {
     (void)query;
-    PGresult *result = result_create(3);
+    PGresult *result = result_create(4);
     result_text(result, 0, 0, "8192");
     result_text(result, 0, 1, "8");
     result_text(result, 0, 2, "0"); // backups
+    result_text(result, 0, 3, "0"); // of the NOTIFY queue
     return answer_with(session, result);
 }
 

@@ -37,6 +37,12 @@ static void errors_have_their_class(void **state)
         if (sqlstate_classify(CASES[i].sqlstate) != CASES[i].class) {
             fail_msg("%s", CASES[i].sqlstate);
         }
+        // Of a COMMIT the same is said, but that no row exceeds a limit there.
+        enum sqlstate_class at_commit = sqlstate_classify_commit(CASES[i].sqlstate);
+        bool is_limit = strcmp(CASES[i].sqlstate, SQLSTATE_LIMIT_EXCEEDED) == 0;
+        if (at_commit != (is_limit ? SQLSTATE_OPERATOR : CASES[i].class)) {
+            fail_msg("%s of a COMMIT", CASES[i].sqlstate);
+        }
     }
 }
 
