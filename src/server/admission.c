@@ -3,6 +3,7 @@
 
 #include "server/admission.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/check.h"
@@ -11,9 +12,14 @@
 
 static const int64_t LOG_EVERY_US = 60ll * CLOCK_US_PER_S;
 
-void admission_init(struct admission *admission, struct status *status, int connections_max)
+void admission_init(struct admission *admission, struct status *status, int connections_max,
+                    int descriptors_kept)
 {
-    *admission = (struct admission){.status = status, .connections_max = connections_max};
+    *admission = (struct admission){
+        .status = status,
+        .connections_max = connections_max,
+        .descriptors_kept = descriptors_kept,
+    };
     CHECK(pthread_mutex_init(&admission->mutex, NULL) == 0);
 }
 
@@ -87,16 +93,38 @@ static bool user_is_admitted(struct admission *admission, int fd)
     return false;
 }
 
+// How many clients there is room for; where it is hardly any, one that looks after the node.
+static int64_t room_for_clients(const struct admission *admission)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    int64_t descriptors = limit.rlim_cur > INT32_MAX ? INT32_MAX : (int64_t)limit.rlim_cur;
+    int64_t room = descriptors - admission->descriptors_kept;
+    return room > 1 ? room : 1;
+}
+
+// Why nobody can be let in any more; NULL where there is room.
+static const char *full(const struct admission *admission)
+{
+    int64_t connections = status_get(admission->status, STATUS_SERVER_CONNECTIONS);
+    if (connections >= admission->connections_max) {
+        return "server.max_connections is reached";
+    }
+    return connections >= room_for_clients(admission) ? "the descriptors are used up" : NULL;
+}
+
 bool admission_admits(struct admission *admission, int fd)
 {
-    bool full =
-        status_get(admission->status, STATUS_SERVER_CONNECTIONS) >= admission->connections_max;
-    if (!full && user_is_admitted(admission, fd)) {
+    const char *reason = full(admission);
+    if (reason == NULL && user_is_admitted(admission, fd)) {
         return true;
     }
     status_add(admission->status, STATUS_SERVER_REFUSED, 1);
-    if (full && is_due(&admission->full_logged_boot_us, clock_boot_us())) {
-        LOG_WARNING("client refused", LOG_INT("max_connections", admission->connections_max));
+    if (reason != NULL && is_due(&admission->full_logged_boot_us, clock_boot_us())) {
+        LOG_WARNING(
+            "client refused", LOG_TEXT("reason", reason),
+            LOG_INT("connections", status_get(admission->status, STATUS_SERVER_CONNECTIONS)),
+            LOG_INT("max_connections", admission->connections_max));
     }
     return false;
 }

@@ -1,4 +1,5 @@
-// Who may connect: the bound on connections and server.allow_uids.
+// Who may connect: the bound on connections, server.allow_uids, and the descriptors that the
+// process needs for itself.
 #pragma once
 
 #include <pthread.h>
@@ -12,6 +13,7 @@ struct admission {
     // Constant:
     struct status *status;
     int connections_max;
+    int descriptors_kept; // never for clients
     // Shared, under mutex:
     pthread_mutex_t mutex;
     uid_t allowed[ALLOW_UIDS_MAX];
@@ -24,12 +26,15 @@ struct admission {
     int64_t full_logged_boot_us;
 };
 
-void admission_init(struct admission *admission, struct status *status, int connections_max);
+// `descriptors_kept`: how many the process may need beside those of its clients, so that a crowd of
+// them does not cut the node off from PostgreSQL.
+void admission_init(struct admission *admission, struct status *status, int connections_max,
+                    int descriptors_kept);
 void admission_deinit(struct admission *admission);
 
 // Any thread. At most ALLOW_UIDS_MAX.
 void admission_set_uids(struct admission *admission, const uid_t *uids, size_t count);
 
 // Whether the client on this socket may stay. Refusals are counted, and logged once a minute for
-// each user and for the bound. The accepting thread's.
+// each user and for the bounds. The accepting thread's.
 bool admission_admits(struct admission *admission, int fd);

@@ -12,6 +12,11 @@
 #include "server/acceptor.h"
 #include "server/mail.h"
 
+// Of the process, beside its clients: some thirty, twice the files of the cache while it makes new
+// ones, and what names and certificates are looked up with; connections to PostgreSQL for control,
+// LISTEN, the flush and a backup; a mailbox and what its loop waits with for each thread.
+enum { DESCRIPTORS_OF_PROCESS = 44, DESCRIPTORS_OF_PG = 4, DESCRIPTORS_OF_THREAD = 3 };
+
 struct server {
     struct server_options options;
     struct node_facts facts;
@@ -22,6 +27,12 @@ struct server {
     size_t loops_count;
     struct latency_board latencies;
 };
+
+static int descriptors_kept(const struct settings *settings)
+{
+    return DESCRIPTORS_OF_PROCESS + DESCRIPTORS_OF_PG + settings->postgres.connections +
+           DESCRIPTORS_OF_THREAD * settings->server.threads;
+}
 
 static struct loop_options loop_options_of(struct server *server)
 {
@@ -54,7 +65,8 @@ enum error server_create(const struct server_options *options, struct server **s
         .table = options->table,
         .cache_dir = options->cache_dir,
     };
-    admission_init(&made->admission, options->status, settings->max_connections);
+    admission_init(&made->admission, options->status, settings->max_connections,
+                   descriptors_kept(options->settings));
     admission_set_uids(&made->admission, settings->allow_uids, settings->allow_uids_count);
     made->loops = memory_zeroed(count, sizeof(struct loop *));
     made->mailboxes = memory_zeroed(count, sizeof(struct mailbox *));
