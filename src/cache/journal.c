@@ -213,14 +213,19 @@ static enum error journal_all(struct turn *turn)
     return outbox_commit(outbox);
 }
 
+static void note_memory_moved(struct memory_writes *memory)
+{
+    memory->moved_seq = memory->last_seq;
+    memory->count = 0;
+    memory->bytes = 0;
+    memory->first_seq = 0;
+}
+
 static void note_committed(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     turn->is_journaled = true;
-    writer->memory.moved_seq = writer->memory.last_seq;
-    writer->memory.count = 0;
-    writer->memory.bytes = 0;
-    writer->memory.first_seq = 0;
+    note_memory_moved(&writer->memory);
     writer->confirm_boot_us = 0;
     writer->retry_boot_us = 0;
     writer->void_count = 0;
@@ -270,6 +275,28 @@ enum error journal_turn(struct turn *turn)
         note_committed(turn);
     } else if (error == ERROR_FULL) {
         note_full(turn);
+    }
+    return error;
+}
+
+enum error journal_rescue(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (writer->memory.count == 0) {
+        return ERROR_NONE;
+    }
+    enum error error = outbox_begin(&writer->outbox, 2 * writer->memory.bytes);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    error = move_memory(turn);
+    if (error != ERROR_NONE) {
+        outbox_abort(&writer->outbox);
+        return error;
+    }
+    error = outbox_commit(&writer->outbox);
+    if (error == ERROR_NONE) {
+        note_memory_moved(&writer->memory);
     }
     return error;
 }

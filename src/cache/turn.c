@@ -199,6 +199,18 @@ static void answer(struct turn *turn)
     }
 }
 
+// What cannot be rescued is counted at the next start, by what the control page says of it.
+static void rescue_memory(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    enum error error = journal_rescue(turn);
+    if (error != ERROR_NONE) {
+        LOG_ERROR("memory-acknowledged writes not journaled",
+                  LOG_INT("count", writer->memory.count), LOG_TEXT("error", error_text(error)));
+    }
+    publish_memory(writer);
+}
+
 static bool do_phases(struct turn *turn)
 {
     struct writer *writer = turn->writer;
@@ -210,6 +222,7 @@ static bool do_phases(struct turn *turn)
     (void)FAULT_POINT(BETWEEN_COMMITS);
     error = apply_turn(turn);
     if (error != ERROR_NONE) {
+        rescue_memory(turn);
         writer_fail(writer, "cache failed", error, true);
         return false;
     }

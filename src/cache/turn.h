@@ -47,6 +47,10 @@ struct turn {
 // other errors end the node.
 enum error journal_turn(struct turn *turn);
 
+// The cache has failed, and its files are given up: what was acknowledged from memory, which is
+// only there, goes to the outbox as far as it can still be read.
+enum error journal_rescue(struct turn *turn);
+
 // ---- apply.c: the cache's part: every item that goes on, in order, in one commit.
 enum error apply_turn(struct turn *turn);
 

@@ -207,6 +207,28 @@ static void a_cache_that_cannot_be_written_stops_the_node_and_starts_cold(void *
     rig_assert_miss(rig, "c");
 }
 
+static void a_cache_that_fails_loses_no_write_of_ack_memory(void **state)
+{
+    static const char *const FAULTS[] = {"cache.begin=fail", "cache.put=fail", "cache.commit=fail"};
+    for (size_t i = 0; i < sizeof FAULTS / sizeof FAULTS[0]; i++) {
+        struct rig *rig = *state;
+        rig_push_set(rig, "m", "v", ACK_MEMORY);
+        rig_turn(rig);
+        rig_expect_home(rig, ERROR_NONE);
+        rig_arm(FAULTS[i]);
+        rig_push_set(rig, "n", "v", ACK_MEMORY);
+        rig_turn(rig);
+        rig_arm(NULL);
+        rig_expect_home(rig, ERROR_INTERNAL);
+        rig_crash(rig);
+        rig_open(rig);
+        rig_assert_pending(rig, "m", "v");
+        rig_assert_miss(rig, "n");
+        assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+        rig_set(rig, "m", "again");
+    }
+}
+
 static void a_start_with_more_to_lay_over_than_is_free_makes_room(void **state)
 {
     struct rig *rig = *state;
@@ -238,6 +260,7 @@ int main(void)
         TEST(a_value_beyond_the_cache_is_not_held),
         TEST(a_full_map_is_evicted_and_the_turn_done_again),
         TEST(a_cache_that_cannot_be_written_stops_the_node_and_starts_cold),
+        TEST(a_cache_that_fails_loses_no_write_of_ack_memory),
         TEST(a_start_with_more_to_lay_over_than_is_free_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
