@@ -40,6 +40,11 @@ enum fault_kind {
     X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \
     X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \
     X(CACHE_EVICT, "cache.evict", ERROR, "LMDB does not commit an eviction")                       \
+    X(CONN_CONNECT, "conn.connect", ERROR, "libpq: no connection is begun")                        \
+    X(CONN_POLL, "conn.poll", ERROR, "libpq: a connection is not made")                            \
+    X(CONN_SEND, "conn.send", ERROR, "libpq: a query is not taken")                                \
+    X(CONN_FLUSH, "conn.flush", ERROR, "libpq: what is to be sent is not")                         \
+    X(CONN_RESULT, "conn.result", ERROR, "libpq: a result is lost with its connection")            \
     X(FLUSH_BEFORE_COMMIT, "flush.before_commit", MOMENT,                                          \
       "before a batch is sent, its COMMIT with it")                                                \
     X(FLUSH_SENT, "flush.sent", ERROR, "the connection is lost once COMMIT is sent")               \

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/conn_params.h"
@@ -116,7 +117,7 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined)
 
 void conn_flush_output(struct conn *conn)
 {
-    int left = PQflush(conn->pg);
+    int left = FAULT_POINT(CONN_FLUSH) ? -1 : PQflush(conn->pg);
     if (left < 0 || PQsocket(conn->pg) < 0) {
         conn_fail_later(conn);
         return;
@@ -124,10 +125,18 @@ void conn_flush_output(struct conn *conn)
     conn_watch_socket(conn, conn->reading || conn->errand != ERRAND_NONE, left == 1);
 }
 
+// Results may be being taken just now, and libpq, asked for those of what it was never given, says
+// that there are no more: the end of a script, and in a pipeline no end at all.
+static void fail_unsent(struct conn *conn)
+{
+    conn->errand = ERRAND_NONE;
+    conn_fail_later(conn);
+}
+
 void conn_send_script(struct conn *conn, const char *script)
 {
-    if (PQsendQuery(conn->pg, script) != 1) {
-        conn_fail_later(conn);
+    if (FAULT_POINT(CONN_SEND) || PQsendQuery(conn->pg, script) != 1) {
+        fail_unsent(conn);
         return;
     }
     conn_flush_output(conn);
@@ -279,12 +288,12 @@ void conn_send(struct conn *conn, const struct unit *unit)
     conn->unit = *unit;
     conn->unit.queries = NULL;
     conn_start_errand(conn, ERRAND_UNIT, true);
-    bool sent = PQenterPipelineMode(conn->pg) == 1;
+    bool sent = !FAULT_POINT(CONN_SEND) && PQenterPipelineMode(conn->pg) == 1;
     for (size_t i = 0; sent && i < unit->queries_count; i++) {
         sent = send_query(conn, &unit->queries[i]);
     }
     if (!sent || PQpipelineSync(conn->pg) != 1) {
-        conn_fail_later(conn);
+        fail_unsent(conn);
         return;
     }
     conn_flush_output(conn);

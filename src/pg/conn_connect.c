@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "pg/conn_params.h"
 #include "pg/conn_state.h"
@@ -83,7 +84,7 @@ static void prepare_session(struct conn *conn)
 
 void conn_poll_connect(struct conn *conn)
 {
-    switch (PQconnectPoll(conn->pg)) {
+    switch (FAULT_POINT(CONN_POLL) ? PGRES_POLLING_FAILED : PQconnectPoll(conn->pg)) {
     case PGRES_POLLING_READING:
         conn_watch_socket(conn, true, false);
         mind_server(conn);
@@ -118,7 +119,7 @@ void conn_connect(struct conn *conn)
     conn->pg = PQconnectStartParams(params.keywords, params.values, 1);
     CHECK(conn->pg != NULL);
     conn_params_deinit(&params);
-    if (PQstatus(conn->pg) == CONNECTION_BAD) {
+    if (FAULT_POINT(CONN_CONNECT) || PQstatus(conn->pg) == CONNECTION_BAD) {
         failure = conn_broken(conn);
         conn_lose(conn, &failure);
         return;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "pg/conn_params.h"
 #include "pg/conn_state.h"
 
@@ -102,6 +103,11 @@ static bool process_result(struct conn *conn)
         PQclear(result);
         errand_is_over(conn);
         return conn->life == life;
+    }
+    if (FAULT_POINT(CONN_RESULT)) {
+        PQclear(result);
+        conn_fail(conn, "fault point conn.result");
+        return false;
     }
     take_result(conn, result);
     PQclear(result);

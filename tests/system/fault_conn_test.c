@@ -1,0 +1,121 @@
+// What libpq refuses to send, on a connection of the test's own: the unit is lost, and nothing else
+// is taken to be its answer.
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "pg/conn.h"
+#include "system/harness/deadline.h"
+#include "system/harness/pg.h"
+
+struct ending {
+    bool is_known;
+    enum unit_outcome outcome;
+};
+
+struct rig {
+    struct event_base *base;
+    struct conn *conn;
+    struct event *deadline;
+    bool sends_script; // the second one
+    struct ending first;
+    struct ending second;
+};
+
+static void note(struct ending *ending, enum unit_outcome outcome)
+{
+    assert_false(ending->is_known);
+    *ending = (struct ending){.is_known = true, .outcome = outcome};
+}
+
+static void on_second_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    (void)failure;
+    struct rig *rig = context;
+    note(&rig->second, outcome);
+    event_base_loopbreak(rig->base);
+}
+
+static const struct query ONE = {.sql = "SELECT 1"};
+
+static void ask(struct rig *rig, bool script,
+                void (*on_done)(void *context, enum unit_outcome outcome,
+                                const struct failure *failure))
+{
+    struct unit unit = {.queries = &ONE, .queries_count = 1, .context = rig, .on_done = on_done};
+    if (script) {
+        conn_run_script(rig->conn, "SELECT 1", &unit);
+    } else {
+        conn_send(rig->conn, &unit);
+    }
+}
+
+// Sends the second while the answers to the first are still being taken.
+static void on_first_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    (void)failure;
+    struct rig *rig = context;
+    note(&rig->first, outcome);
+    struct failure wrong;
+    assert_int_equal(fault_arm("conn.send=fail:1", &wrong), ERROR_NONE);
+    ask(rig, rig->sends_script, on_second_done);
+}
+
+static void on_connected(void *context)
+{
+    struct rig *rig = context;
+    if (!rig->first.is_known) {
+        ask(rig, false, on_first_done);
+    }
+}
+
+static void on_lost(void *context, const struct failure *failure)
+{
+    (void)context;
+    (void)failure;
+}
+
+static void on_deadline(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    event_base_loopbreak(((struct rig *)context)->base);
+}
+
+static void run(const struct pg *pg, bool sends_script)
+{
+    struct rig rig = {.base = event_base_new(), .sends_script = sends_script};
+    rig.conn = conn_create(&(struct conn_options){
+        .base = rig.base,
+        .name = "test",
+        .conninfo = pg->url,
+        .connect_timeout_us = (int64_t)DEADLINE_MS * 1000,
+        .context = &rig,
+        .on_connected = on_connected,
+        .on_lost = on_lost,
+    });
+    rig.deadline = evtimer_new(rig.base, on_deadline, &rig);
+    evtimer_add(rig.deadline, &(struct timeval){.tv_sec = DEADLINE_MS / 1000});
+    conn_open(rig.conn);
+    alarm(2 * DEADLINE_MS / 1000); // a loop that is never left
+    event_base_dispatch(rig.base);
+    alarm(0);
+    assert_true(rig.first.is_known && rig.second.is_known);
+    assert_int_equal(rig.first.outcome, UNIT_OK);
+    assert_int_equal(rig.second.outcome, UNIT_LOST);
+    conn_destroy(rig.conn);
+    event_free(rig.deadline);
+    event_base_free(rig.base);
+}
+
+static void what_is_not_sent_is_lost(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    run(pg, false);
+    run(pg, true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {SCENARIO(what_is_not_sent_is_lost)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
