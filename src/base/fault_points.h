@@ -18,6 +18,10 @@ enum fault_kind {
     X(OUTBOX_BEGIN, "outbox.begin", STOPS, "LMDB begins no transaction of the outbox")             \
     X(OUTBOX_PUT, "outbox.put", STOPS, "LMDB does not take an entry")                              \
     X(OUTBOX_MAP_FULL, "outbox.map_full", ERROR, "MDB_MAP_FULL at an entry")                       \
+    X(OUTBOX_ID, "outbox.id", STOPS, "LMDB does not take an opts.id")                              \
+    X(OUTBOX_META, "outbox.meta", STOPS, "LMDB does not take the numbers of a commit")             \
+    X(MOVE_MEMORY, "outbox.move_memory", STOPS,                                                    \
+      "LMDB begins no transaction to read the rows of ack memory")                                 \
     X(OUTBOX_BEFORE_TRIM, "outbox.before_trim", MOMENT,                                            \
       "applied entries are about to be given up")                                                  \
     X(OUTBOX_TRIM, "outbox.trim", STOPS, "LMDB opens no cursor to give up entries")                \
@@ -32,6 +36,8 @@ enum fault_kind {
     X(CACHE_OPEN, "cache.open", STOPS, "LMDB does not open the cache")                             \
     X(CACHE_RECOVER, "cache.recover", MOMENT,                                                      \
       "at a start, before the outbox is laid over the cache")                                      \
+    X(CACHE_LAY, "cache.lay", ERROR,                                                               \
+      "LMDB begins no transaction to lay the outbox over the cache")                               \
     X(CACHE_BEGIN, "cache.begin", STOPS, "LMDB begins no transaction of the cache")                \
     X(CACHE_PUT, "cache.put", STOPS, "LMDB does not take a record")                                \
     X(CACHE_MAP_FULL, "cache.map_full", ERROR, "MDB_MAP_FULL at the cache's turn")                 \
@@ -40,15 +46,24 @@ enum fault_kind {
     X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \
     X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \
     X(CACHE_EVICT, "cache.evict", ERROR, "LMDB does not commit an eviction")                       \
+    X(CACHE_VISIT, "cache.visit", ERROR, "LMDB opens no cursor for the sweep")                     \
     X(CONN_CONNECT, "conn.connect", ERROR, "libpq: no connection is begun")                        \
     X(CONN_POLL, "conn.poll", ERROR, "libpq: a connection is not made")                            \
     X(CONN_SEND, "conn.send", ERROR, "libpq: a query is not taken")                                \
     X(CONN_FLUSH, "conn.flush", ERROR, "libpq: what is to be sent is not")                         \
     X(CONN_RESULT, "conn.result", ERROR, "libpq: a result is lost with its connection")            \
+    X(NODE_ROW, "handshake.row", MOMENT, "the node's row is read and not yet judged")              \
+    X(NODE_CLAIM, "handshake.claim", MOMENT, "before the node's row is claimed")                   \
+    X(FLUSH_CLAIM, "flush.claim", MOMENT, "before the flush connection reads the node's row")      \
     X(FLUSH_BEFORE_COMMIT, "flush.before_commit", MOMENT,                                          \
       "before a batch is sent, its COMMIT with it")                                                \
     X(FLUSH_SENT, "flush.sent", ERROR, "the connection is lost once COMMIT is sent")               \
     X(FLUSH_ANSWERED, "flush.answered", ERROR, "the answer to COMMIT is lost")                     \
+    X(FETCH_ANSWERED, "fetch.answered", MOMENT, "rows that were asked for are here")               \
+    X(SWEEP_PAGE, "sweep.page", MOMENT, "a page of the sweep is decided and not yet told")         \
+    X(LISTEN, "feed.listen", ERROR, "PostgreSQL refuses LISTEN")                                   \
+    X(HEARTBEAT, "feed.heartbeat", ERROR, "a heartbeat does not come back")                        \
+    X(PAYLOAD, "feed.payload", ERROR, "a notification is unreadable")                              \
     X(ACCEPT, "server.accept", ERROR, "accept: EMFILE")                                            \
     X(READ, "server.read", ERROR, "a client's socket: ECONNRESET at a read")                       \
     X(WRITE, "server.write", ERROR, "a client's socket: EPIPE at a write")

@@ -6,7 +6,10 @@
 // with a larger seq; a write is either in the commit with its id, or answered with an error.
 #include "cache/journal.h"
 
+#include <errno.h>
+
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 enum { TRIM_COUNT_MAX = 4096, EXPIRE_COUNT_MAX = 1024, RETRY_AFTER_US = 100000 };
@@ -84,7 +87,8 @@ static enum error move_memory(struct turn *turn)
     MDB_txn *txn;
     MDB_cursor *cursor;
     MDB_val key, value;
-    int code = mdb_txn_begin(writer->store.env, NULL, MDB_RDONLY, &txn);
+    int code = FAULT_POINT(MOVE_MEMORY) ? ENOMEM
+                                        : mdb_txn_begin(writer->store.env, NULL, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }

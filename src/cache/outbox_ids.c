@@ -4,7 +4,10 @@
 //
 //   0            8              16       17              24
 //   | seq        | accepted_us  | flags  | reserved      | reply ...
+#include <errno.h>
+
 #include "base/check.h"
+#include "base/fault.h"
 #include "cache/outbox.h"
 
 enum { AT_SEQ = 0, AT_ACCEPTED = 8, AT_FLAGS = 16, AT_REPLY = 24 };
@@ -37,7 +40,7 @@ static enum error put(struct outbox *outbox, struct slice id, const struct outbo
     buffer_append_slice(&bytes, row->reply);
     MDB_val key = environment_value(id);
     MDB_val value = environment_value(buffer_slice(&bytes));
-    int code = mdb_put(outbox->txn, outbox->ids, &key, &value, 0);
+    int code = FAULT_POINT(OUTBOX_ID) ? EIO : mdb_put(outbox->txn, outbox->ids, &key, &value, 0);
     buffer_deinit(&bytes);
     return environment_error(code);
 }

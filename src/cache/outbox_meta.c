@@ -1,6 +1,7 @@
 // The meta records of the outbox: the layout, the node and its starts, whose outbox it is, and the
 // numbers that its transactions move. Numbers are in the machine's byte order, as the files are.
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/mpack.h"
 #include "cache/outbox.h"
 
@@ -10,7 +11,9 @@ static enum error meta_put(struct outbox *outbox, const char *name, struct slice
 {
     MDB_val key = environment_value(slice_of_string(name));
     MDB_val bytes = environment_value(value);
-    return environment_error(mdb_put(outbox->txn, outbox->meta, &key, &bytes, 0));
+    return FAULT_POINT(OUTBOX_META)
+               ? ERROR_SYSTEM
+               : environment_error(mdb_put(outbox->txn, outbox->meta, &key, &bytes, 0));
 }
 
 static enum error meta_get(struct outbox *outbox, const char *name, struct slice *value)

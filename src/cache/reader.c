@@ -3,9 +3,11 @@
 // (see control.h), and the clocks are read once for all lookups of a snapshot.
 #include "cache/reader.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -169,7 +171,9 @@ enum error reader_visit_suspects(struct cache_reader *reader, struct slice after
 {
     CHECK(reader->reading);
     MDB_cursor *cursor;
-    int code = mdb_cursor_open(reader->txn, reader->files->records, &cursor);
+    int code = FAULT_POINT(CACHE_VISIT)
+                   ? ENOMEM
+                   : mdb_cursor_open(reader->txn, reader->files->records, &cursor);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }

@@ -4,6 +4,8 @@
 //   1. rows of `memory` that are not in the outbox go there, in order
 //   2. pending records whose write is not unapplied any more are dropped
 //   3. unapplied entries are laid over the cache, as pending
+#include <errno.h>
+
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -173,7 +175,8 @@ static enum error lay_range(struct turn *turn, uint64_t after_seq, uint64_t up_t
 {
     struct writer *writer = turn->writer;
     turn->pending_count = writer->pending_count;
-    int code = mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
+    int code =
+        FAULT_POINT(CACHE_LAY) ? ENOMEM : mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }

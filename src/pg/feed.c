@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/feed_heartbeat.h"
@@ -128,6 +129,9 @@ static void on_payload(struct feed *feed, struct slice payload)
     struct slice origin = {0};
     struct changes_message *changes = NULL;
     status_add(worker->status, STATUS_PG_NOTIFICATIONS, 1);
+    if (FAULT_POINT(PAYLOAD)) {
+        payload = slice_of_string("?");
+    }
     enum payload_kind kind = payload_decode(payload, &origin, &changes);
     bool is_own = slice_equal(origin, slice_of_string(worker->identity.node));
     switch (kind) {
@@ -217,7 +221,8 @@ static void on_connected(void *context)
 {
     struct feed *feed = context;
     char listen[160], listen_own[160];
-    snprintf(listen, sizeof listen, "LISTEN \"%s\"", feed->worker->names.channel);
+    snprintf(listen, sizeof listen, FAULT_POINT(LISTEN) ? "LISTEN" : "LISTEN \"%s\"",
+             feed->worker->names.channel);
     snprintf(listen_own, sizeof listen_own, "LISTEN \"%s\"", feed->own_channel);
     if (feed->has_lived) {
         status_add(feed->worker->status, STATUS_PG_RECONNECTS, 1);

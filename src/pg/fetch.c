@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
@@ -177,6 +178,7 @@ static void on_result(void *context, size_t index, const PGresult *result)
 {
     (void)index;
     struct fetch *fetch = context;
+    (void)FAULT_POINT(FETCH_ANSWERED);
     for (int i = 0; i < PQntuples(result); i++) {
         struct table_row row;
         table_row_read(result, i, &row);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "pg/batch_outcome.h"
 #include "pg/flush_batch.h"
@@ -74,6 +75,7 @@ void flush_claim(struct flusher *flusher)
         .on_done = on_claim_done,
     };
     flusher->phase = FLUSHER_CLAIMING;
+    (void)FAULT_POINT(FLUSH_CLAIM);
     conn_send(flusher->conn, &unit);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "pg/flusher.h"
 
@@ -137,6 +138,7 @@ static void judge_row(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
     handshake->row_seq = worker->applied_seq;
+    (void)FAULT_POINT(NODE_ROW);
     if (handshake->is_rebound) {
         handshake_lift_versions(handshake);
         return;
@@ -212,6 +214,7 @@ static void claim_row(struct handshake *handshake)
     const char *values[] = {worker->identity.node, worker->identity.incarnation, to,
                             handshake->row.incarnation, from};
     handshake->row_claimed = false;
+    (void)FAULT_POINT(NODE_CLAIM);
     struct query query = {
         .sql = (const char *)buffer_slice(&sql).at, .params_count = 5, .values = values};
     struct unit unit = handshake_unit(handshake, take_claim, handshake_finish, NULL);

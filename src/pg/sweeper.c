@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
@@ -115,6 +116,7 @@ static void move_hand(struct sweeper *sweeper, struct slice key)
 static void post_swept(struct sweeper *sweeper, size_t end)
 {
     struct page *page = &sweeper->page;
+    (void)FAULT_POINT(SWEEP_PAGE);
     struct swept_message *swept = message_create(MESSAGE_SWEPT, sizeof *swept);
     size_t count = end - page->next;
     swept->epoch = sweeper->epoch;

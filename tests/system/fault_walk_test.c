@@ -19,6 +19,7 @@
 
 enum { STATUS_STOPPED = 1, STATUS_ABORTED = 128 + SIGABRT, STATUS_KILLED = 128 + SIGKILL };
 enum { CHECK_EVERY = 12, OTHERS_ONE_IN = 12 };
+enum { STORMS = 2, STORMS_COMPLETE = 40, STORM_MS = 1500, LAST_PASS_MAX = 300 };
 
 // What makes the node come by a point that the load alone does not bring it to.
 enum drive {
@@ -27,11 +28,29 @@ enum drive {
     DRIVE_CUT,   // its connections to PostgreSQL are cut
 };
 
-static const enum drive DRIVES[FAULT_COUNT] = {
-    [FAULT_OUTBOX_OPEN] = DRIVE_START,   [FAULT_CACHE_OPEN] = DRIVE_START,
-    [FAULT_CACHE_RECOVER] = DRIVE_START, [FAULT_CACHE_SWEEP] = DRIVE_CUT,
-    [FAULT_ACCEPT] = DRIVE_START,
-};
+static enum drive drive_of(enum fault fault)
+{
+    switch (fault) {
+    case FAULT_OUTBOX_OPEN:
+    case FAULT_CACHE_OPEN:
+    case FAULT_CACHE_RECOVER:
+    case FAULT_CACHE_LAY:
+    case FAULT_ACCEPT:
+        return DRIVE_START;
+    case FAULT_CACHE_SWEEP:
+    case FAULT_CACHE_VISIT:
+    case FAULT_SWEEP_PAGE:
+    case FAULT_NODE_ROW:
+    case FAULT_NODE_CLAIM:
+    case FAULT_FLUSH_CLAIM:
+    case FAULT_CONN_CONNECT:
+    case FAULT_CONN_POLL:
+    case FAULT_LISTEN:
+        return DRIVE_CUT;
+    default:
+        return DRIVE_LOAD;
+    }
+}
 
 struct walk {
     struct scenario *scenario;
@@ -65,7 +84,7 @@ static int expected_end(const struct fault_order *order)
 
 static void drive(struct walk *walk, enum fault fault)
 {
-    switch (DRIVES[fault]) {
+    switch (drive_of(fault)) {
     case DRIVE_LOAD:
         break;
     case DRIVE_START:
@@ -134,11 +153,12 @@ static void step_at_random(struct walk *walk, enum fault fault, enum fault_actio
     struct fault_order order = {.fault = fault, .action = action};
     bool ends = expected_end(&order) >= 0;
     uint64_t times = 1;
-    if (action == FAULT_FAIL && !ends && random_below(&walk->random, 2) == 0) {
+    bool by_load = drive_of(fault) == DRIVE_LOAD;
+    if (action == FAULT_FAIL && !ends && by_load && random_below(&walk->random, 2) == 0) {
         order.percent = 50;
         times = 1 + random_below(&walk->random, 3);
     } else {
-        order.pass = 1 + random_below(&walk->random, DRIVES[fault] == DRIVE_LOAD ? 3 : 1);
+        order.pass = 1 + random_below(&walk->random, by_load ? 3 : 1);
     }
     if (action == FAULT_DELAY && random_below(&walk->random, 2) == 0) {
         order.delay_us = 1000 * (1 + (int64_t)random_below(&walk->random, 200));
@@ -157,6 +177,62 @@ static void walk_all(struct walk *walk, bool complete)
             }
         }
     }
+}
+
+// ---- Everything at once
+
+// Failures at one pass in a hundred, short delays, and one point at which it ends.
+static void arm_storm(struct walk *walk)
+{
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        struct fault_order order = {.fault = (enum fault)i, .percent = 1};
+        if (fault_kind(order.fault) == FAULT_ERROR && random_below(&walk->random, 2) == 0) {
+            order.action = FAULT_FAIL;
+        } else if (random_below(&walk->random, 4) == 0) {
+            order.action = FAULT_DELAY;
+            order.delay_us = 1000;
+        }
+        faults_arm(walk->faults, &order);
+    }
+    struct fault_order last = {.fault = (enum fault)random_below(&walk->random, FAULT_COUNT),
+                               .action = FAULT_CRASH,
+                               .pass = 1 + random_below(&walk->random, LAST_PASS_MAX)};
+    bool fails = random_below(&walk->random, 2) == 0;
+    if (fails && fault_kind(last.fault) != FAULT_MOMENT) {
+        last.action = FAULT_FAIL;
+    }
+    faults_arm(walk->faults, &last);
+}
+
+static bool is_asked_for(int status)
+{
+    return status == STATUS_KILLED || status == STATUS_STOPPED || status == STATUS_ABORTED;
+}
+
+// A failure that the daemon lives with may meet it at a moment at which it does not, such as the
+// start; so it may end by any of the ways that were armed.
+static void storm(struct walk *walk)
+{
+    arm_storm(walk);
+    if (random_below(&walk->random, 2) == 0) {
+        proxy_cut_all(walk->proxy);
+    }
+    struct deadline deadline = deadline_in(STORM_MS);
+    while (process_is_running(walk->node->process) && deadline_again(&deadline)) {
+    }
+    for (int i = 0; i < FAULT_COUNT; i++) {
+        faults_disarm(walk->faults, (enum fault)i);
+    }
+    if (!process_is_running(walk->node->process)) {
+        int status = node_await_exit(walk->node);
+        if (!is_asked_for(status)) {
+            scenario_fail("%s ended with status %d", walk->node->name, status);
+        }
+        node_spawn(walk->node);
+    }
+    node_await_state(walk->node, "live");
+    accounts_await_progress(walk->accounts, 0, 1);
+    accounts_check(walk->accounts);
 }
 
 static struct walk *walk_begin(struct scenario *scenario)
@@ -183,14 +259,24 @@ static struct walk *walk_begin(struct scenario *scenario)
     return walk;
 }
 
-static void every_fault_is_survived_and_accounted_for(struct scenario *scenario)
+static void walk_end(struct walk *walk)
+{
+    assert_int_equal(node_stop(walk->node), 0);
+    assert_int_equal(node_stop(walk->other), 0);
+}
+
+static bool is_complete(void)
 {
     const char *mode = getenv("PGNEAR_FAULT_WALK");
-    bool complete = mode != NULL && strcmp(mode, "complete") == 0;
+    return mode != NULL && strcmp(mode, "complete") == 0;
+}
+
+static void every_fault_is_survived_and_accounted_for(struct scenario *scenario)
+{
     struct walk *walk = walk_begin(scenario);
-    int rounds = complete ? test_rounds(1) : 1;
+    int rounds = is_complete() ? test_rounds(1) : 1;
     for (int i = 0; i < rounds; i++) {
-        walk_all(walk, complete);
+        walk_all(walk, is_complete());
     }
     accounts_stop_and_check(walk->accounts);
     for (int i = 0; i < FAULT_COUNT; i++) {
@@ -199,8 +285,18 @@ static void every_fault_is_survived_and_accounted_for(struct scenario *scenario)
         }
     }
     fprintf(stderr, "%d steps\n", walk->steps);
-    assert_int_equal(node_stop(walk->node), 0);
-    assert_int_equal(node_stop(walk->other), 0);
+    walk_end(walk);
+}
+
+static void faults_at_once_are_survived_and_accounted_for(struct scenario *scenario)
+{
+    struct walk *walk = walk_begin(scenario);
+    int rounds = is_complete() ? STORMS_COMPLETE * test_rounds(1) : STORMS;
+    for (int i = 0; i < rounds; i++) {
+        storm(walk);
+    }
+    accounts_stop_and_check(walk->accounts);
+    walk_end(walk);
 }
 
 static void an_unknown_point_stops_the_start(struct scenario *scenario)
@@ -220,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(an_unknown_point_stops_the_start),
         SCENARIO(every_fault_is_survived_and_accounted_for),
+        SCENARIO(faults_at_once_are_survived_and_accounted_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ enum {
     MIXED_KEYS = 6,
     ALIEN_KEYS = 6,
     FILLERS = 400,
-    FILLER_BYTES = 32 << 10, // more than the cache holds, all together
+    FILLER_BYTES = 100 << 10, // more than the cache holds, all together
 };
 
 // Where the keys k:1, k:2, ... of each kind begin.
@@ -34,7 +34,7 @@ enum {
     KEYS_END = ALIEN_FIRST + ALIEN_KEYS,
 };
 
-enum { ABSENT = -1, THINK_US_MAX = 4000, ANSWER_MS_MAX = 60000 };
+enum { ABSENT = -1, THINK_US_MAX = 8000, ANSWER_MS_MAX = 60000 };
 
 struct writer {
     struct accounts *accounts;
@@ -140,27 +140,27 @@ static const char *ask(struct writer *writer, const char *method, const char *pa
     return NULL;
 }
 
-// The options of a set, an mset or a delete: one of the levels, and an id of its own. Where it is
-// only acknowledged from memory it has none, since an id would have it journaled: repeated, it may
-// be done twice.
+// The options of a set, an mset or a delete: one of the levels, and perhaps an id of its own.
+// Without one it may be done twice, which does not show; and with one it would be journaled
+// whatever the level.
 static const char *write_options(struct writer *writer, char text[96])
 {
-    static const char *const LEVELS[] = {"journal", "postgres"};
+    static const char *const LEVELS[] = {"memory",  "memory",  "journal",
+                                         "journal", "journal", "postgres"};
     unsigned long long number = ++writer->writes;
-    uint64_t choice = random_below(&writer->random, 6);
-    if (choice < 2) {
-        snprintf(text, 96, "{\"ack\":\"memory\"}");
+    const char *level = LEVELS[random_below(&writer->random, sizeof LEVELS / sizeof LEVELS[0])];
+    bool has_id = *level != 'm' && random_below(&writer->random, 2) == 0;
+    if (has_id) {
+        snprintf(text, 96, "{\"id\":\"%d-%llu\",\"ack\":\"%s\"}", writer->index, number, level);
     } else {
-        snprintf(text, 96, "{\"id\":\"writer-%d-%llu\",\"ack\":\"%s\"}", writer->index, number,
-                 LEVELS[choice == 2]);
+        snprintf(text, 96, "{\"ack\":\"%s\"}", level);
     }
     return text;
 }
 
 static const char *id_only(struct writer *writer, char text[96])
 {
-    snprintf(text, 96, "{\"id\":\"writer-%d-%llu\"}", writer->index,
-             (unsigned long long)++writer->writes);
+    snprintf(text, 96, "{\"id\":\"%d-%llu\"}", writer->index, (unsigned long long)++writer->writes);
     return text;
 }
 
@@ -432,8 +432,8 @@ static void run_client(void *context, int index)
 
 const char *accounts_config(void)
 {
-    return "cache.size = \"8MiB\"\n"
-           "writes.outbox_size = \"4MiB\"\n"
+    return "cache.size = \"32MiB\"\n"
+           "writes.outbox_size = \"24MiB\"\n" // half of it for the ids of ten minutes
            "writes.retain = \"200ms\"\n"
            "log.level = \"info\"\n";
 }
@@ -488,6 +488,7 @@ void accounts_await_progress(struct accounts *accounts, int node, uint64_t more)
         uint64_t goal = atomic_load(&accounts->answers[index]) + more;
         struct deadline deadline = deadline_in(ANSWER_MS_MAX);
         while (atomic_load(&accounts->answers[index]) < goal) {
+            workers_check(accounts->workers);
             if (!deadline_again(&deadline)) {
                 scenario_fail("writer %d has no answers any more", index);
             }
@@ -559,6 +560,7 @@ static void pause_clients(struct accounts *accounts)
     atomic_store(&accounts->pauses, true);
     struct deadline deadline = deadline_in(2 * ANSWER_MS_MAX);
     while (atomic_load(&accounts->resting) < accounts->clients_count) {
+        workers_check(accounts->workers);
         if (!deadline_again(&deadline)) {
             scenario_fail("%d of %d clients do not come to rest",
                           accounts->clients_count - atomic_load(&accounts->resting),

@@ -14,7 +14,7 @@
 
 #include "system/harness/node.h"
 
-enum { ACCOUNTS_NODES_MAX = 2, ACCOUNTS_CACHE_MIB = 8 };
+enum { ACCOUNTS_NODES_MAX = 2 };
 
 struct accounts;
 

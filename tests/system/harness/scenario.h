@@ -83,6 +83,9 @@ struct workers *workers_start(struct scenario *scenario, int count,
                               void (*work)(void *context, int index), void *context);
 void workers_join(struct workers *workers);
 
+// Ends the test where one of them has failed; for a test that waits for what they do.
+void workers_check(struct workers *workers);
+
 // Asks the workers to end soon, and whether the calling worker has been asked.
 void workers_stop(struct workers *workers);
 bool worker_is_stopping(void);

@@ -117,6 +117,17 @@ void workers_join(struct workers *workers)
     }
 }
 
+void workers_check(struct workers *workers)
+{
+    pthread_mutex_lock(&workers->mutex);
+    bool has_failed = workers->failure[0] != '\0';
+    pthread_mutex_unlock(&workers->mutex);
+    if (has_failed) {
+        workers_stop(workers);
+        workers_join(workers);
+    }
+}
+
 void workers_run(struct scenario *scenario, int count, void (*work)(void *context, int index),
                  void *context)
 {
