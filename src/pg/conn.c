@@ -202,6 +202,10 @@ void conn_lose(struct conn *conn, const struct failure *failure)
     bool was_steady = conn->was_connected && clock_boot_us() - conn->connected_boot_us >= STEADY_US;
     if (was_steady) {
         retry_reset(&conn->retry);
+    } else {
+        // Not that server again where there are others: libpq itself goes on to the next one only
+        // where the first cannot be reached or is a standby, not where it hangs up.
+        conn->turn++;
     }
     int64_t pause_us = retry_next_us(&conn->retry);
     log_loss(conn, &reason, pause_us);

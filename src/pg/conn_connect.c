@@ -152,6 +152,5 @@ void conn_connect_timed_out(struct conn *conn)
                 "connection to server at \"%s\" failed: no answer within %lld ms",
                 host == NULL ? "" : host,
                 (long long)(conn->options.connect_timeout_us / CLOCK_US_PER_MS));
-    conn->turn++;
     conn_lose(conn, &failure);
 }

@@ -1,6 +1,6 @@
 // The keywords and values that a connection string becomes: what the user wrote, our defaults for
 // what they did not write (keepalives, so that a silent peer is found), and, where a server of
-// several took too long, the order of the servers turned so that the next attempt begins behind it.
+// several did not serve, the order of the servers turned so that the next attempt begins behind it.
 // PQconnectStart has no time limit of its own: it is the caller's timer that gives a server up.
 #pragma once
 

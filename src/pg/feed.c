@@ -188,10 +188,8 @@ static void on_notify(void *context, const char *channel, struct slice payload)
 static void on_listen_result(void *context, size_t index, const PGresult *result)
 {
     struct feed *feed = context;
-    const struct server_identity *server = &feed->worker->server;
     if (index == 0) {
-        feed->listens_same = strtoll(PQgetvalue(result, 0, 0), NULL, 10) == server->started_us &&
-                             strcmp(PQgetvalue(result, 0, 1), server->timeline) == 0;
+        agreement_take(&feed->agreement, feed->worker, result);
     }
 }
 
@@ -208,9 +206,8 @@ static void on_listen_done(void *context, enum unit_outcome outcome, const struc
         conn_fail(feed->conn, failure->message);
         return;
     }
-    if (!feed->listens_same) {
-        // Either of them may be the one that was left behind.
-        feed_give_up(feed, "LISTEN and the control connection are on different servers");
+    if (!feed->agreement.holds) {
+        agreement_leave(&feed->agreement, feed->worker, feed->conn);
         return;
     }
     feed->is_listening = true;
@@ -227,10 +224,9 @@ static void on_connected(void *context)
     if (feed->has_lived) {
         status_add(feed->worker->status, STATUS_PG_RECONNECTS, 1);
     }
+    agreement_ask(&feed->agreement);
     const struct query queries[] = {
-        {.sql = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
-                " CASE WHEN pg_is_in_recovery() THEN ''"
-                " ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"},
+        {.sql = AGREEMENT_SQL},
         {.sql = listen},
         {.sql = listen_own},
     };

@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 
+#include "pg/agreement.h"
 #include "pg/conn.h"
 #include "pg/feed.h"
 #include "pg/worker.h"
@@ -26,10 +27,10 @@ struct feed {
     struct worker *worker;
     struct conn *conn;
     enum feed_state state;
-    bool is_listening;  // LISTEN is committed
-    bool has_lived;     // an epoch was begun by this process: the next one follows a gap
-    bool is_shut;       // by ourselves: no gap
-    bool listens_same;  // LISTEN and the control connection are on one server
+    bool is_listening; // LISTEN is committed
+    bool has_lived;    // an epoch was begun by this process: the next one follows a gap
+    bool is_shut;      // by ourselves: no gap
+    struct agreement agreement;
     bool queue_is_full; // PostgreSQL takes no notification
     char own_channel[FEED_CHANNEL_BYTES];
     struct heartbeat heartbeat;

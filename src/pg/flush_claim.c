@@ -13,8 +13,12 @@
 
 static void on_claim_result(void *context, size_t index, const PGresult *result)
 {
-    (void)index;
-    node_row_take(&((struct flusher *)context)->row, result);
+    struct flusher *flusher = context;
+    if (index == 0) {
+        agreement_take(&flusher->agreement, flusher->worker, result);
+    } else {
+        node_row_take(&flusher->row, result);
+    }
 }
 
 static void judge_claim(struct flusher *flusher)
@@ -47,7 +51,9 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
     struct flusher *flusher = context;
     CHECK(flusher->phase == FLUSHER_CLAIMING);
     flusher->phase = FLUSHER_IDLE;
-    if (outcome == UNIT_OK) {
+    if (outcome != UNIT_LOST && !flusher->agreement.holds) {
+        agreement_leave(&flusher->agreement, flusher->worker, flusher->conn);
+    } else if (outcome == UNIT_OK) {
         judge_claim(flusher);
     } else if (outcome == UNIT_REFUSED) {
         LOG_WARNING("claim refused", LOG_TEXT("sqlstate", failure->sqlstate),
@@ -62,14 +68,18 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
 void flush_claim(struct flusher *flusher)
 {
     const char *values[] = {flusher->worker->identity.node};
-    struct query query = {
-        .sql = (const char *)buffer_slice(&flusher->claim_sql).at,
-        .params_count = 1,
-        .values = values,
+    agreement_ask(&flusher->agreement);
+    const struct query queries[] = {
+        {.sql = AGREEMENT_SQL},
+        {
+            .sql = (const char *)buffer_slice(&flusher->claim_sql).at,
+            .params_count = 1,
+            .values = values,
+        },
     };
     struct unit unit = {
-        .queries = &query,
-        .queries_count = 1,
+        .queries = queries,
+        .queries_count = 2,
         .context = flusher,
         .on_result = on_claim_result,
         .on_done = on_claim_done,

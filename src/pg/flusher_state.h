@@ -7,6 +7,7 @@
 // or a claim says so.
 #pragma once
 
+#include "pg/agreement.h"
 #include "pg/batch_unit.h"
 #include "pg/conn.h"
 #include "pg/flusher.h"
@@ -30,6 +31,7 @@ struct flusher {
     struct worker *worker;
     struct conn *conn;
     enum phase phase;
+    struct agreement agreement;
     bool is_claimed; // in this life of the connection
     bool is_stopped; // an operator's error
     uint64_t sent_seq;

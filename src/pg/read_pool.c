@@ -12,17 +12,13 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
-
-// As node.c asks it, of the control connection.
-static const char SERVER_SQL[] =
-    "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
-    " CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) "
-    "END";
+#include "pg/agreement.h"
 
 struct read_slot {
     struct read_pool *pool;
     struct conn *conn;
     const struct read_user *user; // of the unit in flight
+    struct agreement agreement;
     bool is_trusted;
     bool is_refused; // the last attempt to connect failed
 };
@@ -100,10 +96,8 @@ static void on_server_seen(void *context, size_t index, const PGresult *result)
 {
     (void)index;
     struct read_slot *slot = context;
-    const struct server_identity *server = &slot->pool->worker->server;
-    CHECK(PQntuples(result) == 1 && PQnfields(result) == 2);
-    slot->is_trusted = strtoll(PQgetvalue(result, 0, 0), NULL, 10) == server->started_us &&
-                       strcmp(PQgetvalue(result, 0, 1), server->timeline) == 0;
+    agreement_take(&slot->agreement, slot->pool->worker, result);
+    slot->is_trusted = slot->agreement.holds;
 }
 
 static void on_server_told(void *context, enum unit_outcome outcome, const struct failure *failure)
@@ -112,10 +106,12 @@ static void on_server_told(void *context, enum unit_outcome outcome, const struc
     if (outcome == UNIT_LOST) {
         return;
     }
+    if (outcome == UNIT_REFUSED) {
+        conn_fail(slot->conn, failure->message);
+        return;
+    }
     if (!slot->is_trusted) {
-        conn_fail(slot->conn, outcome == UNIT_REFUSED
-                                  ? failure->message
-                                  : "the connection leads to another server, or it was restarted");
+        agreement_leave(&slot->agreement, slot->pool->worker, slot->conn);
         return;
     }
     slot->is_refused = false;
@@ -126,8 +122,9 @@ static void on_connected(void *context)
 {
     struct read_slot *slot = context;
     const struct query query = {
-        .sql = SERVER_SQL,
+        .sql = AGREEMENT_SQL,
     };
+    agreement_ask(&slot->agreement);
     const struct unit unit = {
         .queries = &query,
         .queries_count = 1,

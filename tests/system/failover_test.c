@@ -10,6 +10,9 @@
 #include "system/harness/replication.h"
 #include "system/harness/steps.h"
 
+// What the flush connection said last.
+#define FLUSH_BACKEND "application_name = 'pgnear' AND query LIKE 'COMMIT%'"
+
 struct servers {
     struct pg *primary;
     struct pg *standby;
@@ -26,8 +29,9 @@ static struct servers start_servers(struct scenario *scenario)
 static struct node *start_node(struct scenario *scenario, const struct servers *servers,
                                const char *more)
 {
-    const char *config = scenario_text(scenario, "postgres.url = \"%s\"\n%s",
-                                       pg_pair_url(servers->primary, servers->standby), more);
+    const char *config =
+        scenario_text(scenario, "postgres.url = \"%s\"\n%s",
+                      pg_pair_url(servers->primary->directory, servers->standby), more);
     struct node *node = node_start(scenario, NULL, &(struct node_options){.config = config});
     node_await_stat(node, "postgres.flushing", "1");
     return node;
@@ -182,11 +186,38 @@ static void reads_wait_for_what_is_applied_again(struct scenario *scenario)
     }
 }
 
+// The old primary goes on answering on the connections that are there, while new ones lead to the
+// new primary, as where a name or an address was moved.
+static void connections_to_two_primaries_become_one(struct scenario *scenario)
+{
+    struct servers servers = start_servers(scenario);
+    struct proxy *proxy = proxy_start(scenario, servers.primary, "proxy");
+    const char *config = scenario_text(scenario, "postgres.url = \"%s\"\n",
+                                       pg_pair_url(proxy_directory(proxy), servers.standby));
+    struct node *node = node_start(scenario, NULL, &(struct node_options){.config = config});
+    node_await_stat(node, "postgres.flushing", "1");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", "\"*\"");
+    pg_await_shipped(servers.primary, servers.standby);
+    pg_promote(servers.standby);
+    assert_rpc(node, "get", "[\"k\"]", "[1, \"*\"]");
+    proxy_set_open(proxy, false);
+    pg_exec(servers.primary, "SELECT pg_terminate_backend(%d)",
+            (int)pg_backend(servers.primary, FLUSH_BACKEND));
+    assert_rpc(node, "set", "[\"k\", 2, {\"ack\": \"postgres\", \"timeout_ms\": 20000}]", "\"*\"");
+    assert_pg_value(servers.standby, "2", "SELECT value FROM kv_store WHERE key = 'k'");
+    assert_pg_value(servers.primary, "1", "SELECT value FROM kv_store WHERE key = 'k'");
+    assert_rpc(node, "get", "[\"k\", {\"fresh\": true, \"timeout_ms\": 20000}]", "[2, \"*\"]");
+    pg_exec(servers.standby, "UPDATE kv_store SET value = '3'");
+    assert_rpc(node, "sync", "[{\"timeout_ms\": 20000}]", "true");
+    assert_rpc(node, "get", "[\"k\"]", "[3, \"*\"]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(every_kind_of_write_is_applied_again),
         SCENARIO(reads_wait_for_what_is_applied_again),
+        SCENARIO(connections_to_two_primaries_become_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ struct proxy {
     struct proxy *next;
     struct scenario *scenario;
     const char *url;
+    const char *directory;
     char server_path[SCENARIO_PATH_BYTES];
     pthread_t thread;
     int wake_fd;
@@ -320,6 +321,7 @@ struct proxy *proxy_start(struct scenario *scenario, const struct pg *pg, const 
     // Not of the scenario's arena: the thread may outlive a failing body.
     struct proxy *proxy = memory_zeroed(1, sizeof *proxy);
     proxy->scenario = scenario;
+    proxy->directory = directory;
     snprintf(proxy->server_path, sizeof proxy->server_path, "%s/.s.PGSQL.%d", pg->directory,
              pg->port);
     proxy->url =
@@ -341,6 +343,11 @@ struct proxy *proxy_start(struct scenario *scenario, const struct pg *pg, const 
 const char *proxy_url(const struct proxy *proxy)
 {
     return proxy->url;
+}
+
+const char *proxy_directory(const struct proxy *proxy)
+{
+    return proxy->directory;
 }
 
 static void lock(struct proxy *proxy)

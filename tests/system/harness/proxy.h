@@ -27,6 +27,9 @@ struct proxy *proxy_start(struct scenario *scenario, const struct pg *pg, const 
 // A libpq URL through the proxy; valid until the scenario ends.
 const char *proxy_url(const struct proxy *proxy);
 
+// Where its socket is, of the same port as those of struct pg.
+const char *proxy_directory(const struct proxy *proxy);
+
 // Closes both ends of every connection. Any thread, as all that follow.
 void proxy_cut_all(struct proxy *proxy);
 

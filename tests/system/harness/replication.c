@@ -115,10 +115,10 @@ void pg_follow(struct pg *pg, struct pg *primary)
     pg_start_again(pg);
 }
 
-const char *pg_pair_url(const struct pg *first, const struct pg *second)
+const char *pg_pair_url(const char *directory, const struct pg *other)
 {
-    return scenario_text(first->scenario,
-                         "postgresql://postgres@/postgres?host=%s,%s&port=%d,%d"
+    return scenario_text(other->scenario,
+                         "postgresql://postgres@/postgres?host=%s,%s&port=%d"
                          "&target_session_attrs=read-write",
-                         first->directory, second->directory, first->port, second->port);
+                         directory, other->directory, other->port);
 }

@@ -31,5 +31,6 @@ void pg_promote(struct pg *standby);
 // Starts a server that was stopped in order, and whose end `primary` has seen, as its standby.
 void pg_follow(struct pg *pg, struct pg *primary);
 
-// A libpq URL with the sockets of both in this order, that wants the one which takes writes.
-const char *pg_pair_url(const struct pg *first, const struct pg *second);
+// A libpq URL that wants the one which takes writes, of the server whose socket is in the directory
+// (pg->directory, or that of a proxy before it) and the other.
+const char *pg_pair_url(const char *directory, const struct pg *other);
