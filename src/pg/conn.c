@@ -57,6 +57,27 @@ struct failure conn_broken(struct conn *conn)
     return failure;
 }
 
+static int64_t answer_max_us(const struct conn *conn)
+{
+    return conn->options.statement_timeout_us + conn->options.connect_timeout_us;
+}
+
+// PostgreSQL ends each statement by itself in less.
+static void give_up_waiting(struct conn *conn)
+{
+    char words[64];
+    snprintf(words, sizeof words, "no answer within %lld ms",
+             (long long)(answer_max_us(conn) / CLOCK_US_PER_MS));
+    conn_fail(conn, words);
+}
+
+void conn_await_answer(struct conn *conn)
+{
+    if (conn->options.statement_timeout_us > 0 && conn->errand == ERRAND_UNIT && conn->pipelined) {
+        timer_arm(conn->timer, answer_max_us(conn));
+    }
+}
+
 static void on_timer(evutil_socket_t fd, short events, void *context)
 {
     (void)fd;
@@ -64,9 +85,11 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
     struct conn *conn = context;
     if (conn->state == CONN_WAITING) {
         conn_connect(conn);
-        return;
+    } else if (conn->state == CONN_BUSY) {
+        give_up_waiting(conn);
+    } else {
+        conn_connect_timed_out(conn);
     }
-    conn_connect_timed_out(conn);
 }
 
 void conn_fail_later(struct conn *conn)
@@ -300,6 +323,7 @@ void conn_send(struct conn *conn, const struct unit *unit)
         fail_unsent(conn);
         return;
     }
+    conn_await_answer(conn);
     conn_flush_output(conn);
 }
 

@@ -10,7 +10,9 @@
 //   OK        every query succeeded
 //   REFUSED   PostgreSQL answered one with an error; the rest did not run and an open transaction
 //             has been rolled back before on_done is called
-//   LOST      the connection went, or was closed: what had been sent may or may not have happened
+//   LOST      the connection went, or was closed: what had been sent may or may not have happened.
+//             Where nothing at all comes for longer than statement_timeout and connect_timeout
+//             together, a pipeline is given up
 //
 // Lifetime: everything runs on the loop's thread. Any function but conn_destroy may be called from
 // any of the callbacks. A lost connection tells its owner (on_lost) after it has told the unit, and

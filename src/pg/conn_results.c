@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "pg/conn_params.h"
 #include "pg/conn_state.h"
+#include "pg/timer.h"
 
 // The errand in flight has had its last result.
 static void errand_is_over(struct conn *conn)
@@ -32,6 +33,7 @@ static void errand_is_over(struct conn *conn)
     if (conn->preludes > 0) {
         prepared_undo(&conn->prepared);
     }
+    timer_disarm(conn->timer);
     conn_set_state(conn, CONN_IDLE);
     struct failure failure = conn->failure;
     bool refused = conn->refused;
@@ -137,6 +139,7 @@ void conn_read(struct conn *conn)
     unsigned life = conn->life;
     // What came before the end of the connection is taken before the end is.
     bool open = PQconsumeInput(conn->pg) == 1;
+    conn_await_answer(conn);
     while (process_result(conn)) {
     }
     if (conn->life == life) {

@@ -20,7 +20,7 @@ struct conn {
     PGconn *pg;
     struct event *read_event;
     struct event *write_event;
-    struct event *timer;  // the end of the pause, or of the patience with a server
+    struct event *timer;  // the end of the pause, or of the patience with a server or an answer
     struct event *failer; // ends a connection that broke while a call was on the stack
     struct retry retry;
     unsigned turn;      // how many servers of the list the next attempt begins behind
@@ -56,6 +56,9 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined);
 void conn_send_script(struct conn *conn, const char *script);
 // Sends what libpq has buffered and waits for what the socket allows.
 void conn_flush_output(struct conn *conn);
+// A pipeline is given up where nothing comes for longer than PostgreSQL would let a statement run:
+// from now on. A script may be one that PostgreSQL lets run for as long as it takes.
+void conn_await_answer(struct conn *conn);
 // The unit in flight is over: its on_done is called.
 void conn_unit_done(struct conn *conn, enum unit_outcome outcome, const struct failure *failure);
 

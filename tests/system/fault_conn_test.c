@@ -1,7 +1,8 @@
-// What libpq refuses to send, on a connection of the test's own: the unit is lost, and nothing else
-// is taken to be its answer.
+// What is never answered, on a connection of the test's own: because libpq refuses to send it, or
+// because PostgreSQL stands still. The unit is lost, and nothing else is taken to be its answer.
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "pg/conn.h"
 #include "system/harness/deadline.h"
@@ -17,6 +18,7 @@ struct rig {
     struct conn *conn;
     struct event *deadline;
     bool sends_script; // the second one
+    struct pg *holds;  // stops the backend before the second one is sent; NULL: libpq refuses it
     struct ending first;
     struct ending second;
 };
@@ -56,7 +58,11 @@ static void on_first_done(void *context, enum unit_outcome outcome, const struct
     struct rig *rig = context;
     note(&rig->first, outcome);
     struct failure wrong;
-    assert_int_equal(fault_arm("conn.send=fail:1", &wrong), ERROR_NONE);
+    if (rig->holds != NULL) {
+        pg_hold(rig->holds, conn_backend_pid(rig->conn));
+    } else {
+        assert_int_equal(fault_arm("conn.send=fail:1", &wrong), ERROR_NONE);
+    }
     ask(rig, rig->sends_script, on_second_done);
 }
 
@@ -81,14 +87,15 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
     event_base_loopbreak(((struct rig *)context)->base);
 }
 
-static void run(const struct pg *pg, bool sends_script)
+static void run(const struct pg *pg, struct rig rig)
 {
-    struct rig rig = {.base = event_base_new(), .sends_script = sends_script};
+    rig.base = event_base_new();
     rig.conn = conn_create(&(struct conn_options){
         .base = rig.base,
         .name = "test",
         .conninfo = pg->url,
-        .connect_timeout_us = (int64_t)DEADLINE_MS * 1000,
+        .connect_timeout_us = 3 * CLOCK_US_PER_S,
+        .statement_timeout_us = CLOCK_US_PER_S,
         .context = &rig,
         .on_connected = on_connected,
         .on_lost = on_lost,
@@ -110,12 +117,21 @@ static void run(const struct pg *pg, bool sends_script)
 static void what_is_not_sent_is_lost(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
-    run(pg, false);
-    run(pg, true);
+    run(pg, (struct rig){.sends_script = false});
+    run(pg, (struct rig){.sends_script = true});
+}
+
+static void a_backend_that_stands_still_is_given_up(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    run(pg, (struct rig){.holds = pg});
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {SCENARIO(what_is_not_sent_is_lost)};
+    const struct CMUnitTest tests[] = {
+        SCENARIO(what_is_not_sent_is_lost),
+        SCENARIO(a_backend_that_stands_still_is_given_up),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
