@@ -197,7 +197,7 @@ static void dba_script_equals_what_the_daemon_makes(struct scenario *scenario, c
     pg_exec(applied, "GRANT SELECT, INSERT, UPDATE, DELETE ON kv_store, pgnear_node TO app;"
                      "GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO app");
     node_spawn(requires);
-    node_await_state(requires, "live");
+    node_await_ready(requires);
     assert_cli_json(CLI(requires, "set", "k", "1", "--ack", "postgres"), 0,
                     "{\"seq\":\"*\",\"version\":\"*\"}");
     assert_cli(CLI(requires, "incr", "k", "2"), 0, "3\n");

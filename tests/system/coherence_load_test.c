@@ -311,7 +311,7 @@ static void quiet_nodes_agree_with_postgresql(struct scenario *scenario)
     workers_join(clients);
     workers_join(psql);
     for (int i = 0; i < NODES; i++) {
-        node_await_state(chaos->nodes[i], "live");
+        node_await_ready(chaos->nodes[i]);
         assert_rpc(chaos->nodes[i], "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");
     }
     assert_synced_nodes_equal_table(chaos->nodes, NODES, chaos->pg, "shared", SHARED_KEYS);

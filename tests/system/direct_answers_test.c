@@ -369,7 +369,7 @@ static void both_ways_answer_the_same(struct scenario *scenario)
         await_reads(history);
         DISTURBANCE[i % 7](history);
     }
-    node_await_state(history->node, "live");
+    node_await_ready(history->node);
     await_reads(history);
     int64_t evicted = node_stat_int(history->node, "cache.evictions");
     workers_stop(workers);

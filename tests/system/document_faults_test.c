@@ -82,7 +82,7 @@ static void a_text_that_is_no_object_stops_the_start(struct scenario *scenario)
         assert_check(node, "connection", false, TEXTS[i].words);
     }
     pg_exec(pg, "UPDATE game_sessions SET game_name = ' {\"mended\": true} '");
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", ACKED);
     assert_pg_value(pg, "{\"k\": 1, \"mended\": true}", TEXT);
 }
@@ -194,7 +194,7 @@ static void a_row_that_cannot_be_made_is_asked_for(struct scenario *scenario)
     assert_pg_value(pg, "0", "SELECT count(*) FROM game_sessions");
     pg_exec(pg,
             "INSERT INTO game_sessions (id, user_id) VALUES (" DOCUMENT_ID ", " DOCUMENT_ID ")");
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", ACKED);
     assert_pg_value(pg, "{\"k\": 1}", TEXT);
     // It goes while the node runs: the write waits for the row.
@@ -327,7 +327,7 @@ static void a_dba_makes_it_and_takes_it_away(struct scenario *scenario)
                 " LIKE 'pgnear_document\\_%%' AND relkind IN ('r', 'v', 'S')"
                 " AND relname <> 'pgnear_document_state' LOOP"
                 " EXECUTE 'GRANT ALL ON ' || r || ' TO worker'; END LOOP; END $$");
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_check(node, "document rights", true, "");
     assert_check(node, "rights", true, "");
     assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", WRITTEN);

@@ -52,7 +52,7 @@ static void assert_reaches(struct scenario *scenario, struct pg *pg, const char 
                                            .config = config,
                                            .environment = environment});
     node_spawn(node);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_cli_json(CLI(node, "set", "k", "1", "--ack", "postgres"), 0,
                     "{\"seq\":\"*\",\"version\":\"*\"}");
     if (strcmp(pg_value(pg, "SELECT value FROM %s", table), "1") != 0) {

@@ -54,7 +54,7 @@ static void what_has_expired_is_not_served(struct scenario *scenario)
         assert_true(deadline_again(&deadline));
     }
     pg_start_again(pg);
-    node_await_state(one, "live");
+    node_await_ready(one);
     assert_rpc(one, "flush", "[]", ACKED);
     assert_pg_value(pg, NULL, "SELECT value FROM kv_store WHERE key = 'p'");
 }

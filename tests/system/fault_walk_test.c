@@ -135,7 +135,7 @@ static void step(struct walk *walk, const struct fault_order *order, uint64_t ti
     } else {
         go_on(walk, order);
     }
-    node_await_state(walk->node, "live");
+    node_await_ready(walk->node);
     accounts_await_progress(walk->accounts, 0, 1);
     if (++walk->steps % CHECK_EVERY == 0) {
         accounts_check(walk->accounts);

@@ -28,8 +28,11 @@ static void fill_table(struct pg *pg)
 // Both are held by the cache afterwards, present and absent.
 static void fill_cache(struct node *node, struct pg *pg)
 {
+    // What was announced before no longer keeps an answer out, and all answers are in.
+    assert_rpc(node, "sync", "[{\"timeout_ms\": 30000}]", "true");
     assert_node_equals_table(node, pg, "k", KEYS);
     assert_node_equals_table(node, pg, "none", KEYS);
+    assert_rpc(node, "sync", "[{\"timeout_ms\": 30000}]", "true");
     int64_t hits = node_stat_int(node, "cache.hits") + node_stat_int(node, "cache.negative_hits");
     assert_node_equals_table(node, pg, "k", KEYS);
     assert_node_equals_table(node, pg, "none", KEYS);
@@ -66,7 +69,7 @@ static void compare(struct node *node, struct pg *pg)
 static void await_recovery(struct node *node, int64_t gaps_before)
 {
     node_await_stat_min(node, "postgres.gaps", gaps_before + 1);
-    node_await_state(node, "live");
+    node_await_ready(node);
 }
 
 static void a_terminated_listener_leaves_nothing_stale(struct scenario *scenario)
@@ -104,7 +107,7 @@ static void await_gap_and_return(struct node *node, int64_t began_us, int64_t ga
         scenario_fail("the gap was known after %lld ms", (long long)took_ms);
     }
     fprintf(stderr, "the gap was known after %lld ms\n", (long long)took_ms);
-    node_await_state(node, "live");
+    node_await_ready(node);
 }
 
 static void a_frozen_listener_backend_is_noticed(struct scenario *scenario)
@@ -198,7 +201,7 @@ static void a_feed_that_stays_dead_serves_nothing_stale(struct scenario *scenari
     }
     proxy_set_open(proxy, true);
     proxy_cut_all(proxy);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "get", "[\"k\"]", "[2, \"*\"]");
 }
 

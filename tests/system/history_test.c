@@ -266,7 +266,7 @@ static void a_required_schema_keeps_history(struct scenario *scenario)
     assert_non_null(strstr(script.out, "kv_store_history"));
     pg_exec(pg, "%s", script.out);
     assert_complaints(pg, &options, NULL);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "set", "[\"k\", 1]", ACKED);
     assert_string_equal(values_of(node, "k"), "1");
 }
@@ -434,7 +434,7 @@ static void history_is_exact_whatever_is_killed(struct scenario *scenario)
         await_more(writers);
         node_kill(node);
         node_spawn(node);
-        node_await_state(node, "live");
+        node_await_ready(node);
     }
     await_more(writers);
     workers_stop(running);

@@ -318,7 +318,7 @@ static void acknowledged_writes_survive_kill_and_an_absent_server(struct scenari
     node_await_state(node, "disconnected");
     assert_rpc(node, "get", "[\"k99\"]", "[99,null]");
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", "{\"seq\":\"*\"}");
     assert_pg_value(pg, "100", "SELECT count(*) FROM kv_store WHERE key = 'k' || value::text");
     assert_int_equal(node_stop(node), 0);

@@ -73,7 +73,7 @@ static void cached_keys_are_served_until_max_stale(struct scenario *scenario)
     assert_rpc(node, "mget", "[[\"pending\"]]", "[[7, null]]");
 
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "get", "[\"clean\"]", "[{\"a\": 1}, \"*\"]");
     assert_rpc(node, "get", "[\"absent\"]", "null");
     assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
@@ -167,7 +167,7 @@ static void writes_go_on_until_the_outbox_is_full(struct scenario *scenario)
     assert_rpc(node, "get", scenario_text(scenario, "[\"k%06d\"]", acked), "[\"*\", null]");
 
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");
     assert_pg_value(pg, scenario_text(scenario, "%d", acked), "SELECT count(*) FROM kv_store");
     // Keys were written in byte order, so versions drawn in order rise with them.
@@ -205,7 +205,7 @@ static void the_daemon_starts_without_postgresql(struct scenario *scenario)
     assert_rpc(node, "get", "[\"k\"]", "[[1, 2], null]");
 
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
     assert_pg_value(pg, "[1, 2]", "SELECT value FROM kv_store WHERE key = 'k'");
     assert_rpc(node, "get", "[\"k\"]", "[[1, 2], \"*\"]");
@@ -248,7 +248,7 @@ static void the_database_may_be_missing_at_first(struct scenario *scenario)
         }
     }
     pg_exec(pg, "CREATE DATABASE later");
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
     assert_rpc(node, "get", "[\"k\", {\"fresh\": true}]", "[1, \"*\"]");
 }

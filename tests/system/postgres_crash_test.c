@@ -98,13 +98,13 @@ static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
     int expected = 0;
     for (int cut = PROXY_CUT_NONE + 1; cut < PROXY_CUT_COUNT; cut++) {
         int fired = proxy_cuts_fired(proxy);
-        node_await_state(node, "live");
+        node_await_ready(node);
         proxy_cut_at_commit(proxy, (enum proxy_cut)cut);
         // The answer may be lost with the connection, but the write goes on.
         incr_once_it_can(node, "[\"n\", 1, {\"timeout_ms\": 20000}]");
         expected++;
         await_cut(proxy, fired);
-        node_await_state(node, "live");
+        node_await_ready(node);
         assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
         assert_pg_value(pg, scenario_text(scenario, "%d", expected),
                         "SELECT value FROM kv_store WHERE key = 'n'");

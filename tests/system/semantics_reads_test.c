@@ -167,7 +167,7 @@ static void a_write_may_expire_before_its_flush(struct scenario *scenario)
     static const struct step STEPS[] = {{AWAIT, "get [\"k\"]", "null"}};
     RUN_STEPS(node, pg, STEPS);
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[]", ACKED);
     assert_pg_value(pg, "0",
                     "SELECT count(*) FROM kv_store WHERE expires_at IS NULL OR expires_at > now()");

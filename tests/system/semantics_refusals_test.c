@@ -308,7 +308,7 @@ static void a_read_only_database_parks_nothing(struct scenario *scenario)
     pg_exec(pg, "SET default_transaction_read_only = off");
     pg_exec(pg, "ALTER SYSTEM RESET default_transaction_read_only");
     pg_exec(pg, "SELECT pg_reload_conf()");
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[{\"timeout_ms\": 30000}]", ACKED);
     assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'queued'");
     assert_json(node_stat(node, "outbox.dead_letters"), "0");

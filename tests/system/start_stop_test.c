@@ -379,7 +379,7 @@ static void a_full_disk_overloads_writes_only(struct scenario *scenario)
     const char *config = scenario_text(scenario, "writes.dir = \"%s/outbox\"\n", disk);
     struct node *node = node_create(scenario, pg, &(struct node_options){.config = config});
     node_spawn(node);
-    node_await_state(node, "live");
+    node_await_ready(node);
     // It lives on while the daemon has its files open, and goes with it, however the test ends.
     assert_int_equal(umount2(disk, MNT_DETACH), 0);
     pg_stop(pg, PG_STOP_FAST);
@@ -407,7 +407,7 @@ static void a_full_disk_overloads_writes_only(struct scenario *scenario)
     fprintf(stderr, "%d writes of 2 KB on 8 MiB\n", acked);
     assert_rpc(node, "get", "[\"k1\"]", "[\"*\", null]");
     pg_start_again(pg);
-    node_await_state(node, "live");
+    node_await_ready(node);
     assert_rpc(node, "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");
     assert_pg_value(pg, scenario_text(scenario, "%d", acked), "SELECT count(*) FROM kv_store");
     assert_rpc(node, "set", "[\"later\", 1, {\"ack\": \"postgres\"}]",

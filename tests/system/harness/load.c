@@ -318,7 +318,7 @@ void load_await_acks(struct load *load, unsigned kinds, uint64_t more)
 
 void load_stop_and_check(struct load *load)
 {
-    node_await_state(load->node, "live");
+    node_await_ready(load->node);
     workers_stop(load->workers);
     workers_join(load->workers);
     assert_rpc(load->node, "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");

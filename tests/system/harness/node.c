@@ -125,6 +125,12 @@ void node_await_state(struct node *node, const char *state)
     }
 }
 
+void node_await_ready(struct node *node)
+{
+    node_await_state(node, "live");
+    node_await_stat(node, "postgres.flushing", "1");
+}
+
 struct node *node_start(struct scenario *scenario, const struct pg *pg,
                         const struct node_options *options)
 {
@@ -136,7 +142,7 @@ struct node *node_start(struct scenario *scenario, const struct pg *pg,
 void node_start_again(struct node *node)
 {
     node_spawn(node);
-    node_await_state(node, "live");
+    node_await_ready(node);
 }
 
 void node_kill(struct node *node)

@@ -31,13 +31,16 @@ struct node *node_create(struct scenario *scenario, const struct pg *pg,
                          const struct node_options *options);
 // Starts the process and returns at once.
 void node_spawn(struct node *node);
-// Waits until hello answers with that state, such as "live".
+// Waits until hello answers with that state, such as "disconnected".
 void node_await_state(struct node *node, const char *state);
+// Waits until reads and writes have all that they may need: the state is "live", and the flush
+// connection, which comes up by itself, is there; without it incr and its like are refused.
+void node_await_ready(struct node *node);
 
-// node_create, node_spawn and node_await_state "live".
+// node_create, node_spawn and node_await_ready.
 struct node *node_start(struct scenario *scenario, const struct pg *pg,
                         const struct node_options *options);
-// node_spawn and node_await_state "live" for a node that was stopped or killed.
+// node_spawn and node_await_ready for a node that was stopped or killed.
 void node_start_again(struct node *node);
 
 // Writes the configuration anew, for the next start or SIGHUP.
