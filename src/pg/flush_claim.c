@@ -11,6 +11,71 @@
 #include "pg/handshake.h"
 #include "pg/sqlstate.h"
 
+typedef void (*take_function)(void *context, size_t index, const PGresult *result);
+
+static void
+ask(struct flusher *flusher, const struct query *queries, size_t queries_count, take_function take,
+    void (*on_done)(void *context, enum unit_outcome outcome, const struct failure *failure))
+{
+    struct unit unit = {
+        .queries = queries,
+        .queries_count = queries_count,
+        .context = flusher,
+        .on_result = take,
+        .on_done = on_done,
+    };
+    flusher->phase = FLUSHER_CLAIMING;
+    conn_send(flusher->conn, &unit);
+}
+
+static void finish(struct flusher *flusher)
+{
+    const struct node_row *row = &flusher->row;
+    flusher->is_claimed = true;
+    flusher_set_flushable(flusher);
+    if (!flusher->is_stopped) {
+        status_set_error(flusher->worker->status, NULL, NULL);
+    }
+    if (row->applied_seq > flusher->worker->applied_seq) {
+        flusher_settle(flusher, row->applied_seq, buffer_slice(&row->results));
+    } else {
+        // Not before: what the row is ahead by was sent.
+        flusher->sent_seq = flusher->worker->applied_seq;
+        flusher_wake(flusher);
+    }
+}
+
+// ---- Triggers of others
+
+static void on_look_result(void *context, size_t index, const PGresult *result)
+{
+    (void)index;
+    struct flusher *flusher = context;
+    worker_set_foreign_triggers(flusher->worker, *PQgetvalue(result, 0, 0) != 0);
+}
+
+// What is wrong with the table the first batch will say, to those who wait for it.
+static void on_look_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    (void)failure;
+    struct flusher *flusher = context;
+    CHECK(flusher->phase == FLUSHER_CLAIMING);
+    flusher->phase = FLUSHER_IDLE;
+    if (outcome != UNIT_LOST) {
+        finish(flusher);
+    }
+}
+
+// Before the first batch, whose own notification may come before its answer does and would else be
+// taken for a stranger's.
+static void look_for_triggers(struct flusher *flusher)
+{
+    struct query query = {.sql = flusher->sql.foreign_triggers, .result_format = 1};
+    ask(flusher, &query, 1, on_look_result, on_look_done);
+}
+
+// ---- The row
+
 static void on_claim_result(void *context, size_t index, const PGresult *result)
 {
     struct flusher *flusher = context;
@@ -33,17 +98,7 @@ static void judge_claim(struct flusher *flusher)
         handshake_restart(worker->handshake, "the node's row has changed");
         return;
     }
-    flusher->is_claimed = true;
-    flusher_set_flushable(flusher);
-    if (!flusher->is_stopped) {
-        status_set_error(worker->status, NULL, NULL);
-    }
-    if (verdict == NODE_ROW_AHEAD) {
-        flusher_settle(flusher, row->applied_seq, buffer_slice(&row->results));
-    } else {
-        flusher->sent_seq = worker->applied_seq;
-        flusher_wake(flusher);
-    }
+    look_for_triggers(flusher);
 }
 
 static void on_claim_done(void *context, enum unit_outcome outcome, const struct failure *failure)
@@ -77,16 +132,8 @@ void flush_claim(struct flusher *flusher)
             .values = values,
         },
     };
-    struct unit unit = {
-        .queries = queries,
-        .queries_count = 2,
-        .context = flusher,
-        .on_result = on_claim_result,
-        .on_done = on_claim_done,
-    };
-    flusher->phase = FLUSHER_CLAIMING;
     (void)FAULT_POINT(FLUSH_CLAIM);
-    conn_send(flusher->conn, &unit);
+    ask(flusher, queries, 2, on_claim_result, on_claim_done);
 }
 
 void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice recorded)

@@ -27,7 +27,7 @@ void worker_become_ready(struct worker *worker)
     CHECK(!worker->ready);
     worker->ready = true;
     worker->last_failure = (struct failure){0};
-    worker->foreign_triggers = true; // until a batch has looked
+    worker->foreign_triggers = true; // until the flusher has looked
     worker->catch_up_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
     status_set_error(worker->status, NULL, NULL);
     LOG_INFO("ready", LOG_TEXT("table", worker->table),

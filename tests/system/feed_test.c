@@ -205,6 +205,34 @@ static void a_feed_that_stays_dead_serves_nothing_stale(struct scenario *scenari
     assert_rpc(node, "get", "[\"k\"]", "[2, \"*\"]");
 }
 
+// What a flush announces comes on another connection than its answer, and may come first.
+static void assert_own_write_is_a_hit(struct node *node, struct proxy *proxy, const char *key)
+{
+    int held = proxy_cuts_fired(proxy);
+    proxy_hold_at_commit(proxy);
+    assert_rpc(node, "set", scenario_text(node->scenario, "[\"%s\", 1]", key), "{\"seq\": \"*\"}");
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    assert_int_equal(proxy_cuts_fired(proxy), held + 1);
+    int64_t misses = node_stat_int(node, "cache.misses");
+    assert_rpc(node, "get", scenario_text(node->scenario, "[\"%s\"]", key), "[1, \"*\"]");
+    assert_int_equal(node_stat_int(node, "cache.misses"), misses);
+}
+
+// From the first flush of a connection on.
+static void an_own_write_stays_a_hit(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "network");
+    const char *config = scenario_text(scenario, "postgres.url = \"%s\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    assert_own_write_is_a_hit(node, proxy, "first");
+    assert_own_write_is_a_hit(node, proxy, "second");
+    int64_t gaps = node_stat_int(node, "postgres.gaps");
+    proxy_cut_all(proxy);
+    await_recovery(node, gaps);
+    assert_own_write_is_a_hit(node, proxy, "third");
+}
+
 static void every_statement_reaches_both_caches(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
@@ -325,6 +353,7 @@ int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
+        SCENARIO(an_own_write_stays_a_hit),
         SCENARIO(every_statement_reaches_both_caches),
         SCENARIO(bulk_changes_reach_both_caches),
         SCENARIO(long_keys_of_others_do_no_harm),

@@ -28,6 +28,7 @@ enum link_mode {
     LINK_FROZEN,       // both ends are read and nothing is passed on
     LINK_AWAIT_COMMIT, // what the server answers is swallowed; once it says COMMIT both are closed
     LINK_LATE, // the client's end is closed; what is kept goes to the server at late_boot_us
+    LINK_HELD, // the server's end is not read before late_boot_us
 };
 
 struct link {
@@ -58,6 +59,7 @@ struct proxy {
     bool stopping;
     bool closed;
     enum proxy_cut armed;
+    bool holds;
     int fired;
 };
 
@@ -147,6 +149,14 @@ static void fire(struct proxy *proxy, struct link *link, struct slice bytes, siz
     }
 }
 
+static void hold(struct proxy *proxy, struct link *link)
+{
+    proxy->holds = false;
+    proxy->fired++;
+    link->mode = LINK_HELD;
+    link->late_boot_us = clock_boot_us() + PROXY_LATE_MS * CLOCK_US_PER_MS;
+}
+
 static void from_client(struct proxy *proxy, struct link *link)
 {
     uint8_t bytes[READ_BYTES];
@@ -169,6 +179,10 @@ static void from_client(struct proxy *proxy, struct link *link)
         fire(proxy, link, received, at);
         return;
     }
+    if (link->mode == LINK_FORWARD && proxy->holds &&
+        find_word(link->client_tail, received, "COMMIT", &at)) {
+        hold(proxy, link);
+    }
     keep_tail(link->client_tail, received);
     buffer_append_slice(&link->to_server, received);
 }
@@ -188,6 +202,7 @@ static void from_server(struct link *link)
     size_t at;
     switch (link->mode) {
     case LINK_FORWARD:
+    case LINK_HELD:
         buffer_append_slice(&link->to_client, received);
         return;
     case LINK_AWAIT_COMMIT:
@@ -235,10 +250,10 @@ static void ask_poll(const struct link *link, struct pollfd *client, struct poll
 {
     *client = (struct pollfd){.fd = link->used ? link->client : -1};
     *server = (struct pollfd){.fd = link->used ? link->server : -1};
-    bool late = link->mode == LINK_LATE;
+    bool late = link->mode == LINK_LATE, held = link->mode == LINK_HELD;
     client->events = (short)((buffer_len(&link->to_server) == 0 ? POLLIN : 0) |
                              (buffer_len(&link->to_client) > 0 ? POLLOUT : 0));
-    server->events = (short)((buffer_len(&link->to_client) == 0 ? POLLIN : 0) |
+    server->events = (short)((!held && buffer_len(&link->to_client) == 0 ? POLLIN : 0) |
                              (!late && buffer_len(&link->to_server) > 0 ? POLLOUT : 0));
 }
 
@@ -250,6 +265,9 @@ static void serve(struct proxy *proxy, struct link *link, short client, short se
             link_close(link);
         }
         return;
+    }
+    if (link->mode == LINK_HELD && clock_boot_us() >= link->late_boot_us) {
+        link->mode = LINK_FORWARD;
     }
     if ((client & (POLLIN | POLLHUP | POLLERR)) != 0) {
         from_client(proxy, link);
@@ -275,7 +293,8 @@ static void *run(void *argument)
         for (size_t i = 0; i < LINKS_MAX; i++) {
             struct pollfd *pair = fds + POLL_LINKS + 2 * i;
             ask_poll(&proxy->links[i], &pair[0], &pair[1]);
-            wait_ms = proxy->links[i].mode == LINK_LATE ? PROXY_LATE_MS / 10 : wait_ms;
+            bool waits = proxy->links[i].mode == LINK_LATE || proxy->links[i].mode == LINK_HELD;
+            wait_ms = waits ? PROXY_LATE_MS / 10 : wait_ms;
         }
         pthread_mutex_unlock(&proxy->mutex);
         poll(fds, POLL_LINKS + 2 * LINKS_MAX, wait_ms);
@@ -383,6 +402,13 @@ void proxy_cut_at_commit(struct proxy *proxy, enum proxy_cut cut)
 {
     lock(proxy);
     proxy->armed = cut;
+    unlock_and_wake(proxy);
+}
+
+void proxy_hold_at_commit(struct proxy *proxy)
+{
+    lock(proxy);
+    proxy->holds = true;
     unlock_and_wake(proxy);
 }
 

@@ -38,8 +38,12 @@ void proxy_set_open(struct proxy *proxy, bool open);
 
 // Arms the cut; it fires once, at the next COMMIT.
 void proxy_cut_at_commit(struct proxy *proxy, enum proxy_cut cut);
-// How many armed cuts have fired.
+// How many armed cuts and holds have fired.
 int proxy_cuts_fired(struct proxy *proxy);
+
+// Arms a hold, which fires once as well: what the server answers to the next COMMIT stays in the
+// proxy for PROXY_LATE_MS, so that what it announces arrives before.
+void proxy_hold_at_commit(struct proxy *proxy);
 
 // Makes the connections that have said LISTEN half-open, or all that there are: they stay, and what
 // either end sends is swallowed. New connections work. Answers how many it froze.
