@@ -43,7 +43,9 @@ struct fetched {
     int64_t expires_at_us;
     struct slice value;
 };
-// `negative`: absences may be held.
+// `negative`: absences may be held. What is held and clean is replaced whatever its version is: the
+// fetcher's fills and the flush results come in the order of what they saw (pg/flights.h, 4, 5),
+// and a lower version may well be the newer one (1).
 struct decision coherence_fill(const struct record *held, const struct fetched *fetched,
                                struct feed_state feed, bool negative);
 

@@ -254,6 +254,8 @@ static void *run(void *context)
         return NULL;
     }
     while (!loop->stopping) {
+        // A snapshot held while asleep would keep the pages of all that is replaced meanwhile.
+        CHECK(!dispatch->reading);
         int may_sleep = TAILQ_EMPTY(&loop->turns) ? 0 : EVLOOP_NONBLOCK;
         CHECK(event_base_loop(loop->base, EVLOOP_ONCE | may_sleep) >= 0);
         loop_look_at_clock(loop);
