@@ -27,17 +27,10 @@ pgnear_code pgnear_backup(pgnear *handle, const pgnear_call_options *options,
     struct mpack_cursor result;
     const struct exchange exchange = patient(handle, own.timeout_ms);
     code = exchange_run(handle, &exchange, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_backup(&result, backup)) {
+        code = result_garbled("backup", error);
     }
-    pgnear_backup_item answered;
-    if (!result_backup(&result, &answered)) {
-        return result_garbled("backup", error);
-    }
-    if (backup != NULL) {
-        *backup = answered;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_backups(pgnear *handle, const pgnear_call_options *options,
@@ -52,21 +45,10 @@ pgnear_code pgnear_backups(pgnear *handle, const pgnear_call_options *options,
     opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_backups(handle, &result, backups, count)) {
+        code = result_garbled("backups", error);
     }
-    const pgnear_backup_item *answered;
-    size_t answered_count;
-    if (!result_backups(handle, &result, &answered, &answered_count)) {
-        return result_garbled("backups", error);
-    }
-    if (backups != NULL) {
-        *backups = answered;
-    }
-    if (count != NULL) {
-        *count = answered_count;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_restore(pgnear *handle, pgnear_bytes table,
@@ -113,19 +95,8 @@ pgnear_code pgnear_cleanup_backups(pgnear *handle, uint32_t days,
     struct mpack_cursor result;
     const struct exchange exchange = patient(handle, own.timeout_ms);
     code = exchange_run(handle, &exchange, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_texts(handle, &result, names, count)) {
+        code = result_garbled("cleanup_backups", error);
     }
-    const pgnear_bytes *answered;
-    size_t answered_count;
-    if (!result_texts(handle, &result, &answered, &answered_count)) {
-        return result_garbled("cleanup_backups", error);
-    }
-    if (names != NULL) {
-        *names = answered;
-    }
-    if (count != NULL) {
-        *count = answered_count;
-    }
-    return PGNEAR_OK;
+    return code;
 }

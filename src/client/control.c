@@ -68,21 +68,10 @@ pgnear_code pgnear_check(pgnear *handle, const pgnear_call_options *options,
     exchange_begin(handle, "check", 0);
     struct mpack_cursor result;
     pgnear_code code = run_plain(handle, options, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_checks(handle, &result, items, count)) {
+        code = result_garbled("check", error);
     }
-    const pgnear_check_item *answered;
-    size_t answered_count;
-    if (!result_checks(handle, &result, &answered, &answered_count)) {
-        return result_garbled("check", error);
-    }
-    if (items != NULL) {
-        *items = answered;
-    }
-    if (count != NULL) {
-        *count = answered_count;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_invalidate(pgnear *handle, pgnear_bytes key, const pgnear_call_options *options,

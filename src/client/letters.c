@@ -25,21 +25,10 @@ pgnear_code pgnear_dead_letters(pgnear *handle, const pgnear_dead_letters_option
     opts_pack(&opts);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_letters(handle, &result, letters, count)) {
+        code = result_garbled("dead_letters", error);
     }
-    const pgnear_dead_letter *answered;
-    size_t answered_count;
-    if (!result_letters(handle, &result, &answered, &answered_count)) {
-        return result_garbled("dead_letters", error);
-    }
-    if (letters != NULL) {
-        *letters = answered;
-    }
-    if (count != NULL) {
-        *count = answered_count;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_retry_dead_letter(pgnear *handle, uint64_t seq, bool force,
@@ -63,17 +52,10 @@ pgnear_code pgnear_retry_dead_letter(pgnear *handle, uint64_t seq, bool force,
         .writes = true, .has_id = own.id.len > 0, .timeout_ms = own.timeout_ms};
     struct mpack_cursor result;
     code = exchange_run(handle, &exchange, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_written(&result, written)) {
+        code = result_garbled("retry_dead_letter", error);
     }
-    pgnear_written answered;
-    if (!result_written(&result, &answered)) {
-        return result_garbled("retry_dead_letter", error);
-    }
-    if (written != NULL) {
-        *written = answered;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
@@ -89,15 +71,8 @@ pgnear_code pgnear_discard_dead_letter(pgnear *handle, uint64_t seq,
     opts_pack_timeout(handle, own.timeout_ms);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_flag(&result, existed)) {
+        code = result_garbled("discard_dead_letter", error);
     }
-    bool answered;
-    if (!mpack_read_bool(&result, &answered)) {
-        return result_garbled("discard_dead_letter", error);
-    }
-    if (existed != NULL) {
-        *existed = answered;
-    }
-    return PGNEAR_OK;
+    return code;
 }

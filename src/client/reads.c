@@ -51,21 +51,10 @@ pgnear_code pgnear_history(pgnear *handle, pgnear_bytes key, const pgnear_histor
     opts_pack(&opts);
     struct mpack_cursor result;
     code = exchange_run(handle, &(struct exchange){.timeout_ms = own.timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_history(handle, &result, revisions, count)) {
+        code = result_garbled("history", error);
     }
-    const pgnear_revision *answered;
-    size_t answered_count;
-    if (!result_history(handle, &result, &answered, &answered_count)) {
-        return result_garbled("history", error);
-    }
-    if (revisions != NULL) {
-        *revisions = answered;
-    }
-    if (count != NULL) {
-        *count = answered_count;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 // Sends a request for a page, which is complete, and reads the answer.
@@ -75,17 +64,10 @@ static pgnear_code ask_for_page(pgnear *handle, const char *method, int64_t time
     struct mpack_cursor result;
     pgnear_code code =
         exchange_run(handle, &(struct exchange){.timeout_ms = timeout_ms}, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_page(handle, &result, page)) {
+        code = result_garbled(method, error);
     }
-    pgnear_page answered;
-    if (!result_page(handle, &result, &answered)) {
-        return result_garbled(method, error);
-    }
-    if (page != NULL) {
-        *page = answered;
-    }
-    return PGNEAR_OK;
+    return code;
 }
 
 pgnear_code pgnear_scan(pgnear *handle, const pgnear_scan_options *options, pgnear_page *page,

@@ -40,6 +40,30 @@ static bool read_array(pgnear *handle, struct mpack_cursor *cursor, size_t eleme
     return true;
 }
 
+// Reads one element into zeroed memory.
+typedef bool (*read_element)(struct mpack_cursor *cursor, void *element);
+
+// An array of what `read` reads. `count` may be NULL, and is written on success only.
+static bool read_list(pgnear *handle, struct mpack_cursor *cursor, size_t element_size,
+                      read_element read, const void **elements, size_t *count)
+{
+    uint32_t answered;
+    void *room;
+    if (!read_array(handle, cursor, element_size, &answered, &room)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < answered; i++) {
+        if (!read(cursor, (char *)room + i * element_size)) {
+            return false;
+        }
+    }
+    *elements = room;
+    if (count != NULL) {
+        *count = answered;
+    }
+    return true;
+}
+
 bool result_item(struct mpack_cursor *cursor, pgnear_item *item)
 {
     *item = (pgnear_item){0};
@@ -52,27 +76,37 @@ bool result_item(struct mpack_cursor *cursor, pgnear_item *item)
            read_version(cursor, &item->has_version, &item->version);
 }
 
+static bool read_item(struct mpack_cursor *cursor, void *element)
+{
+    return result_item(cursor, element);
+}
+
 bool result_items(pgnear *handle, struct mpack_cursor *cursor, size_t count,
                   const pgnear_item **items)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_item), &answered, &room) || answered != count) {
-        return false;
+    const void *list;
+    size_t answered;
+    bool good = read_list(handle, cursor, sizeof(pgnear_item), read_item, &list, &answered) &&
+                answered == count;
+    if (good) {
+        *items = list;
     }
-    pgnear_item *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!result_item(cursor, &each[i])) {
-            return false;
-        }
+    return good;
+}
+
+bool result_flag(struct mpack_cursor *cursor, bool *flag)
+{
+    bool answered;
+    bool good = mpack_read_bool(cursor, &answered);
+    if (good && flag != NULL) {
+        *flag = answered;
     }
-    *items = each;
-    return true;
+    return good;
 }
 
 bool result_written(struct mpack_cursor *cursor, pgnear_written *written)
 {
-    *written = (pgnear_written){0};
+    pgnear_written answered = {0};
     bool has_seq = false;
     uint32_t count;
     bool good = mpack_read_map(cursor, &count);
@@ -80,14 +114,17 @@ bool result_written(struct mpack_cursor *cursor, pgnear_written *written)
         struct slice name;
         good = mpack_read_str(cursor, &name);
         if (good && slice_equal(name, slice_of_string("seq"))) {
-            good = has_seq = mpack_read_uint(cursor, &written->seq);
+            good = has_seq = mpack_read_uint(cursor, &answered.seq);
         } else if (good && slice_equal(name, slice_of_string("version"))) {
-            good = read_version(cursor, &written->has_version, &written->version);
+            good = read_version(cursor, &answered.has_version, &answered.version);
         } else if (good && slice_equal(name, slice_of_string("deleted"))) {
-            good = written->has_deleted = mpack_read_uint(cursor, &written->deleted);
+            good = answered.has_deleted = mpack_read_uint(cursor, &answered.deleted);
         } else {
             good = good && mpack_skip(cursor, NULL) == DECODE_OK;
         }
+    }
+    if (good && has_seq && written != NULL) {
+        *written = answered;
     }
     return good && has_seq;
 }
@@ -117,28 +154,25 @@ static bool read_page_items(pgnear *handle, struct mpack_cursor *cursor, pgnear_
     return true;
 }
 
+static bool read_text_element(struct mpack_cursor *cursor, void *element)
+{
+    return read_text(cursor, element);
+}
+
 bool result_texts(pgnear *handle, struct mpack_cursor *cursor, const pgnear_bytes **texts,
                   size_t *count)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_bytes), &answered, &room)) {
-        return false;
+    const void *list;
+    bool good = read_list(handle, cursor, sizeof(pgnear_bytes), read_text_element, &list, count);
+    if (good && texts != NULL) {
+        *texts = list;
     }
-    pgnear_bytes *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!read_text(cursor, &each[i])) {
-            return false;
-        }
-    }
-    *texts = each;
-    *count = answered;
-    return true;
+    return good;
 }
 
 bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
 {
-    *page = (pgnear_page){0};
+    pgnear_page answered = {0};
     bool has_items = false;
     uint32_t count;
     bool good = mpack_read_map(cursor, &count);
@@ -146,21 +180,25 @@ bool result_page(pgnear *handle, struct mpack_cursor *cursor, pgnear_page *page)
         struct slice name;
         good = mpack_read_str(cursor, &name);
         if (good && slice_equal(name, slice_of_string("items"))) {
-            good = has_items = read_page_items(handle, cursor, page);
+            good = has_items = read_page_items(handle, cursor, &answered);
         } else if (good && slice_equal(name, slice_of_string("next"))) {
-            page->has_next = read_text(cursor, &page->next);
-            good = page->has_next || mpack_read_nil(cursor);
+            answered.has_next = read_text(cursor, &answered.next);
+            good = answered.has_next || mpack_read_nil(cursor);
         } else if (good && slice_equal(name, slice_of_string("skipped"))) {
-            good = result_texts(handle, cursor, &page->skipped, &page->skipped_count);
+            good = result_texts(handle, cursor, &answered.skipped, &answered.skipped_count);
         } else {
             good = good && mpack_skip(cursor, NULL) == DECODE_OK;
         }
     }
+    if (good && has_items && page != NULL) {
+        *page = answered;
+    }
     return good && has_items;
 }
 
-static bool read_check(struct mpack_cursor *cursor, pgnear_check_item *check)
+static bool read_check(struct mpack_cursor *cursor, void *element)
 {
+    pgnear_check_item *check = element;
     uint32_t count;
     bool good = mpack_read_map(cursor, &count);
     for (uint32_t i = 0; good && i < count; i++) {
@@ -182,24 +220,17 @@ static bool read_check(struct mpack_cursor *cursor, pgnear_check_item *check)
 bool result_checks(pgnear *handle, struct mpack_cursor *cursor, const pgnear_check_item **items,
                    size_t *count)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_check_item), &answered, &room)) {
-        return false;
+    const void *list;
+    bool good = read_list(handle, cursor, sizeof(pgnear_check_item), read_check, &list, count);
+    if (good && items != NULL) {
+        *items = list;
     }
-    pgnear_check_item *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!read_check(cursor, &each[i])) {
-            return false;
-        }
-    }
-    *items = each;
-    *count = answered;
-    return true;
+    return good;
 }
 
-static bool read_revision(struct mpack_cursor *cursor, pgnear_revision *revision)
+static bool read_revision(struct mpack_cursor *cursor, void *element)
 {
+    pgnear_revision *revision = element;
     uint32_t fields;
     struct slice op;
     if (!mpack_read_array(cursor, &fields) || fields != 4 ||
@@ -217,20 +248,12 @@ static bool read_revision(struct mpack_cursor *cursor, pgnear_revision *revision
 bool result_history(pgnear *handle, struct mpack_cursor *cursor, const pgnear_revision **revisions,
                     size_t *count)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_revision), &answered, &room)) {
-        return false;
+    const void *list;
+    bool good = read_list(handle, cursor, sizeof(pgnear_revision), read_revision, &list, count);
+    if (good && revisions != NULL) {
+        *revisions = list;
     }
-    pgnear_revision *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!read_revision(cursor, &each[i])) {
-            return false;
-        }
-    }
-    *revisions = each;
-    *count = answered;
-    return true;
+    return good;
 }
 
 static bool read_letter_field(struct mpack_cursor *cursor, struct slice name,
@@ -257,8 +280,9 @@ static bool read_letter_field(struct mpack_cursor *cursor, struct slice name,
     return mpack_skip(cursor, NULL) == DECODE_OK;
 }
 
-static bool read_letter(struct mpack_cursor *cursor, pgnear_dead_letter *letter)
+static bool read_letter(struct mpack_cursor *cursor, void *element)
 {
+    pgnear_dead_letter *letter = element;
     uint32_t count;
     bool good = mpack_read_map(cursor, &count);
     for (uint32_t i = 0; good && i < count; i++) {
@@ -271,25 +295,17 @@ static bool read_letter(struct mpack_cursor *cursor, pgnear_dead_letter *letter)
 bool result_letters(pgnear *handle, struct mpack_cursor *cursor, const pgnear_dead_letter **letters,
                     size_t *count)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_dead_letter), &answered, &room)) {
-        return false;
+    const void *list;
+    bool good = read_list(handle, cursor, sizeof(pgnear_dead_letter), read_letter, &list, count);
+    if (good && letters != NULL) {
+        *letters = list;
     }
-    pgnear_dead_letter *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!read_letter(cursor, &each[i])) {
-            return false;
-        }
-    }
-    *letters = each;
-    *count = answered;
-    return true;
+    return good;
 }
 
 bool result_backup(struct mpack_cursor *cursor, pgnear_backup_item *backup)
 {
-    *backup = (pgnear_backup_item){0};
+    pgnear_backup_item answered = {0};
     bool has_rows = false;
     uint32_t count;
     bool good = mpack_read_map(cursor, &count);
@@ -297,35 +313,35 @@ bool result_backup(struct mpack_cursor *cursor, pgnear_backup_item *backup)
         struct slice name;
         good = mpack_read_str(cursor, &name);
         if (good && slice_equal(name, slice_of_string("table"))) {
-            good = read_text(cursor, &backup->table);
+            good = read_text(cursor, &answered.table);
         } else if (good && slice_equal(name, slice_of_string("rows"))) {
-            good = has_rows = mpack_read_uint(cursor, &backup->rows);
+            good = has_rows = mpack_read_uint(cursor, &answered.rows);
         } else if (good && slice_equal(name, slice_of_string("created_at"))) {
-            good = read_text(cursor, &backup->created_at);
+            good = read_text(cursor, &answered.created_at);
         } else {
             good = good && mpack_skip(cursor, NULL) == DECODE_OK;
         }
     }
+    if (good && has_rows && backup != NULL) {
+        *backup = answered;
+    }
     return good && has_rows;
+}
+
+static bool read_backup(struct mpack_cursor *cursor, void *element)
+{
+    return result_backup(cursor, element);
 }
 
 bool result_backups(pgnear *handle, struct mpack_cursor *cursor, const pgnear_backup_item **backups,
                     size_t *count)
 {
-    uint32_t answered;
-    void *room;
-    if (!read_array(handle, cursor, sizeof(pgnear_backup_item), &answered, &room)) {
-        return false;
+    const void *list;
+    bool good = read_list(handle, cursor, sizeof(pgnear_backup_item), read_backup, &list, count);
+    if (good && backups != NULL) {
+        *backups = list;
     }
-    pgnear_backup_item *each = room;
-    for (uint32_t i = 0; i < answered; i++) {
-        if (!result_backup(cursor, &each[i])) {
-            return false;
-        }
-    }
-    *backups = each;
-    *count = answered;
-    return true;
+    return good;
 }
 
 pgnear_code result_garbled(const char *method, pgnear_error *error)

@@ -1,15 +1,19 @@
 // Reading the results of methods. What is handed out points into the response or lies in the
-// handle's arena. False where the result is not what the protocol says, with the cursor anywhere.
+// handle's arena, is written on success only, and may be NULL where it is not wanted. False where
+// the result is not what the protocol says, with the cursor anywhere.
 #pragma once
 
 #include "client/handle.h"
 
-// nil or [value, version].
+// nil or [value, version]; `item` is not NULL, and written in any case.
 bool result_item(struct mpack_cursor *cursor, pgnear_item *item);
 
-// An array of `count` such, in the order of the request.
+// An array of `count` such, in the order of the request; `items` is not NULL.
 bool result_items(pgnear *handle, struct mpack_cursor *cursor, size_t count,
                   const pgnear_item **items);
+
+// true or false.
+bool result_flag(struct mpack_cursor *cursor, bool *flag);
 
 // {seq, version, deleted}.
 bool result_written(struct mpack_cursor *cursor, pgnear_written *written);

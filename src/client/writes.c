@@ -21,14 +21,7 @@ static pgnear_code run(pgnear *handle, const pgnear_write_options *options,
 static pgnear_code give_written(const char *method, struct mpack_cursor *result,
                                 pgnear_written *written, pgnear_error *error)
 {
-    pgnear_written answered;
-    if (!result_written(result, &answered)) {
-        return result_garbled(method, error);
-    }
-    if (written != NULL) {
-        *written = answered;
-    }
-    return PGNEAR_OK;
+    return result_written(result, written) ? PGNEAR_OK : result_garbled(method, error);
 }
 
 static pgnear_code run_for_written(pgnear *handle, const char *method,
@@ -166,15 +159,8 @@ pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
     }
     struct mpack_cursor result;
     code = run(handle, &own, &result, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK && !result_flag(&result, existed)) {
+        code = result_garbled("touch", error);
     }
-    bool answered;
-    if (!mpack_read_bool(&result, &answered)) {
-        return result_garbled("touch", error);
-    }
-    if (existed != NULL) {
-        *existed = answered;
-    }
-    return PGNEAR_OK;
+    return code;
 }
