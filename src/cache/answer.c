@@ -125,24 +125,8 @@ static void answer_request(struct turn *turn, struct turn_item *item)
     }
 }
 
-// Entries that PostgreSQL decided against must not be decided anew after a failover.
-static void note_voids(struct writer *writer, const struct request *requests)
-{
-    for (; requests != NULL; requests = requests->sibling) {
-        if (requests->reply.failure.error != ERROR_CONFLICT || requests->seq == 0) {
-            continue;
-        }
-        if (writer->void_count == WRITER_VOIDS_MAX) {
-            LOG_WARNING("decided entry not noted", LOG_INT("seq", requests->seq));
-            continue;
-        }
-        writer->void_seqs[writer->void_count++] = requests->seq;
-    }
-}
-
 static void answer_flushed(struct turn *turn, struct flushed_message *flushed)
 {
-    note_voids(turn->writer, flushed->requests);
     send_home(flushed->requests);
     flushed->requests = NULL;
     pass_to_pg(turn->writer, &flushed->message);

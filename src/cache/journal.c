@@ -30,8 +30,7 @@ static bool needs_outbox(const struct turn *turn, const struct turn_item *item)
     case MESSAGE_REWIND:
         return true;
     case MESSAGE_FLUSHED:
-        return ((struct flushed_message *)item->message)->answers_count > 0 ||
-               ((struct flushed_message *)item->message)->letters_count > 0;
+        return journal_concerns((struct flushed_message *)item->message);
     default:
         return false;
     }
@@ -124,7 +123,7 @@ static enum error journal_item(struct turn *turn, struct turn_item *item)
         }
         return item_is_write(item) ? journal_write(turn, item) : ERROR_NONE;
     case MESSAGE_FLUSHED:
-        return journal_answers(turn, (struct flushed_message *)item->message);
+        return journal_flushed(turn, (struct flushed_message *)item->message);
     case MESSAGE_RETIRE:
         return journal_retire(turn, item);
     case MESSAGE_BIND:
@@ -146,24 +145,6 @@ uint64_t journal_given_up_to(const struct writer *writer)
     return writer->applied_seq < durable_seq ? writer->applied_seq : durable_seq;
 }
 
-static enum error retire_voids(struct turn *turn)
-{
-    struct writer *writer = turn->writer;
-    struct buffer bytes = {0};
-    enum error error = ERROR_NONE;
-    for (size_t i = 0; error == ERROR_NONE && i < writer->void_count; i++) {
-        struct entry entry;
-        error = outbox_get(&writer->outbox, writer->void_seqs[i], &bytes, &entry);
-        if (error == ERROR_NONE) {
-            error = outbox_retire(&writer->outbox, &entry, NULL, turn->now_us);
-        } else if (error == ERROR_NOT_FOUND) {
-            error = ERROR_NONE;
-        }
-    }
-    buffer_deinit(&bytes);
-    return error;
-}
-
 // Writes down what is applied and gives up what has been retained long enough.
 static enum error confirm(struct turn *turn)
 {
@@ -179,10 +160,7 @@ static enum error confirm(struct turn *turn)
     if (writer->trimmable_seq > journal_given_up_to(writer)) {
         writer->trimmable_seq = journal_given_up_to(writer);
     }
-    enum error error = retire_voids(turn);
-    if (error == ERROR_NONE) {
-        error = outbox_trim(outbox, writer->trimmable_seq, TRIM_COUNT_MAX);
-    }
+    enum error error = outbox_trim(outbox, writer->trimmable_seq, TRIM_COUNT_MAX);
     bool more;
     return error == ERROR_NONE ? outbox_expire_ids(outbox, turn->now_us, EXPIRE_COUNT_MAX, &more)
                                : error;
@@ -232,7 +210,6 @@ static void note_committed(struct turn *turn)
     note_memory_moved(&writer->memory);
     writer->confirm_boot_us = 0;
     writer->retry_boot_us = 0;
-    writer->void_count = 0;
     status_add(writer->status, STATUS_OUTBOX_COMMITS, 1);
 }
 

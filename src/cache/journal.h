@@ -69,7 +69,9 @@ enum error journal_letter_stays(struct turn *turn, const struct turn_item *item,
 
 // ---- PostgreSQL's side; journal_reports.c
 
-enum error journal_answers(struct turn *turn, const struct flushed_message *flushed);
+// Whether a flush result has anything to be written down before it is passed on.
+bool journal_concerns(const struct flushed_message *flushed);
+enum error journal_flushed(struct turn *turn, const struct flushed_message *flushed);
 // Reads the retired entry into the item, for the cache.
 enum error journal_retire(struct turn *turn, struct turn_item *item);
 void journal_rewind(struct turn *turn, struct rewind_message *rewind);

@@ -4,9 +4,48 @@
 
 #include "base/log.h"
 
-enum error journal_answers(struct turn *turn, const struct flushed_message *flushed)
+// Decided against: the caller is about to hear that nothing was done.
+static bool is_refused(const struct request *request)
 {
+    return request->reply.failure.error == ERROR_CONFLICT && request->seq != 0;
+}
+
+bool journal_concerns(const struct flushed_message *flushed)
+{
+    const struct request *request = flushed->requests;
+    while (request != NULL && !is_refused(request)) {
+        request = request->sibling;
+    }
+    return request != NULL || flushed->answers_count > 0 || flushed->letters_count > 0;
+}
+
+// Before the answer goes out: a node that ends here, and finds a server that has lost the batch,
+// would decide the entry anew.
+static enum error retire_refused(struct turn *turn, const struct flushed_message *flushed)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    struct buffer bytes = {0};
     enum error error = ERROR_NONE;
+    for (const struct request *request = flushed->requests; error == ERROR_NONE && request != NULL;
+         request = request->sibling) {
+        struct entry entry;
+        if (!is_refused(request)) {
+            continue;
+        }
+        error = outbox_get(outbox, request->seq, &bytes, &entry);
+        if (error == ERROR_NONE) {
+            error = outbox_retire(outbox, &entry, NULL, turn->now_us);
+        } else if (error == ERROR_NOT_FOUND) {
+            error = ERROR_NONE;
+        }
+    }
+    buffer_deinit(&bytes);
+    return error;
+}
+
+enum error journal_flushed(struct turn *turn, const struct flushed_message *flushed)
+{
+    enum error error = retire_refused(turn, flushed);
     for (size_t i = 0; error == ERROR_NONE && i < flushed->answers_count; i++) {
         error = outbox_answer_id(&turn->writer->outbox, &flushed->answers[i]);
     }

@@ -145,10 +145,8 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
     opened->status = options->status;
     opened->stop = options->stop;
     opened->clock = options->clock != NULL ? *options->clock : MACHINE_CLOCK;
-    opened->void_seqs = memory_zeroed(WRITER_VOIDS_MAX, sizeof *opened->void_seqs);
     enum error error = mailbox_init(&opened->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
     if (error != ERROR_NONE) {
-        free(opened->void_seqs);
         free(opened);
         return failure_set(failure, error, "no file descriptor is left");
     }
@@ -345,7 +343,6 @@ void writer_close(struct writer *writer)
     awaited_deinit(&writer->awaited);
     store_close(&writer->store);
     outbox_close(&writer->outbox);
-    free(writer->void_seqs);
     free(writer);
 }
 

@@ -14,7 +14,6 @@
 #include "cache/writer.h"
 
 enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 1000, MEMORY_AGE_US = 10000 };
-enum { WRITER_VOIDS_MAX = 1 << 16 };
 
 // Writes acknowledged in memory only: rows of the store's `memory`.
 struct memory_writes {
@@ -55,15 +54,13 @@ struct writer {
     struct eviction eviction;
     struct memory_writes memory;
     struct slots slots;
-    int64_t slots_boot_us;   // when to look at them again
-    uint64_t last_seq;       // newest accepted write
-    uint64_t trimmable_seq;  // entries up to here were retained long enough
-    uint64_t applied_seq;    // settled in the cache; the outbox's own may lag behind
-    int64_t confirm_boot_us; // when the outbox should learn of applied_seq; 0: it knows
-    int64_t upkeep_boot_us;  // when to look after readers, ids and retained entries again
-    int64_t pending_count;   // records
-    uint64_t *void_seqs; // entries that were decided against, to be retired with the next commit
-    size_t void_count;
+    int64_t slots_boot_us;         // when to look at them again
+    uint64_t last_seq;             // newest accepted write
+    uint64_t trimmable_seq;        // entries up to here were retained long enough
+    uint64_t applied_seq;          // settled in the cache; the outbox's own may lag behind
+    int64_t confirm_boot_us;       // when the outbox should learn of applied_seq; 0: it knows
+    int64_t upkeep_boot_us;        // when to look after readers, ids and retained entries again
+    int64_t pending_count;         // records
     bool resync_owed[SERVERS_MAX]; // a change was not passed on to that server
 };
 

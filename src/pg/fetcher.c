@@ -274,7 +274,8 @@ void fetcher_on_filled(struct fetcher *fetcher, uint64_t number)
 static bool on_idle(void *context, struct conn *conn)
 {
     struct fetcher *fetcher = context;
-    return fetch_send(&fetcher->desk, conn);
+    // Who came before the first connection could not know of a failover.
+    return !worker_is_reapplying(fetcher->worker) && fetch_send(&fetcher->desk, conn);
 }
 
 static void on_fetched(void *context)

@@ -85,6 +85,15 @@ bool handshake_is_replaced(const struct handshake *handshake)
              strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
 }
 
+// Entries up to `seq` may have been applied by a server that is no more.
+static void reapply_to(struct worker *worker, uint64_t seq)
+{
+    if (seq > worker->reapply_seq) {
+        worker->reapply_seq = seq;
+    }
+    flusher_on_rewound(worker->flusher, seq);
+}
+
 void handshake_finish(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
@@ -92,6 +101,10 @@ void handshake_finish(struct handshake *handshake)
         handshake_give_up_words(handshake, "", "the node's row changed while it was claimed");
         return;
     }
+    if (handshake_is_replaced(handshake) && handshake->inherited_seq > 0) {
+        reapply_to(worker, handshake->inherited_seq);
+    }
+    handshake->inherited_seq = 0;
     worker->server_replaced |= handshake_is_replaced(handshake) || handshake->is_rebound;
     worker->server = handshake->server;
     handshake->known = handshake->server;
@@ -130,6 +143,9 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
 {
     struct worker *worker = handshake->worker;
     uint64_t lost_to_seq = worker->applied_seq;
+    if (lost_to_seq < handshake->inherited_seq) {
+        lost_to_seq = handshake->inherited_seq;
+    }
     status_add(worker->status, STATUS_OUTBOX_REWINDS, 1);
     if (message->lost_from != 0) {
         status_add(worker->status, STATUS_OUTBOX_REWINDS_SHORT, 1);
@@ -139,10 +155,7 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
     }
     worker->applied_seq = message->applied_seq;
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
-    if (lost_to_seq > worker->reapply_seq) {
-        worker->reapply_seq = lost_to_seq;
-    }
-    flusher_on_rewound(worker->flusher, lost_to_seq);
+    reapply_to(worker, lost_to_seq);
     if (handshake->waiting == WAITING_REWOUND) {
         handshake->waiting = WAITING_NOTHING;
         handshake_lift_versions(handshake);
@@ -191,6 +204,7 @@ struct handshake *handshake_create(struct worker *worker)
 {
     struct handshake *handshake = memory_zeroed(1, sizeof *handshake);
     handshake->worker = worker;
+    handshake->inherited_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
     // What happened while no daemon ran is to be noticed as well.
     const struct outbox_identity *identity = &worker->identity;
     handshake->known.started_us = identity->server.started_us;

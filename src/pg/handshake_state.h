@@ -41,6 +41,9 @@ struct handshake {
     bool row_inserted;
     bool row_claimed;
     uint64_t row_seq; // what the claim makes of applied_seq
+    // What the last run left may all have been applied and acknowledged as such: it knows how far
+    // only as of its last commit. 0 once the first server was met.
+    uint64_t inherited_seq;
 };
 
 // What the callbacks of a query are; `take` may be NULL, `refused` NULL: give up.

@@ -62,6 +62,17 @@ static void test_fixed_seeds(void **state)
     run("fixed", RUN_ALL, 3, FIXED_SEEDS, FIXED_COUNT);
 }
 
+// Fresh ones that found a bug of the daemon.
+static void test_kept_seeds(void **state)
+{
+    (void)state;
+    static const uint64_t KEPT[] = {1882903988404354, 1882904501157966, 1882905034883273,
+                                    1882905301221743};
+    for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++) {
+        run("kept", RUN_ALL, 3, KEPT[i], 1);
+    }
+}
+
 static void test_fresh_seeds(void **state)
 {
     (void)state;
@@ -115,6 +126,7 @@ int main(void)
     const struct CMUnitTest all[] = {
         cmocka_unit_test(test_one_node_in_a_calm_world),
         cmocka_unit_test(test_fixed_seeds),
+        cmocka_unit_test(test_kept_seeds),
         cmocka_unit_test(test_fresh_seeds),
     };
     if (given("PGNEAR_SIMULATION_SEED", 0) != 0) {
