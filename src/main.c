@@ -154,6 +154,7 @@ static void reload(struct node *node)
     log_configure(fresh.log_level, fresh.log_format);
     server_set_allow_uids(node->server, fresh.server.allow_uids, fresh.server.allow_uids_count);
     writer_set_max_stale(node->writer, fresh.cache.max_stale_us);
+    worker_set_audit_rate(node->worker, fresh.cache.audit_rate);
     config_deinit(&fresh);
     LOG_INFO("configuration re-read");
 }

@@ -83,6 +83,7 @@ struct changes_message {
     bool own;       // this node's flush made it: nothing to invalidate, only to announce
     bool truncated; // everything clean is dropped; watchers resync
     bool resync;    // watchers resync (a gap, a bulk change); the cache follows by FEED and SWEPT
+    bool is_repair; // an audit found them, not the feed: dropped whatever version is held
     size_t changes_count;
     struct change *changes;
 };

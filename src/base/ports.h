@@ -30,6 +30,20 @@ struct swept_record {
     bool absent;
 };
 
+// One record as it is held, for whoever compares it with PostgreSQL.
+struct held_record {
+    struct slice key;
+    bool is_believed; // clean, and a read would be answered with it without asking PostgreSQL
+    bool absent;
+    int64_t version;
+    uint64_t epoch;          // of the feed, when it was stored
+    int64_t expires_at_us;   // by PostgreSQL's clock; 0: none
+    int64_t current_boot_us; // last time it was known to be current
+    int64_t stored_at_us;    // by PostgreSQL's clock, to the hundredth of a second; 0: not known
+    const char *origin;      // what made it clean, in a word; static
+    struct slice value;      // canonical msgpack; empty where absent
+};
+
 struct cache_reader; // one thread's reading end of the cache
 
 // Reading the cache. A read sees one snapshot between begin and end; nothing blocks in between.
@@ -49,6 +63,13 @@ struct cache_port {
     enum error (*visit_suspects)(struct cache_reader *reader, struct slice after, size_t count_max,
                                  bool (*visit)(void *context, const struct swept_record *record),
                                  void *context);
+    // Visits, in byte order from the first key greater than `after`, at most `count_max` records;
+    // between begin and end. Nothing becomes warm by it. False of `visit` ends it.
+    enum error (*visit_held)(struct cache_reader *reader, struct slice after, size_t count_max,
+                             bool (*visit)(void *context, const struct held_record *held),
+                             void *context);
+    // The record of the key, found in the same way; false where there is none.
+    bool (*find_held)(struct cache_reader *reader, struct slice key, struct held_record *held);
     // PostgreSQL's clock now, as this node estimates it.
     int64_t (*now_us)(void *cache);
     // The items of `check` that are about directories, disk, file system and reader slots.

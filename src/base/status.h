@@ -22,6 +22,12 @@
     X(CACHE_INVALIDATIONS, "cache", "invalidations", "cache", "records dropped by a notify")       \
     X(CACHE_EVICTIONS, "cache", "evictions", "cache", "records evicted for room")                  \
     X(CACHE_EPOCH, "cache", "epoch", "cache", "number of the feed's present life")                 \
+    X(CACHE_AUDIT_COMPARED, "cache", "audit_compared", "pg", "records compared with PostgreSQL")   \
+    X(CACHE_AUDIT_PASSING, "cache", "audit_passing", "pg", "differences that were on their way")   \
+    X(CACHE_AUDIT_STALE, "cache", "audit_stale", "pg", "records that the audit found stale")       \
+    X(CACHE_AUDIT_STALE_US, "cache", "audit_stale_us", "pg", "for how long, at most, in all")      \
+    X(CACHE_AUDIT_STALE_AT_US, "cache", "audit_stale_at_us", "pg", "when the last one was found")  \
+    X(CACHE_AUDIT_REPAIRED, "cache", "audit_repaired", "cache", "stale records dropped for it")    \
     X(OUTBOX_DEPTH, "outbox", "depth", "cache", "entries not yet in PostgreSQL")                   \
     X(OUTBOX_BYTES, "outbox", "bytes", "cache", "bytes of the pages in use")                       \
     X(OUTBOX_LAST_SEQ, "outbox", "last_seq", "cache", "number of the newest accepted write")       \

@@ -152,6 +152,7 @@ static void begin_try(struct turn *turn)
     turn->applied_seq = writer->applied_seq;
     turn->fills = 0;
     turn->invalidations = 0;
+    turn->repairs = 0;
 }
 
 // A new epoch is known before its records are: until the commit, everything is suspect.

@@ -9,6 +9,15 @@ static struct feed_state feed_of(const struct turn *turn)
     return (struct feed_state){.epoch = turn->page.epoch, .live = turn->page.feed_live};
 }
 
+// Notes what makes the record clean, and when.
+static void stamp(const struct turn *turn, struct decision *decision, enum record_origin origin)
+{
+    if (decision->verdict == VERDICT_STORE && !decision->record.pending) {
+        decision->record.origin = origin;
+        decision->record.stored_at_us = turn->now_us;
+    }
+}
+
 enum error apply_fills(struct turn *turn, const struct fills_message *fills)
 {
     const struct writer *writer = turn->writer;
@@ -33,6 +42,7 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
         }
         struct decision decision =
             coherence_fill(held, &fetched, feed_of(turn), writer->settings->cache.negative);
+        stamp(turn, &decision, RECORD_ORIGIN_FILL);
         if (decision.verdict == VERDICT_STORE) {
             if (fill->value.len > writer->store.fill_bytes_max) {
                 decision = coherence_invalidate(held);
@@ -47,6 +57,21 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
         }
     }
     return ERROR_NONE;
+}
+
+// A change that was never announced: the version may be the same.
+static enum error apply_repair(struct turn *turn, const struct change *change)
+{
+    struct record record;
+    const struct record *held;
+    enum error error = apply_get(turn, change->key, &record, &held);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    struct decision decision = coherence_drop_all(held);
+    awaited_taint(&turn->writer->awaited, change->key);
+    turn->repairs += decision.verdict == VERDICT_DROP;
+    return apply_decision(turn, change->key, held, &decision);
 }
 
 static enum error apply_change(struct turn *turn, const struct change *change, bool own)
@@ -79,7 +104,8 @@ enum error apply_changes(struct turn *turn, const struct changes_message *change
     }
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < changes->changes_count; i++) {
-        error = apply_change(turn, &changes->changes[i], changes->own);
+        error = changes->is_repair ? apply_repair(turn, &changes->changes[i])
+                                   : apply_change(turn, &changes->changes[i], changes->own);
     }
     return error;
 }
@@ -166,6 +192,7 @@ static enum error apply_flushed_key(struct turn *turn, const struct flushed_mess
     bool believed = awaited_settle(&turn->writer->awaited, key->key, key->seq);
     struct decision decision = coherence_flushed(held, &result, feed_of(turn), believed,
                                                  turn->writer->settings->cache.negative);
+    stamp(turn, &decision, RECORD_ORIGIN_FLUSH);
     return apply_decision(turn, key->key, held, &decision);
 }
 

@@ -79,7 +79,7 @@ struct decision coherence_retired(const struct record *held, uint64_t seq);
 // The sweep of `epoch` found another version than the one held (9).
 struct decision coherence_sweep_drop(const struct record *held, uint64_t epoch);
 
-// TRUNCATE, or another server (8, 10).
+// TRUNCATE, or another server (8, 10); for one key, a change that an audit found.
 struct decision coherence_drop_all(const struct record *held);
 
 // A client's invalidate.

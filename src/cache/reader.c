@@ -198,3 +198,60 @@ enum error reader_visit_suspects(struct cache_reader *reader, struct slice after
     mdb_cursor_close(cursor);
     return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
 }
+
+// ---- what is held, for comparing
+
+static void describe(const struct cache_reader *reader, struct slice key,
+                     const struct record *record, struct held_record *held)
+{
+    *held = (struct held_record){
+        .key = key,
+        .absent = record->absent,
+        .version = record->version,
+        .epoch = record->epoch,
+        .expires_at_us = record->expires_at_us,
+        .stored_at_us = record->stored_at_us,
+        .origin = record_origin_name(record->origin),
+        .value = record->value,
+    };
+    enum trust trust =
+        trust_of_record(record, key, &reader->page, reader->now_boot_us, &held->current_boot_us);
+    held->is_believed = !record->pending && trust == TRUST_GOOD;
+}
+
+bool reader_find_held(struct cache_reader *reader, struct slice key, struct held_record *held)
+{
+    CHECK(reader->reading);
+    struct record record;
+    if (find(reader, key, &record) != ERROR_NONE) {
+        return false;
+    }
+    describe(reader, key, &record, held);
+    return true;
+}
+
+enum error reader_visit_held(struct cache_reader *reader, struct slice after, size_t count_max,
+                             bool (*visit)(void *context, const struct held_record *held),
+                             void *context)
+{
+    CHECK(reader->reading);
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(reader->txn, reader->files->records, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    MDB_val key, value;
+    bool goes_on = true;
+    code = seek(cursor, after, &key, &value);
+    for (size_t count = 0; code == MDB_SUCCESS && goes_on && count < count_max; count++) {
+        struct record record;
+        if (record_decode(environment_slice(value), &record) == ERROR_NONE) {
+            struct held_record held;
+            describe(reader, environment_slice(key), &record, &held);
+            goes_on = visit(context, &held);
+        }
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_SUCCESS || code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+}

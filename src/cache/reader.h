@@ -15,3 +15,7 @@ void reader_end(struct cache_reader *reader);
 enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,
                                  bool (*visit)(void *context, const struct swept_record *record),
                                  void *context);
+enum error reader_visit_held(struct cache_reader *reader, struct slice after, size_t count_max,
+                             bool (*visit)(void *context, const struct held_record *held),
+                             void *context);
+bool reader_find_held(struct cache_reader *reader, struct slice key, struct held_record *held);

@@ -177,6 +177,7 @@ static void publish(struct turn *turn)
     status_set(status, STATUS_CACHE_ENTRIES, (int64_t)turn->entries);
     status_add(status, STATUS_CACHE_FILLS, turn->fills);
     status_add(status, STATUS_CACHE_INVALIDATIONS, turn->invalidations);
+    status_add(status, STATUS_CACHE_AUDIT_REPAIRED, turn->repairs);
 }
 
 static void answer(struct turn *turn)

@@ -37,6 +37,7 @@ struct turn {
     uint64_t applied_seq;
     int64_t fills;
     int64_t invalidations;
+    int64_t repairs;
     size_t used_bytes;
     size_t entries;
     bool is_applied; // the cache committed something

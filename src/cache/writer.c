@@ -390,6 +390,8 @@ struct cache_port writer_cache_port(struct writer *writer)
         .lookup = reader_lookup,
         .end = reader_end,
         .visit_suspects = reader_visit_suspects,
+        .visit_held = reader_visit_held,
+        .find_held = reader_find_held,
         .now_us = port_now_us,
         .check = port_check,
     };

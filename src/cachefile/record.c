@@ -8,11 +8,17 @@ enum { FLAG_PENDING = 1, FLAG_ABSENT = 2, FLAG_TAINTED = 4, FLAG_STACKED = 8, FL
 enum {
     AT_LAYOUT = 0,
     AT_FLAGS = 1,
+    AT_ORIGIN = 2,
+    AT_STORED = 3,
     AT_VERSION = 8,
     AT_EPOCH = 16,
     AT_EXPIRES = 24,
     AT_PENDING_SEQ = 32,
 };
+
+// The lowest ones of a 64-bit number.
+enum { STORED_BYTES = AT_VERSION - AT_STORED };
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the lowest bytes come first");
 
 // What must hold of any record, whoever made it.
 static bool is_consistent(const struct record *record)
@@ -20,6 +26,18 @@ static bool is_consistent(const struct record *record)
     return record->pending == (record->pending_seq != 0) &&
            (record->pending || (!record->tainted && !record->stacked)) &&
            record->absent == (record->value.len == 0);
+}
+
+const char *record_origin_name(enum record_origin origin)
+{
+    static const char *const NAMES[RECORD_ORIGINS_COUNT] = {
+        [RECORD_ORIGIN_UNKNOWN] = "unknown",
+        [RECORD_ORIGIN_FILL] = "fill",
+        [RECORD_ORIGIN_FLUSH] = "flush",
+        [RECORD_ORIGIN_PRELOAD] = "preload",
+    };
+    CHECK_VALUES((unsigned)origin < RECORD_ORIGINS_COUNT, "origin %d", (int)origin);
+    return NAMES[origin];
 }
 
 void record_encode(const struct record *record, uint8_t *out)
@@ -32,6 +50,9 @@ void record_encode(const struct record *record, uint8_t *out)
     out[AT_FLAGS] =
         (uint8_t)((record->pending ? FLAG_PENDING : 0) | (record->absent ? FLAG_ABSENT : 0) |
                   (record->tainted ? FLAG_TAINTED : 0) | (record->stacked ? FLAG_STACKED : 0));
+    out[AT_ORIGIN] = (uint8_t)record->origin;
+    uint64_t stored = (uint64_t)record->stored_at_us / RECORD_STORED_STEP_US;
+    memcpy(out + AT_STORED, &stored, STORED_BYTES);
     memcpy(out + AT_VERSION, &record->version, sizeof record->version);
     memcpy(out + AT_EPOCH, &record->epoch, sizeof record->epoch);
     memcpy(out + AT_EXPIRES, &record->expires_at_us, sizeof record->expires_at_us);
@@ -53,8 +74,15 @@ enum error record_decode(struct slice bytes, struct record *record)
         .absent = (flags & FLAG_ABSENT) != 0,
         .tainted = (flags & FLAG_TAINTED) != 0,
         .stacked = (flags & FLAG_STACKED) != 0,
+        // What a later release may know is not known here, and no reason to refuse the record.
+        .origin = bytes.at[AT_ORIGIN] < RECORD_ORIGINS_COUNT
+                      ? (enum record_origin)bytes.at[AT_ORIGIN]
+                      : RECORD_ORIGIN_UNKNOWN,
         .value = slice_of(bytes.at + RECORD_HEADER_BYTES, bytes.len - RECORD_HEADER_BYTES),
     };
+    uint64_t stored = 0;
+    memcpy(&stored, bytes.at + AT_STORED, STORED_BYTES);
+    decoded.stored_at_us = (int64_t)stored * RECORD_STORED_STEP_US;
     memcpy(&decoded.version, bytes.at + AT_VERSION, sizeof decoded.version);
     memcpy(&decoded.epoch, bytes.at + AT_EPOCH, sizeof decoded.epoch);
     memcpy(&decoded.expires_at_us, bytes.at + AT_EXPIRES, sizeof decoded.expires_at_us);

@@ -1,8 +1,11 @@
 // One key's state in the cache as bytes: a fixed header in the machine's byte order (the files
 // never leave the machine), then the value as canonical msgpack.
 //
-//   0       1       2          8         16      24              32            40
-//   | layout | flags | reserved | version | epoch | expires_at_us | pending_seq | value ...
+//   0        1       2        3           8         16      24              32            40
+//   | layout | flags | origin | stored_at | version | epoch | expires_at_us | pending_seq | value
+//   ...
+//
+// stored_at counts hundredths of a second since 1970 in 40 bits.
 //
 // The layout is part of what direct readers rely on. Pure; any thread.
 #pragma once
@@ -11,6 +14,17 @@
 #include "base/slice.h"
 
 enum { RECORD_LAYOUT = 1, RECORD_HEADER_BYTES = 40 };
+
+enum { RECORD_STORED_STEP_US = 10000 };
+
+// What made a record clean, for whoever has to explain it.
+enum record_origin {
+    RECORD_ORIGIN_UNKNOWN,
+    RECORD_ORIGIN_FILL,  // PostgreSQL's answer to a miss
+    RECORD_ORIGIN_FLUSH, // this node's own write
+    RECORD_ORIGIN_PRELOAD,
+    RECORD_ORIGINS_COUNT
+};
 
 struct record {
     bool
@@ -22,13 +36,19 @@ struct record {
     uint64_t epoch;        // of the feed, when it was stored as clean
     int64_t expires_at_us; // by PostgreSQL's clock; 0: never
     uint64_t pending_seq;  // of the write that is on its way; 0: clean
-    struct slice value;    // empty where absent
+    int64_t stored_at_us;  // when it became clean, by PostgreSQL's clock, in RECORD_STORED_STEP_US;
+                           // 0: not known
+    enum record_origin origin;
+    struct slice value; // empty where absent
 };
 
 static inline size_t record_bytes(const struct record *record)
 {
     return RECORD_HEADER_BYTES + record->value.len;
 }
+
+// "fill" and the like; static.
+const char *record_origin_name(enum record_origin origin);
 
 // Writes record_bytes() bytes at `out`, which need not be aligned.
 void record_encode(const struct record *record, uint8_t *out);

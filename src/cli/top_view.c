@@ -103,6 +103,8 @@ static void add_cache(const struct pair *pair)
     add_number(pair, "pending", "cache.pending");
     add_rate(pair, "evicted", "cache.evictions");
     add_rate(pair, "invalidated", "cache.invalidations");
+    add_rate(pair, "audited", "cache.audit_compared");
+    add_number(pair, "stale", "cache.audit_stale");
     end_line(pair);
 }
 

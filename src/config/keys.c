@@ -47,8 +47,10 @@ const struct key_row KEY_ROWS[] = {
      .help = "Remember that a key is absent."},
     {"cache", "preload", KEY_LATER, "false", .off = "false",
      .help = "Fill the cache from the table at the start."},
-    {"cache", "audit_rate", KEY_LATER, "10", .off = "0", .reread = true,
-     .help = "Keys a second compared with PostgreSQL in the background. 0: off."},
+    {"cache", "audit_rate", KEY_INTEGER, "10", .offset = AT(cache.audit_rate), .max = 10000,
+     .reread = true,
+     .help = "Keys a second compared with PostgreSQL in the background; what was changed without "
+             "being announced is found, logged and dropped. 0: off."},
     {"writes", "dir", KEY_PATH, "\"/var/lib/pgnear/outbox\"", .offset = AT(writes.dir),
      .help = "Where acknowledged writes wait for PostgreSQL. Not disposable; a tmpfs is refused."},
     {"writes", "ack", KEY_CHOICE, "\"journal\"", .offset = AT(writes.ack),

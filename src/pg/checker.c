@@ -26,6 +26,9 @@ enum { QUESTIONS_MAX = 4 };
 
 enum { TEXT_BYTES = FAILURE_MESSAGE_BYTES + 128 };
 
+// How long a finding of the audit makes the check fail.
+#define AUDIT_RECENT_US (3600LL * CLOCK_US_PER_S)
+
 struct check {
     struct check *prev;
     struct check *next;
@@ -97,6 +100,24 @@ static void add_flush(struct worker *worker, struct request *request)
     }
 }
 
+static void add_audit(struct worker *worker, struct request *request)
+{
+    int64_t compared = status_get(worker->status, STATUS_CACHE_AUDIT_COMPARED);
+    int64_t stale = status_get(worker->status, STATUS_CACHE_AUDIT_STALE);
+    int64_t last_us = status_get(worker->status, STATUS_CACHE_AUDIT_STALE_AT_US);
+    bool is_recent = last_us > 0 && clock_real_us() - last_us < AUDIT_RECENT_US;
+    if (worker_audit_rate(worker) == 0) {
+        add(request, "audit", true, "off: cache.audit_rate is 0");
+    } else if (stale == 0) {
+        add(request, "audit", true, "%" PRId64 " records compared, none stale", compared);
+    } else {
+        add(request, "audit", !is_recent,
+            "%" PRId64 " of %" PRId64 " records compared were stale, the last %" PRId64
+            " s ago: see \"stale record found\" in the log",
+            stale, compared, (clock_real_us() - last_us) / CLOCK_US_PER_S);
+    }
+}
+
 static void add_no_connection(struct worker *worker, struct request *request)
 {
     const struct failure *failure = &worker->last_failure;
@@ -133,6 +154,7 @@ static void finish(struct worker *worker, struct request *request)
 {
     add_feed(worker, request);
     add_flush(worker, request);
+    add_audit(worker, request);
     worker->cache.check(worker->cache.cache, &request->reply);
     request_finish(request);
 }

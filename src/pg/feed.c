@@ -129,6 +129,7 @@ static void on_payload(struct feed *feed, struct slice payload)
     struct slice origin = {0};
     struct changes_message *changes = NULL;
     status_add(worker->status, STATUS_PG_NOTIFICATIONS, 1);
+    worker->notified_boot_us = clock_boot_us();
     if (FAULT_POINT(PAYLOAD)) {
         payload = slice_of_string("?");
     }

@@ -38,15 +38,10 @@ struct fetch {
     struct arena arena;
 };
 
-// OFFSET 0 keeps the text from being made once for its length and once more for itself.
 static void make_sql(struct buffer *sql, const char *table, const char *condition)
 {
     buffer_clear(sql, 0);
-    buffer_printf(sql,
-                  "SELECT key, CASE WHEN octet_length(json) <= $2 THEN json END, version::int8,"
-                  " expires_at::timestamptz FROM (SELECT key, value::text AS json, version, "
-                  "expires_at FROM %s WHERE %s OFFSET 0) rows",
-                  table, condition);
+    table_row_select(sql, table, condition, false);
     buffer_append(sql, "", 1);
 }
 

@@ -26,6 +26,18 @@ static int64_t read_int8(const PGresult *result, int place, int column)
     return pg_read_int8((const char *)bytes.at);
 }
 
+void table_row_select(struct buffer *sql, const char *table, const char *condition, bool updated_at)
+{
+    // OFFSET 0 keeps the text from being made once for its length and once more for itself.
+    buffer_printf(sql,
+                  "SELECT key, CASE WHEN octet_length(json) <= $2 THEN json END, version::int8,"
+                  " expires_at::timestamptz%s FROM (SELECT key, value::text AS json, version, "
+                  "expires_at%s FROM %s"
+                  " WHERE %s OFFSET 0) rows",
+                  updated_at ? ", updated_at::timestamptz" : "", updated_at ? ", updated_at" : "",
+                  table, condition);
+}
+
 void table_row_read(const PGresult *result, int place, struct table_row *row)
 {
     CHECK_VALUES(PQnfields(result) >= COLUMNS, "%d columns", PQnfields(result));

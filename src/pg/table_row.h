@@ -18,6 +18,11 @@ struct table_row {
     int64_t expires_at_us; // since 1970; 0: none
 };
 
+// Appends the query of these columns for the rows of `table` that meet the condition, with values
+// up to $2 bytes of JSON text. `updated_at`: that is a fifth column.
+void table_row_select(struct buffer *sql, const char *table, const char *condition,
+                      bool updated_at);
+
 // Row `place` of such a result; slices live as long as the result.
 void table_row_read(const PGresult *result, int place, struct table_row *row);
 

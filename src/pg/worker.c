@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/auditor.h"
 #include "pg/backup.h"
 #include "pg/checker.h"
 #include "pg/feed.h"
@@ -141,6 +142,7 @@ static void on_mailbox(evutil_socket_t fd, short events, void *context)
         begin_stopping(worker, deadline_boot_us);
     }
     flusher_wake(worker->flusher);
+    auditor_wake(worker->auditor);
 }
 
 // ---- For the modules
@@ -243,6 +245,7 @@ enum error worker_create(const struct worker_options *options, struct worker **o
         goto close_reader;
     }
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
+    atomic_store(&worker->audit_rate, options->settings->cache.audit_rate);
     failure_set(&worker->last_failure, ERROR_UNAVAILABLE, "not connected yet");
     *out = worker;
     return ERROR_NONE;
@@ -277,6 +280,7 @@ static void create_modules(struct worker *worker)
     worker->backup = backup_create(worker);
     worker->historian = historian_create(worker);
     worker->janitor = janitor_create(worker);
+    worker->auditor = auditor_create(worker);
 }
 
 static void shut_modules(struct worker *worker)
@@ -295,6 +299,7 @@ static void shut_modules(struct worker *worker)
     table_stats_on_lost(worker->table_stats, &failure);
     historian_on_lost(worker->historian, &failure);
     janitor_on_lost(worker->janitor, &failure);
+    auditor_on_lost(worker->auditor, &failure);
     fetcher_refuse_all(worker->fetcher, &failure);
     scanner_refuse_all(worker->scanner, &failure);
     checker_refuse_all(worker->checker, &failure);
@@ -305,6 +310,7 @@ static void shut_modules(struct worker *worker)
 static void destroy_modules(struct worker *worker)
 {
     backup_destroy(worker->backup);
+    auditor_destroy(worker->auditor);
     janitor_destroy(worker->janitor);
     historian_destroy(worker->historian);
     table_stats_destroy(worker->table_stats);
@@ -357,6 +363,17 @@ enum error worker_start(struct worker *worker)
     }
     worker->is_started = true;
     return ERROR_NONE;
+}
+
+void worker_set_audit_rate(struct worker *worker, int rate)
+{
+    atomic_store_explicit(&worker->audit_rate, rate, memory_order_relaxed);
+    mailbox_wake(&worker->mailbox);
+}
+
+int worker_audit_rate(struct worker *worker)
+{
+    return atomic_load_explicit(&worker->audit_rate, memory_order_relaxed);
 }
 
 struct mailbox *worker_mailbox(struct worker *worker)

@@ -25,6 +25,7 @@
 #include "pg/conn.h"
 #include "pg/layout.h"
 
+struct auditor;
 struct backup;
 struct checker;
 struct feed;
@@ -85,13 +86,16 @@ struct worker {
                            // announce is then treated as written by others
     struct failure last_failure; // why it is not ready; .error == ERROR_NONE where it is
     bool is_swept;               // the sweep of `epoch` has come to its end
+    int64_t swept_boot_us;       // when the last sweep did; 0: none yet
+    int64_t notified_boot_us;    // when the last notification came; 0: none yet
     uint64_t reapply_seq;        // a failover lost writes up to here: reads wait until they are
                                  // applied again
     uint64_t catch_up_seq;       // what was journaled when it became ready
 
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:
     struct read_pool *read_pool; // made before and freed after the modules that use it: fetcher,
-                                 // sweeper, scanner, checker, table_stats, historian, janitor
+                                 // sweeper, scanner, checker, table_stats, historian, janitor,
+                                 // auditor
     struct handshake *handshake;
     struct feed *feed;
     struct flusher *flusher;
@@ -103,6 +107,7 @@ struct worker {
     struct backup *backup;
     struct historian *historian;
     struct janitor *janitor;
+    struct auditor *auditor;
 
     // Of the worker itself:
     struct cache_reader *reader; // shared by the modules; one begin ... end at a time, no callback
@@ -116,6 +121,7 @@ struct worker {
     pthread_t thread;
     bool is_started;
     bool is_stopping;
+    _Atomic int audit_rate;                // any thread
     _Atomic int64_t stop_deadline_boot_us; // any thread; 0: go on
 };
 
@@ -131,6 +137,8 @@ void worker_begin(struct worker *worker);
 void worker_end(struct worker *worker);
 // Where requests and returning messages go. Any thread.
 struct mailbox *worker_mailbox(struct worker *worker);
+// Keys a second that the audit compares from now on; 0: none. Any thread.
+void worker_set_audit_rate(struct worker *worker, int rate);
 // Flushes until everything journaled is in PostgreSQL, or until `deadline_boot_us`; then answers
 // what still waits, closes the connections and ends the thread. Returns when it has ended. The
 // writer must still be running.
@@ -183,6 +191,7 @@ void worker_update_state(struct worker *worker);
 bool worker_is_reapplying(const struct worker *worker);
 // Nothing is on its way any more: ends the drain.
 void worker_check_drained(struct worker *worker);
+int worker_audit_rate(struct worker *worker);
 // Hands a message to the writer, in order.
 void worker_post(struct worker *worker, struct message *message);
 // The same for what nobody waits for: it may go a moment later, together with others of its kind,

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/words.h"
+#include "pg/auditor.h"
 #include "pg/backup.h"
 #include "pg/checker.h"
 #include "pg/feed.h"
@@ -42,6 +44,7 @@ void worker_become_ready(struct worker *worker)
     backup_on_connected(worker->backup);
     historian_on_connected(worker->historian);
     janitor_on_connected(worker->janitor);
+    auditor_on_connected(worker->auditor);
     worker_update_state(worker);
 }
 
@@ -71,6 +74,7 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     backup_on_lost(worker->backup, &reason);
     historian_on_lost(worker->historian, &reason);
     janitor_on_lost(worker->janitor, &reason);
+    auditor_on_lost(worker->auditor, &reason);
     worker_update_state(worker);
 }
 
@@ -98,6 +102,7 @@ void worker_set_foreign_triggers(struct worker *worker, bool met)
 void worker_on_swept(struct worker *worker)
 {
     worker->is_swept = true;
+    worker->swept_boot_us = clock_boot_us();
     LOG_INFO("swept", LOG_INT("epoch", worker->epoch));
     worker_update_state(worker);
     feed_on_swept(worker->feed);

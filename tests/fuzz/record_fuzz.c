@@ -33,6 +33,8 @@ static void check_encoding(const struct record *record)
     CHECK(again.tainted == record->tainted && again.stacked == record->stacked);
     CHECK(again.version == record->version && again.epoch == record->epoch);
     CHECK(again.expires_at_us == record->expires_at_us);
+    CHECK(again.stored_at_us == record->stored_at_us && again.origin == record->origin);
+    CHECK(record_origin_name(record->origin)[0] != '\0');
     CHECK(again.pending_seq == record->pending_seq && slice_equal(again.value, record->value));
     free(encoded);
 }

@@ -296,7 +296,8 @@ static void quiet_nodes_agree_with_postgresql(struct scenario *scenario)
     for (int i = 0; i < NODES; i++) {
         chaos->nodes[i] = node_start(
             scenario, chaos->pg,
-            &(struct node_options){.name = names[i], .config = "log.level = \"info\"\n"});
+            &(struct node_options){.name = names[i],
+                                   .config = "log.level = \"info\"\ncache.audit_rate = 10000\n"});
     }
     struct workers *clients = workers_start(scenario, CLIENTS, run_client, chaos);
     struct workers *psql = workers_start(scenario, 1, run_psql, chaos);
@@ -313,6 +314,7 @@ static void quiet_nodes_agree_with_postgresql(struct scenario *scenario)
     for (int i = 0; i < NODES; i++) {
         node_await_ready(chaos->nodes[i]);
         assert_rpc(chaos->nodes[i], "flush", "[{\"timeout_ms\": 30000}]", "{\"seq\": \"*\"}");
+        assert_false(node_log_has(chaos->nodes[i], "stale record found"));
     }
     assert_synced_nodes_equal_table(chaos->nodes, NODES, chaos->pg, "shared", SHARED_KEYS);
     for (int client = 0; client < CLIENTS; client++) {

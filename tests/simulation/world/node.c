@@ -83,6 +83,7 @@ void node_prepare(int number, const struct node_settings *settings)
         .size_bytes = settings->cache_bytes,
         .max_stale_us = settings->max_stale_us,
         .negative = settings->negative,
+        .audit_rate = settings->audit_rate,
     };
     node->settings.writes = (struct writes_settings){
         .dir = path_of(settings->directory, number, "outbox"),
@@ -111,6 +112,11 @@ struct node *node_of(int number)
 bool node_is_up(const struct node *node)
 {
     return node->writer != NULL;
+}
+
+int64_t node_stale_count(struct node *node)
+{
+    return status_get(&node->status, STATUS_CACHE_AUDIT_STALE);
 }
 
 bool node_has_failed(const struct node *node)

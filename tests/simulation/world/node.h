@@ -24,6 +24,7 @@ struct node_settings {
     int64_t max_stale_us;
     int64_t timeout_ms;
     bool negative;
+    int audit_rate;
     int64_t step_us; // how much time passes with a step, about
 };
 
@@ -31,6 +32,8 @@ void node_prepare(int number, const struct node_settings *settings);
 struct node *node_of(int number);
 
 bool node_is_up(const struct node *node);
+// What the audit found stale, which is never anything: every change is announced.
+int64_t node_stale_count(struct node *node);
 // The daemon itself asked to be stopped.
 bool node_has_failed(const struct node *node);
 void node_start(struct node *node);

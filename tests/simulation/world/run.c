@@ -348,6 +348,11 @@ static bool step(uint64_t record)
     if (choice != NULL) {
         act(choice);
     }
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (node_is_up(node_of(i)) && node_stale_count(node_of(i)) > 0) {
+            violation("audit", "node %d found a stale record", i);
+        }
+    }
     return choice != NULL;
 }
 
@@ -393,7 +398,7 @@ static void make_world(const struct run *run)
     }
 }
 
-static void make_nodes(const char *directory)
+static void make_nodes(const char *directory, uint64_t seed)
 {
     bool is_small = (world.faults & RUN_SMALL) != 0;
     bool forgets = (world.faults & (RUN_FAILOVERS)) == 0;
@@ -409,6 +414,7 @@ static void make_nodes(const char *directory)
             .max_stale_us = one_in(2) ? 60000000 : 4000000,
             .timeout_ms = one_in(3) ? 500 : 5000,
             .negative = !one_in(4),
+            .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,
             .step_us = world.step_us,
         };
         node_prepare(i, &settings);
@@ -469,7 +475,7 @@ void run_once(const struct run *run, const char *directory)
     ledger_start();
     server_start();
     sql_start();
-    make_nodes(directory);
+    make_nodes(directory, run->seed);
     trace("seed %llu: %d nodes, faults %#x, a step is %lld us", (unsigned long long)run->seed,
           world.nodes_count, world.faults, (long long)world.step_us);
     for (uint32_t i = 0; i < run->steps; i++) {

@@ -223,7 +223,8 @@ static enum outcome beat(struct session *session, const struct sent_query *query
 
 // ---- reading
 
-static void tell_rows(const struct slice *keys, size_t count, PGresult *result)
+// `updated_at`: a fifth column, for the audit.
+static void tell_rows(const struct slice *keys, size_t count, bool updated_at, PGresult *result)
 {
     int row = 0;
     for (size_t i = 0; i < count; i++) {
@@ -237,6 +238,9 @@ static void tell_rows(const struct slice *keys, size_t count, PGresult *result)
         result_bytes(result, row, 1, json, len);
         result_int8(result, row, 2, server.rows[key].version);
         result_null(result, row, 3);
+        if (updated_at) {
+            result_null(result, row, 4);
+        }
         row++;
     }
 }
@@ -245,8 +249,9 @@ static enum outcome fetch_rows(struct session *session, const struct sent_query 
 {
     struct slice keys[KEYS_COUNT];
     size_t count = array_read(query->params[0], keys, KEYS_COUNT);
-    PGresult *result = result_create(4);
-    tell_rows(keys, count, result);
+    bool updated_at = strstr(query->sql, "updated_at") != NULL;
+    PGresult *result = result_create(updated_at ? 5 : 4);
+    tell_rows(keys, count, updated_at, result);
     return answer_with(session, result);
 }
 
@@ -258,7 +263,7 @@ static enum outcome fetch_row(struct session *session, const struct sent_query *
         return OUTCOME_FAILED;
     }
     PGresult *result = result_create(4);
-    tell_rows(&query->params[0], 1, result);
+    tell_rows(&query->params[0], 1, false, result);
     return answer_with(session, result);
 }
 

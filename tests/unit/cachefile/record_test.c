@@ -12,6 +12,10 @@
 
 static const struct record EXAMPLES[] = {
     {.version = 7, .epoch = 3, .value = {(const uint8_t *)"\x01", 1}},
+    {.version = 7,
+     .stored_at_us = 0xffffffffff * RECORD_STORED_STEP_US,
+     .origin = RECORD_ORIGIN_PRELOAD,
+     .value = {(const uint8_t *)"\x01", 1}},
     {.version = -1, .epoch = UINT64_MAX, .expires_at_us = INT64_MAX, .absent = true},
     {.pending = true, .pending_seq = 1, .value = {(const uint8_t *)"\xa3yes", 4}},
     {.pending = true, .pending_seq = UINT64_MAX, .absent = true, .tainted = true, .stacked = true},
@@ -30,6 +34,8 @@ static void assert_same(const struct record *a, const struct record *b)
     assert_int_equal(a->epoch, b->epoch);
     assert_int_equal(a->expires_at_us, b->expires_at_us);
     assert_int_equal(a->pending_seq, b->pending_seq);
+    assert_int_equal(a->stored_at_us, b->stored_at_us);
+    assert_int_equal(a->origin, b->origin);
     assert_true(slice_equal(a->value, b->value));
 }
 

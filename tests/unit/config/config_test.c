@@ -150,7 +150,7 @@ static const struct {
     {"server = 5\n", ":1: server: must be a section"},
     {"[cache]\nnegative = \"yes\"\n", ":2: cache.negative: must be true or false"},
     {"[cache]\npreload = true\n", ":2: cache.preload: not available yet"},
-    {"[cache]\naudit_rate = 10\n", ":2: cache.audit_rate: not available yet"},
+    {"[cache]\naudit_rate = 10001\n", ":2: cache.audit_rate: must be from 0 to 10000"},
     {"[cache]\nsize = \"64MB\"\n", ":2: cache.size: must be a size"},
     {"[cache]\nsize = \"128MiB\"\n", ":2: cache.size: must exceed writes.outbox_size"},
     {"[cache]\ndir = \"/a/b\"\n[writes]\ndir = \"/a/b/\"\n", ":4: writes.dir: must lie outside"},
