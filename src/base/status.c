@@ -37,6 +37,7 @@ bool status_is_gauge(enum status_item item)
     case STATUS_CACHE_PENDING:
     case STATUS_CACHE_EPOCH:
     case STATUS_CACHE_AUDIT_STALE_AT_US:
+    case STATUS_CACHE_PRELOADING:
     case STATUS_OUTBOX_DEPTH:
     case STATUS_OUTBOX_BYTES:
     case STATUS_OUTBOX_LAST_SEQ:

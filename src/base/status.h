@@ -28,6 +28,8 @@
     X(CACHE_AUDIT_STALE_US, "cache", "audit_stale_us", "pg", "for how long, at most, in all")      \
     X(CACHE_AUDIT_STALE_AT_US, "cache", "audit_stale_at_us", "pg", "when the last one was found")  \
     X(CACHE_AUDIT_REPAIRED, "cache", "audit_repaired", "cache", "stale records dropped for it")    \
+    X(CACHE_PRELOADING, "cache", "preloading", "pg", "1 while the preload is under way")           \
+    X(CACHE_PRELOADED, "cache", "preloaded", "pg", "rows that the preload brought")                \
     X(OUTBOX_DEPTH, "outbox", "depth", "cache", "entries not yet in PostgreSQL")                   \
     X(OUTBOX_BYTES, "outbox", "bytes", "cache", "bytes of the pages in use")                       \
     X(OUTBOX_LAST_SEQ, "outbox", "last_seq", "cache", "number of the newest accepted write")       \

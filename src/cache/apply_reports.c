@@ -40,9 +40,12 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
         if (error != ERROR_NONE) {
             return error;
         }
+        if (fills->preloads && held != NULL && !held->pending && held->version == fill->version) {
+            continue;
+        }
         struct decision decision =
             coherence_fill(held, &fetched, feed_of(turn), writer->settings->cache.negative);
-        stamp(turn, &decision, RECORD_ORIGIN_FILL);
+        stamp(turn, &decision, fills->preloads ? RECORD_ORIGIN_PRELOAD : RECORD_ORIGIN_FILL);
         if (decision.verdict == VERDICT_STORE) {
             if (fill->value.len > writer->store.fill_bytes_max) {
                 decision = coherence_invalidate(held);

@@ -46,9 +46,6 @@ void config_write_example(struct buffer *out)
         if (row->reread) {
             buffer_printf(out, "# SIGHUP re-reads it.\n");
         }
-        if (row->type == KEY_LATER) {
-            buffer_printf(out, "# Not available yet.\n");
-        }
         buffer_printf(out, "#%s =%s%s\n", row->name, row->value != NULL ? " " : "",
                       row->value != NULL ? row->value : "");
     }
@@ -82,9 +79,6 @@ static void append_manual_row(struct buffer *out, const struct key_row *row)
     }
     if (row->reread) {
         buffer_printf(out, " SIGHUP re\\-reads it.");
-    }
-    if (row->type == KEY_LATER) {
-        buffer_printf(out, " Not available yet.");
     }
     buffer_printf(out, "\n");
 }

@@ -45,8 +45,9 @@ const struct key_row KEY_ROWS[] = {
      .help = "How long after the last heartbeat of a dead feed what is held is still served."},
     {"cache", "negative", KEY_BOOLEAN, "true", .offset = AT(cache.negative),
      .help = "Remember that a key is absent."},
-    {"cache", "preload", KEY_LATER, "false", .off = "false",
-     .help = "Fill the cache from the table at the start."},
+    {"cache", "preload", KEY_BOOLEAN, "false", .offset = AT(cache.preload),
+     .help = "Fill the cache from the table at the start, as far as there is room without "
+             "evicting."},
     {"cache", "audit_rate", KEY_INTEGER, "10", .offset = AT(cache.audit_rate), .max = 10000,
      .reread = true,
      .help = "Keys a second compared with PostgreSQL in the background; what was changed without "

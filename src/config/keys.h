@@ -16,7 +16,6 @@ enum key_type {
     KEY_MODE,            // octal digits in a string
     KEY_CHOICE,          // stored as the index into `choices`
     KEY_UIDS,
-    KEY_LATER, // its feature is not available yet: only `off` is accepted
 };
 
 // What [postgres] says before it becomes one conninfo.
@@ -45,7 +44,6 @@ struct key_row {
     int64_t min;
     int64_t max;         // of integers, microseconds, bytes
     const char *choices; // "memory|journal|postgres"
-    const char *off;     // KEY_LATER: the TOML value that asks for nothing; NULL: none
     bool reread;         // SIGHUP takes a new value
     bool secret;         // never printed
     const char *help;    // one or two sentences

@@ -191,23 +191,6 @@ static enum error store_choice(struct reading *reading, const struct key_row *ro
     return ERROR_NONE;
 }
 
-static bool asks_for_nothing(const struct key_row *row, const struct toml_value *value)
-{
-    if (row->off == NULL) {
-        return false;
-    }
-    switch (value->type) {
-    case TOML_STRING:
-        return slice_equal(value->string, slice_of_string(row->off));
-    case TOML_BOOLEAN:
-        return strcmp(row->off, value->boolean ? "true" : "false") == 0;
-    case TOML_INTEGER:
-        return strcmp(row->off, "0") == 0 && value->integer == 0;
-    default:
-        return false;
-    }
-}
-
 enum error values_store(struct reading *reading, const struct key_row *row,
                         const struct toml_value *value)
 {
@@ -233,11 +216,6 @@ enum error values_store(struct reading *reading, const struct key_row *row,
         return store_uids(reading, value);
     case KEY_CHOICE:
         return store_choice(reading, row, value, field);
-    case KEY_LATER:
-        if (!asks_for_nothing(row, value)) {
-            return reading_wrong(reading, value->line, value->key, "not available yet");
-        }
-        return ERROR_NONE;
     default:
         return store_number(reading, row, value, field);
     }
@@ -245,7 +223,7 @@ enum error values_store(struct reading *reading, const struct key_row *row,
 
 enum error values_store_default(struct reading *reading, const struct key_row *row)
 {
-    if (row->value == NULL || row->type == KEY_LATER) {
+    if (row->value == NULL) {
         return ERROR_NONE;
     }
     struct toml_value value = {.key = row->name};

@@ -17,6 +17,7 @@
 #include "pg/ask.h"
 #include "pg/fetch.h"
 #include "pg/flusher.h"
+#include "pg/preloader.h"
 #include "pg/read_pool.h"
 
 // Beyond these a request is OVERLOADED; beyond the last, an mget is TOO_LARGE.
@@ -257,11 +258,13 @@ void fetcher_on_applied(struct fetcher *fetcher)
 void fetcher_mark(struct fetcher *fetcher, struct slice key)
 {
     flights_mark(&fetcher->flights, key);
+    preloader_mark(fetcher->worker->preloader, key);
 }
 
 void fetcher_mark_all(struct fetcher *fetcher)
 {
     flights_mark_all(&fetcher->flights);
+    preloader_mark_all(fetcher->worker->preloader);
 }
 
 void fetcher_on_filled(struct fetcher *fetcher, uint64_t number)

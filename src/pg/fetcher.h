@@ -26,7 +26,7 @@ void fetcher_destroy(struct fetcher *fetcher);
 // and min_version: it is sent after the request came.
 void fetcher_request(struct fetcher *fetcher, struct request *request);
 
-// The key was changed, as far as the worker has heard: rule 4.
+// The key was changed, as far as the worker has heard: rule 4. The preload is told as well.
 void fetcher_mark(struct fetcher *fetcher, struct slice key);
 void fetcher_mark_all(struct fetcher *fetcher);
 

@@ -18,6 +18,7 @@
 #include "pg/handshake.h"
 #include "pg/historian.h"
 #include "pg/janitor.h"
+#include "pg/preloader.h"
 #include "pg/read_pool.h"
 #include "pg/scanner.h"
 #include "pg/sweeper.h"
@@ -86,6 +87,16 @@ static void dispatch_request(struct worker *worker, struct request *request)
     }
 }
 
+static void take_back_fills(struct worker *worker, struct fills_message *fills)
+{
+    if (fills->preloads) {
+        preloader_on_filled(worker->preloader);
+    } else {
+        fetcher_on_filled(worker->fetcher, fills->number);
+    }
+    message_destroy(&fills->message);
+}
+
 static void dispatch(struct worker *worker, struct message *message)
 {
     switch ((enum message_kind)message->kind) {
@@ -101,8 +112,7 @@ static void dispatch(struct worker *worker, struct message *message)
         handshake_on_returned(worker->handshake, message);
         break;
     case MESSAGE_FILLS:
-        fetcher_on_filled(worker->fetcher, ((struct fills_message *)message)->number);
-        message_destroy(message);
+        take_back_fills(worker, (struct fills_message *)message);
         break;
     default:
         CHECK_VALUES(false, "message %d is not for the pg worker", message->kind);
@@ -281,6 +291,7 @@ static void create_modules(struct worker *worker)
     worker->historian = historian_create(worker);
     worker->janitor = janitor_create(worker);
     worker->auditor = auditor_create(worker);
+    worker->preloader = preloader_create(worker);
 }
 
 static void shut_modules(struct worker *worker)
@@ -300,6 +311,7 @@ static void shut_modules(struct worker *worker)
     historian_on_lost(worker->historian, &failure);
     janitor_on_lost(worker->janitor, &failure);
     auditor_on_lost(worker->auditor, &failure);
+    preloader_on_lost(worker->preloader, &failure);
     fetcher_refuse_all(worker->fetcher, &failure);
     scanner_refuse_all(worker->scanner, &failure);
     checker_refuse_all(worker->checker, &failure);
@@ -310,6 +322,7 @@ static void shut_modules(struct worker *worker)
 static void destroy_modules(struct worker *worker)
 {
     backup_destroy(worker->backup);
+    preloader_destroy(worker->preloader);
     auditor_destroy(worker->auditor);
     janitor_destroy(worker->janitor);
     historian_destroy(worker->historian);

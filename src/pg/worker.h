@@ -34,6 +34,7 @@ struct flusher;
 struct handshake;
 struct historian;
 struct janitor;
+struct preloader;
 struct read_pool;
 struct scanner;
 struct sweeper;
@@ -95,7 +96,7 @@ struct worker {
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:
     struct read_pool *read_pool; // made before and freed after the modules that use it: fetcher,
                                  // sweeper, scanner, checker, table_stats, historian, janitor,
-                                 // auditor
+                                 // auditor, preloader
     struct handshake *handshake;
     struct feed *feed;
     struct flusher *flusher;
@@ -108,6 +109,7 @@ struct worker {
     struct historian *historian;
     struct janitor *janitor;
     struct auditor *auditor;
+    struct preloader *preloader;
 
     // Of the worker itself:
     struct cache_reader *reader; // shared by the modules; one begin ... end at a time, no callback

@@ -17,6 +17,7 @@
 #include "pg/handshake.h"
 #include "pg/historian.h"
 #include "pg/janitor.h"
+#include "pg/preloader.h"
 #include "pg/scanner.h"
 #include "pg/sqlstate.h"
 #include "pg/sweeper.h"
@@ -75,6 +76,7 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     historian_on_lost(worker->historian, &reason);
     janitor_on_lost(worker->janitor, &reason);
     auditor_on_lost(worker->auditor, &reason);
+    preloader_on_lost(worker->preloader, &reason);
     worker_update_state(worker);
 }
 
@@ -106,6 +108,7 @@ void worker_on_swept(struct worker *worker)
     LOG_INFO("swept", LOG_INT("epoch", worker->epoch));
     worker_update_state(worker);
     feed_on_swept(worker->feed);
+    preloader_on_swept(worker->preloader);
 }
 
 void worker_update_state(struct worker *worker)

@@ -84,6 +84,7 @@ void node_prepare(int number, const struct node_settings *settings)
         .max_stale_us = settings->max_stale_us,
         .negative = settings->negative,
         .audit_rate = settings->audit_rate,
+        .preload = settings->preload,
     };
     node->settings.writes = (struct writes_settings){
         .dir = path_of(settings->directory, number, "outbox"),

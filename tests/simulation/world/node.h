@@ -25,6 +25,7 @@ struct node_settings {
     int64_t timeout_ms;
     bool negative;
     int audit_rate;
+    bool preload;
     int64_t step_us; // how much time passes with a step, about
 };
 

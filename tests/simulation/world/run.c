@@ -414,6 +414,7 @@ static void make_nodes(const char *directory, uint64_t seed)
             .max_stale_us = one_in(2) ? 60000000 : 4000000,
             .timeout_ms = one_in(3) ? 500 : 5000,
             .negative = !one_in(4),
+            .preload = machine_mix(seed, 0x9e10ad) % 4 == 0,
             .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,
             .step_us = world.step_us,
         };

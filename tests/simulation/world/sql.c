@@ -303,6 +303,29 @@ static enum outcome sweep_range(struct session *session, const struct sent_query
     return sweep_rows(session, wanted);
 }
 
+// The preload's page: the rows behind a key, as many as fit.
+static enum outcome page_rows(struct session *session, const struct sent_query *query)
+{
+    int from = query->params[0].len == 0 ? 0 : key_number(query->params[0]) + 1;
+    int64_t rows_max = param_number(query->params[2]);
+    PGresult *result = result_create(4);
+    int row = 0;
+    for (int key = from; key < KEYS_COUNT && row < rows_max; key++) {
+        char json[VALUE_BYTES], name[16];
+        if (!server.rows[key].present) {
+            continue;
+        }
+        size_t len = value_json(key, server.rows[key].token, json);
+        snprintf(name, sizeof name, "k%d", key);
+        result_text(result, row, 0, name);
+        result_bytes(result, row, 1, json, len);
+        result_int8(result, row, 2, server.rows[key].version);
+        result_null(result, row, 3);
+        row++;
+    }
+    return answer_with(session, result);
+}
+
 static enum outcome measure_table(struct session *session, const struct sent_query *query)
 {
     (void)query;
@@ -351,6 +374,7 @@ static const struct statement {
     {{"pg_notify($1, $2)"}, beat},
     {{"SELECT (extract(epoch FROM pg_postmaster_start_time())"}, see_server},
     {{"SELECT key, CASE WHEN octet_length(json)", "WHERE key = $1"}, fetch_row},
+    {{"SELECT key, CASE WHEN octet_length(json)", "LIMIT $3) page"}, page_rows},
     {{"SELECT key, CASE WHEN octet_length(json)"}, fetch_rows},
     {{"SELECT key, version::int8 FROM", "WHERE key = ANY ($1)"}, sweep_keys},
     {{"SELECT key, version::int8 FROM", "WHERE key >= $1"}, sweep_range},

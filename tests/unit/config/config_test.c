@@ -149,7 +149,7 @@ static const struct {
     {"[colours]\n", ":1: colours: unknown key"},
     {"server = 5\n", ":1: server: must be a section"},
     {"[cache]\nnegative = \"yes\"\n", ":2: cache.negative: must be true or false"},
-    {"[cache]\npreload = true\n", ":2: cache.preload: not available yet"},
+    {"[cache]\npreload = 1\n", ":2: cache.preload: must be true or false"},
     {"[cache]\naudit_rate = 10001\n", ":2: cache.audit_rate: must be from 0 to 10000"},
     {"[cache]\nsize = \"64MB\"\n", ":2: cache.size: must be a size"},
     {"[cache]\nsize = \"128MiB\"\n", ":2: cache.size: must exceed writes.outbox_size"},
