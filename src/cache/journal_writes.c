@@ -166,9 +166,13 @@ static enum error append(struct turn *turn, struct turn_item *item)
     return error;
 }
 
-// Who looks for the reason should not look at PostgreSQL where dead letters are to be dealt with.
-static const char *full_because(const struct turn *turn)
+// Who looks for the reason should not look at PostgreSQL where dead letters are to be dealt with,
+// or where it is the ids that take the room.
+static const char *full_because(const struct turn *turn, const struct turn_item *item)
 {
+    if (item->entry.id.len > 0 && outbox_ids_are_full(&turn->writer->outbox)) {
+        return "the ids (opts.id) of the last ten minutes fill their half of writes.outbox_size";
+    }
     return status_get(turn->writer->status, STATUS_OUTBOX_DEAD_LETTERS) > 0
                ? "the outbox is full, part of it with dead letters"
                : "the outbox is full";
@@ -186,7 +190,7 @@ enum error journal_write(struct turn *turn, struct turn_item *item)
     }
     error = append(turn, item);
     if (error == ERROR_OVERLOADED) {
-        journal_refuse(item, ERROR_OVERLOADED, full_because(turn));
+        journal_refuse(item, ERROR_OVERLOADED, full_because(turn, item));
         return ERROR_NONE;
     }
     if (error == ERROR_TOO_LARGE) {

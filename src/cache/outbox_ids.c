@@ -79,8 +79,9 @@ static enum error remove_row(struct outbox *outbox, struct slice id, uint64_t se
     return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
 }
 
-static bool is_full(struct outbox *outbox)
+bool outbox_ids_are_full(struct outbox *outbox)
 {
+    CHECK(outbox->txn != NULL);
     const MDB_dbi dbis[] = {outbox->ids, outbox->id_order};
     return environment_pages(outbox->txn, dbis, 2) >= outbox->id_pages_max;
 }
@@ -95,10 +96,10 @@ enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int6
         error = ERROR_NONE;
     }
     bool more = true;
-    while (error == ERROR_NONE && more && is_full(outbox)) {
+    while (error == ERROR_NONE && more && outbox_ids_are_full(outbox)) {
         error = outbox_expire_ids(outbox, now_us, EXPIRE_STEP, &more);
     }
-    if (error == ERROR_NONE && is_full(outbox)) {
+    if (error == ERROR_NONE && outbox_ids_are_full(outbox)) {
         error = ERROR_OVERLOADED;
     }
     if (error != ERROR_NONE) {

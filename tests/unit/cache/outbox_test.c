@@ -227,9 +227,11 @@ static void ids_are_limited_and_room_comes_with_time(void **state)
         struct request *request = rig_homed(rig);
         enum error error = request->reply.failure.error;
         uint64_t seq = request->reply.seq;
+        bool names_ids = strstr(request->reply.failure.message, "opts.id") != NULL;
         request_destroy(request);
         if (error != ERROR_NONE) {
             assert_int_equal(error, ERROR_OVERLOADED);
+            assert_true(names_ids);
             break;
         }
         if (accepted % 500 == 499) {
