@@ -220,12 +220,18 @@ static void storm(struct walk *walk)
     struct deadline deadline = deadline_in(STORM_MS);
     while (process_is_running(walk->node->process) && deadline_again(&deadline)) {
     }
+    // Told to stop, it ends in time whatever fails meanwhile.
+    bool is_told = random_below(&walk->random, 3) == 0 && process_is_running(walk->node->process);
+    if (is_told) {
+        process_signal(walk->node->process, SIGTERM);
+        process_wait(walk->node->process);
+    }
     for (int i = 0; i < FAULT_COUNT; i++) {
         faults_disarm(walk->faults, (enum fault)i);
     }
     if (!process_is_running(walk->node->process)) {
         int status = node_await_exit(walk->node);
-        if (!is_asked_for(status)) {
+        if (!is_asked_for(status) && !(is_told && status == 0)) {
             scenario_fail("%s ended with status %d", walk->node->name, status);
         }
         node_spawn(walk->node);
@@ -233,6 +239,27 @@ static void storm(struct walk *walk)
     node_await_state(walk->node, "live");
     accounts_await_progress(walk->accounts, 0, 1);
     accounts_check(walk->accounts);
+}
+
+static bool is_complete(void)
+{
+    const char *mode = getenv("PGNEAR_FAULT_WALK");
+    return mode != NULL && strcmp(mode, "complete") == 0;
+}
+
+// The nodes are not always the same.
+static const char *variant(struct random *random)
+{
+    static const char *const VARIANTS[] = {
+        "",
+        "postgres.versioning = true\n",
+        "server.threads = 3\n",
+        "postgres.connections = 1\nwrites.batch_rows = 3\n",
+        "cache.negative = false\nwrites.linger = \"0ms\"\n",
+    };
+    size_t chosen = random_below(random, sizeof VARIANTS / sizeof VARIANTS[0]);
+    fprintf(stderr, "settings: %s\n", VARIANTS[chosen]);
+    return VARIANTS[chosen];
 }
 
 static struct walk *walk_begin(struct scenario *scenario)
@@ -245,13 +272,15 @@ static struct walk *walk_begin(struct scenario *scenario)
         .faults = faults_create(scenario, "node"),
         .proxy = proxy_start(scenario, pg, "proxy"),
     };
-    const char *config = scenario_text(scenario, "%spostgres.url = \"%s\"\n", accounts_config(),
-                                       proxy_url(walk->proxy));
+    const char *plain =
+        scenario_text(scenario, "%s%s", accounts_config(is_complete()), variant(&walk->random));
+    const char *config =
+        scenario_text(scenario, "%spostgres.url = \"%s\"\n", plain, proxy_url(walk->proxy));
     walk->node = node_start(
         scenario, NULL,
         &(struct node_options){.config = config, .environment = walk->faults->environment});
-    walk->other = node_start(scenario, pg,
-                             &(struct node_options){.name = "other", .config = accounts_config()});
+    walk->other =
+        node_start(scenario, pg, &(struct node_options){.name = "other", .config = plain});
     walk->accounts =
         accounts_start(scenario, pg, (struct node *const[]){walk->node, walk->other}, 2);
     accounts_await_progress(walk->accounts, 0, 1);
@@ -263,12 +292,6 @@ static void walk_end(struct walk *walk)
 {
     assert_int_equal(node_stop(walk->node), 0);
     assert_int_equal(node_stop(walk->other), 0);
-}
-
-static bool is_complete(void)
-{
-    const char *mode = getenv("PGNEAR_FAULT_WALK");
-    return mode != NULL && strcmp(mode, "complete") == 0;
 }
 
 static void every_fault_is_survived_and_accounted_for(struct scenario *scenario)

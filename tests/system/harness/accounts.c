@@ -34,7 +34,7 @@ enum {
     KEYS_END = ALIEN_FIRST + ALIEN_KEYS,
 };
 
-enum { ABSENT = -1, THINK_US_MAX = 8000, ANSWER_MS_MAX = 60000 };
+enum { ABSENT = -1, THINK_US_MAX = 16000, ANSWER_MS_MAX = 60000 };
 
 struct writer {
     struct accounts *accounts;
@@ -357,6 +357,8 @@ static void run_reader(struct accounts *accounts, const struct node *node, struc
             handle = NULL;
             continue;
         }
+        think(random);
+        think(random);
         int number = (int)random_below(random, FILLERS);
         char key[32];
         snprintf(key, sizeof key, "filler:%d", number);
@@ -430,12 +432,13 @@ static void run_client(void *context, int index)
 
 // ---- Start
 
-const char *accounts_config(void)
+// Half of an outbox is for the ids of ten minutes.
+const char *accounts_config(bool is_long)
 {
-    return "cache.size = \"32MiB\"\n"
-           "writes.outbox_size = \"24MiB\"\n" // half of it for the ids of ten minutes
-           "writes.retain = \"200ms\"\n"
-           "log.level = \"info\"\n";
+    return is_long ? "cache.size = \"32MiB\"\nwrites.outbox_size = \"24MiB\"\n"
+                     "writes.retain = \"200ms\"\nlog.level = \"info\"\n"
+                   : "cache.size = \"12MiB\"\nwrites.outbox_size = \"8MiB\"\n"
+                     "writes.retain = \"200ms\"\nlog.level = \"info\"\n";
 }
 
 // Sees every write that comes behind a later one: a client numbers its values upwards.

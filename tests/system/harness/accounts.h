@@ -22,8 +22,8 @@ struct accounts;
 // is accounts_config. They may be killed and started again at any time.
 struct accounts *accounts_start(struct scenario *scenario, struct pg *pg, struct node *const *nodes,
                                 int nodes_count);
-// A small cache and outbox, and entries that are soon given up.
-const char *accounts_config(void);
+// A small cache and outbox, and entries that are soon given up. `is_long`: for more than a minute.
+const char *accounts_config(bool is_long);
 
 // Waits until every client of the node has had `more` further answers.
 void accounts_await_progress(struct accounts *accounts, int node, uint64_t more);
