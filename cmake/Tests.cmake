@@ -54,7 +54,8 @@ function(pgnear_test_name result source ending)
 endfunction()
 
 # pgnear_unit_tests(TIMEOUT_S <seconds>)
-# A test is linked with its component and what that NEEDS, so that it can need no more.
+# A test is linked with its component and what that NEEDS, so that it can need no more, and with the
+# sources of a directory of its name, if there is one; those may use the system tests' random numbers.
 function(pgnear_unit_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
     pgnear_sources(sources "tests/unit/*/*_test.c")
@@ -64,6 +65,11 @@ function(pgnear_unit_tests)
         pgnear_test_name(name "${source}" "_test\\.c")
         set(target unit_${directory}_${name}_test)
         pgnear_test_executable(${target} "${source}" pgnear_${directory} PkgConfig::CMOCKA)
+        pgnear_sources(own "tests/unit/${directory}/${name}/*.c")
+        if(own)
+            target_sources(${target} PRIVATE ${own}
+                           "${PROJECT_SOURCE_DIR}/tests/system/harness/random.c")
+        endif()
         pgnear_add_test(${target} unit.${directory}.${name} unit ${arg_TIMEOUT_S})
     endforeach()
 endfunction()

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "base/memory.h"
 
 static const char FILE_NAME[] = "outbox.mdb";
+static const char UNFINISHED_NAME[] = "outbox.new";
 
 static const size_t ROOM_CHUNK_BYTES = 1 << 20;
 static const size_t ROOM_RESERVE_BYTES = 1 << 20; // for what makes room on a full disk
@@ -85,6 +87,54 @@ static enum error damaged(const struct outbox *outbox, struct failure *failure)
                        outbox->directory.path, FILE_NAME);
 }
 
+static enum error unwritable(const struct outbox *outbox, enum error error, struct failure *failure)
+{
+    return failure_set(failure, error, "cannot write to the outbox in %s: %s",
+                       outbox->directory.path,
+                       error == ERROR_FULL ? "the disk is full" : error_text(error));
+}
+
+static enum error fill_new(struct outbox *outbox)
+{
+    int code = mdb_txn_begin(outbox->env, NULL, 0, &outbox->txn);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    enum error error = open_databases(outbox);
+    if (error != ERROR_NONE) {
+        outbox_abort(outbox);
+        return error;
+    }
+    code = mdb_txn_commit(outbox->txn);
+    outbox->txn = NULL;
+    return environment_error(code);
+}
+
+// A new file takes its name only once it is whole: one that was being made when power was lost must
+// not be taken for one that is damaged.
+static enum error make_file(struct outbox *outbox, const char *path, size_t map_bytes,
+                            struct failure *failure)
+{
+    char *unfinished = directory_path(&outbox->directory, UNFINISHED_NAME);
+    unlink(unfinished);
+    enum error error = environment_open(&outbox->env, unfinished, MDB_NOLOCK, map_bytes, failure);
+    if (error != ERROR_NONE) {
+        free(unfinished);
+        return error;
+    }
+    error = fill_new(outbox);
+    mdb_env_close(outbox->env);
+    outbox->env = NULL;
+    if (error == ERROR_NONE && rename(unfinished, path) != 0) {
+        error = ERROR_SYSTEM;
+    }
+    if (error == ERROR_NONE) {
+        error = directory_sync(&outbox->directory);
+    }
+    free(unfinished);
+    return error == ERROR_NONE ? ERROR_NONE : unwritable(outbox, error, failure);
+}
+
 static enum error open_environment(struct outbox *outbox, const char *path, size_t capacity_bytes,
                                    struct failure *failure)
 {
@@ -98,14 +148,11 @@ static enum error open_environment(struct outbox *outbox, const char *path, size
     if (FAULT_POINT(OUTBOX_OPEN)) {
         return failure_set(failure, ERROR_SYSTEM, "cannot open %s: fault point", path);
     }
-    enum error error = environment_open(&outbox->env, path, MDB_NORDAHEAD, map_bytes, failure);
-    if (error == ERROR_CORRUPT) {
-        return damaged(outbox, failure);
+    enum error error = exists ? ERROR_NONE : make_file(outbox, path, map_bytes, failure);
+    if (error == ERROR_NONE) {
+        error = environment_open(&outbox->env, path, MDB_NORDAHEAD, map_bytes, failure);
     }
-    if (error == ERROR_NONE && !exists) {
-        error = directory_sync(&outbox->directory);
-    }
-    return error;
+    return error == ERROR_CORRUPT ? damaged(outbox, failure) : error;
 }
 
 static enum error load_and_check(struct outbox *outbox, struct failure *failure)
@@ -118,9 +165,7 @@ static enum error load_and_check(struct outbox *outbox, struct failure *failure)
         return damaged(outbox, failure);
     }
     if (error != ERROR_NONE) {
-        return failure_set(failure, error, "cannot write to the outbox in %s: %s",
-                           outbox->directory.path,
-                           error == ERROR_FULL ? "the disk is full" : error_text(error));
+        return unwritable(outbox, error, failure);
     }
     return ERROR_NONE;
 }

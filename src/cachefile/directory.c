@@ -57,8 +57,33 @@ int64_t directory_free_bytes(const char *path)
     return (int64_t)status.f_bavail * (int64_t)status.f_bsize;
 }
 
+// Makes the name of a new directory as durable as what will be in it.
+static enum error sync_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
+    char *parent = memory_string(slice_of(slash == NULL ? "." : path, len));
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    enum error error = fd >= 0 && fsync(fd) == 0 ? ERROR_NONE : ERROR_SYSTEM;
+    int code = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(parent);
+    errno = code;
+    return error;
+}
+
+static enum error make_one(const char *path, enum directory_use use)
+{
+    if (mkdir(path, MODE_DIRECTORY) != 0) {
+        return errno == EEXIST ? ERROR_NONE : ERROR_SYSTEM;
+    }
+    return use == DIRECTORY_DURABLE ? sync_name(path) : ERROR_NONE;
+}
+
 // mkdir -p.
-static enum error make(const char *path)
+static enum error make(const char *path, enum directory_use use)
 {
     char *partial = memory_string(slice_of_string(path));
     enum error error = ERROR_NONE;
@@ -67,9 +92,7 @@ static enum error make(const char *path)
         if (slash != NULL) {
             *slash = '\0';
         }
-        if (mkdir(partial, MODE_DIRECTORY) != 0 && errno != EEXIST) {
-            error = ERROR_SYSTEM;
-        }
+        error = make_one(partial, use);
         if (slash != NULL) {
             *slash = '/';
         }
@@ -99,7 +122,7 @@ static enum error take_lock(struct directory *directory, struct failure *failure
 static enum error open_and_lock(struct directory *directory, enum directory_use use,
                                 struct failure *failure)
 {
-    if (make(directory->path) != ERROR_NONE) {
+    if (make(directory->path, use) != ERROR_NONE) {
         return failure_set(failure, ERROR_SYSTEM, "cannot make the directory %s: %s",
                            directory->path, strerrordesc_np(errno));
     }

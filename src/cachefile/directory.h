@@ -15,9 +15,10 @@ enum directory_use {
     DIRECTORY_DURABLE,    // memory file systems are refused
 };
 
-// Makes the directory (its parents too), refuses file systems that are shared over a network or,
-// for a durable use, forget everything with the machine, and takes the lock. ERROR_IN_USE where
-// another process holds it; ERROR_CONFIG for the file system; ERROR_SYSTEM otherwise.
+// Makes the directory (its parents too; durably for a durable use), refuses file systems that are
+// shared over a network or, for a durable use, forget everything with the machine, and takes the
+// lock. ERROR_IN_USE where another process holds it; ERROR_CONFIG for the file system; ERROR_SYSTEM
+// otherwise.
 enum error directory_open(struct directory *directory, const char *path, enum directory_use use,
                           struct failure *failure);
 
