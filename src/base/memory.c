@@ -1,21 +1,36 @@
 #include "base/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-#include "base/check.h"
 #include "base/fault.h"
+
+_Noreturn void memory_exhausted(size_t bytes)
+{
+    // By nothing that may want memory itself.
+    char text[80];
+    int len =
+        snprintf(text, sizeof text, "pgnear: out of memory: %zu bytes were asked for\n", bytes);
+    (void)!write(STDERR_FILENO, text, (size_t)len);
+    abort();
+}
 
 void *memory_zeroed(size_t count, size_t size)
 {
     void *memory = FAULT_POINT(MEMORY) ? NULL : calloc(count > 0 ? count : 1, size > 0 ? size : 1);
-    CHECK_VALUES(memory != NULL, "out of memory: %zu x %zu bytes", count, size);
+    if (memory == NULL) {
+        memory_exhausted(count * size);
+    }
     return memory;
 }
 
 void *memory_resize(void *memory, size_t size)
 {
     void *moved = FAULT_POINT(MEMORY) ? NULL : realloc(memory, size > 0 ? size : 1);
-    CHECK_VALUES(moved != NULL, "out of memory: %zu bytes", size);
+    if (moved == NULL) {
+        memory_exhausted(size);
+    }
     return moved;
 }
 

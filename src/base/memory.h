@@ -6,6 +6,10 @@
 
 #include "base/slice.h"
 
+// Ends the process with that message; the next one starts from what is durable, as after kill -9.
+// `bytes` is what was asked for. Any thread.
+_Noreturn void memory_exhausted(size_t bytes);
+
 // Zeroed memory for the caller to free().
 void *memory_zeroed(size_t count, size_t size);
 

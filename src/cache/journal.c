@@ -209,6 +209,9 @@ static void note_committed(struct turn *turn)
     turn->is_journaled = true;
     note_memory_moved(&writer->memory);
     writer->confirm_boot_us = 0;
+    if (writer->retry_boot_us != 0) {
+        LOG_INFO("outbox grows again", LOG_TEXT("dir", writer->outbox.directory.path));
+    }
     writer->retry_boot_us = 0;
     status_add(writer->status, STATUS_OUTBOX_COMMITS, 1);
 }

@@ -5,16 +5,21 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/memory.h"
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "seqs are MDB_INTEGERKEY keys");
 
 enum { MODE_FILE = 0640 };
+
+// LMDB's slot of a reader is a cache line; the header before them is less than a page.
+enum { LOCK_FILE_BYTES = ENVIRONMENT_READERS_MAX * 64 + 4096 };
 
 enum error environment_error(int code)
 {
@@ -44,10 +49,39 @@ enum error environment_error(int code)
     }
 }
 
+// LMDB makes its lock file sparse and maps it: the first reader of a page that the disk has no room
+// for would be ended by SIGBUS, in this process or in one that reads directly. A lock file that is
+// larger than LMDB would make it has as many more slots. Closed before LMDB locks it, since closing
+// any descriptor of a file lets go of the process' locks.
+static enum error reserve_lock_file(const char *path, struct failure *failure)
+{
+    size_t bytes = strlen(path) + sizeof "-lock";
+    char *lock_path = memory_zeroed(bytes, 1);
+    stpcpy(stpcpy(lock_path, path), "-lock");
+    int fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, MODE_FILE);
+    int code = fd < 0 ? errno : posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+    if (fd >= 0) {
+        close(fd);
+    }
+    enum error error = ERROR_NONE;
+    if (code != 0) {
+        error = failure_set(failure, environment_error(code), "no room for %s: %s", lock_path,
+                            strerrordesc_np(code));
+    }
+    free(lock_path);
+    return error;
+}
+
 enum error environment_open(MDB_env **env, const char *path, unsigned flags, size_t map_bytes,
                             struct failure *failure)
 {
     MDB_env *opened = NULL;
+    if ((flags & MDB_RDONLY) == 0) {
+        enum error error = reserve_lock_file(path, failure);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+    }
     int code = mdb_env_create(&opened);
     if (code == MDB_SUCCESS) {
         code = mdb_env_set_mapsize(opened, map_bytes);

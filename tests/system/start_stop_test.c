@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "system/harness/compare.h"
 #include "system/harness/deadline.h"
+#include "system/harness/disk.h"
 #include "system/harness/node.h"
 #include "system/harness/process.h"
 #include "system/harness/random.h"
@@ -350,28 +350,9 @@ static void a_tmpfs_is_refused_for_the_outbox(struct scenario *scenario)
     }
 }
 
-// A directory on a file system of a few MiB; NULL where this process may not mount one.
-static const char *mount_small(struct scenario *scenario, const char *name, const char *size)
-{
-    const char *image = scenario_text(scenario, "%s/%s.img", scenario->directory, name);
-    const char *directory = scenario_path(scenario, name);
-    const char *script =
-        scenario_text(scenario,
-                      "mkdir '%s' && truncate -s %s '%s' && mkfs.ext4 -q -F -O ^has_journal '%s' &&"
-                      " mount -o loop '%s' '%s'",
-                      directory, size, image, image, image, directory);
-    struct process *process = process_create(scenario, "mount");
-    process_start(process, (const char *[]){"sh", "-c", script, NULL}, NULL);
-    if (process_wait(process) != 0) {
-        fprintf(stderr, "skipped: no file system can be mounted here\n");
-        return NULL;
-    }
-    return directory;
-}
-
 static void a_full_disk_overloads_writes_only(struct scenario *scenario)
 {
-    const char *disk = mount_small(scenario, "small", "8M");
+    const char *disk = disk_mount(scenario, "small", "8M");
     if (disk == NULL) {
         return;
     }
@@ -380,8 +361,7 @@ static void a_full_disk_overloads_writes_only(struct scenario *scenario)
     struct node *node = node_create(scenario, pg, &(struct node_options){.config = config});
     node_spawn(node);
     node_await_ready(node);
-    // It lives on while the daemon has its files open, and goes with it, however the test ends.
-    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+    disk_detach(disk);
     pg_stop(pg, PG_STOP_FAST);
     node_await_state(node, "disconnected");
     char filling[2000];
@@ -417,7 +397,7 @@ static void a_full_disk_overloads_writes_only(struct scenario *scenario)
 // A sparse map on a full disk would be SIGBUS at some later write.
 static void a_disk_too_small_for_the_cache_stops_the_start(struct scenario *scenario)
 {
-    const char *disk = mount_small(scenario, "small", "8M");
+    const char *disk = disk_mount(scenario, "small", "8M");
     if (disk == NULL) {
         return;
     }
@@ -426,7 +406,7 @@ static void a_disk_too_small_for_the_cache_stops_the_start(struct scenario *scen
         node_create(scenario, pg_start(scenario, NULL), &(struct node_options){.config = config});
     node_spawn(node);
     int status = node_await_exit(node);
-    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+    disk_detach(disk);
     if (status == 0 || status >= SIGNALLED) {
         scenario_fail("a disk that is too small ends the start with %d", status);
     }
