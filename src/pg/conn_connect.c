@@ -64,13 +64,17 @@ static void mind_server(struct conn *conn)
 }
 
 // The session is made by statements rather than by the options of the start-up packet, which a
-// pooler in front of the server may refuse.
+// pooler in front of the server may refuse. Where one answers in the server's place, whose number
+// is then not the one that we were told at the start, nothing is set: it would stay behind in a
+// session that others are given next.
 static void prepare_session(struct conn *conn)
 {
-    char script[128];
+    char script[192];
     snprintf(script, sizeof script,
-             "SET statement_timeout = %lld; SET client_min_messages = warning",
-             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS));
+             "SELECT set_config('statement_timeout', '%lld', false),"
+             " set_config('client_min_messages', 'warning', false) WHERE pg_backend_pid() = %d",
+             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS),
+             PQbackendPID(conn->pg));
     timer_disarm(conn->timer);
     timer_arm(conn->timer, conn->options.connect_timeout_us);
     conn_set_state(conn, CONN_PREPARING);

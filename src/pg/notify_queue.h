@@ -9,7 +9,7 @@
 // One row of (item, ok, message), for `check`. A session that only reads may ask. Whose
 // transactions are the oldest is seen by a member of pg_read_all_stats.
 #define NOTIFY_QUEUE_CHECK_SQL                                                                     \
-    "SELECT 'notify queue', usage < 25, round(usage::numeric, 1) || ' % full' || CASE"             \
+    "SELECT 'notification queue', usage < 25, round(usage::numeric, 1) || ' % full' || CASE"       \
     " WHEN usage < 25 THEN ''"                                                                     \
     " ELSE ': a session that listens stays in a transaction, and once it is full every write to"   \
     " the table fails; the oldest transactions are of the processes '"                             \
