@@ -1,5 +1,6 @@
 // The clocks. Deadlines and staleness use CLOCK_BOOTTIME, which goes on while the machine is
-// suspended and never jumps; times that people or PostgreSQL see use CLOCK_REALTIME.
+// suspended and never jumps. PostgreSQL's time, by which keys expire, is told from it as well. What
+// people see, and PostgreSQL's time until it was heard of, is CLOCK_REALTIME.
 #pragma once
 
 #include <stdint.h>

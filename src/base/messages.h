@@ -46,7 +46,7 @@ struct feed_message {
     struct server_start server; // STARTED, REPLACED: whose rows are held from now on
     int64_t heartbeat_boot_us;  // when the heartbeat that came back was sent
     bool has_clock_offset;
-    int64_t clock_offset_us; // PostgreSQL's clock minus ours, measured with the heartbeat
+    int64_t clock_offset_us; // PostgreSQL's clock minus CLOCK_BOOTTIME, measured with the heartbeat
 };
 
 // One answer of PostgreSQL that may enter the cache, if the feed was live when its query was sent

@@ -71,7 +71,7 @@ void reader_begin(struct cache_reader *reader)
     reader->page_sequence = page_sequence(store);
     control_view(store->control.page, &reader->page);
     reader->now_boot_us = store_boot_us(store);
-    reader->now_us = store->clock.real_us(store->clock.context) + reader->page.clock_offset_us;
+    reader->now_us = reader->now_boot_us + reader->page.clock_offset_us;
     if (store_has_moved(store, reader->files)) {
         follow(reader);
     }

@@ -77,7 +77,7 @@ static void wipe(struct store *store, const char *reason)
     // Records of the epochs before are gone, but the epoch goes on: a number is never used twice.
     struct page_view view = {0};
     control_view(store->control.page, &view);
-    struct page_view blank = {.epoch = view.epoch};
+    struct page_view blank = {.epoch = view.epoch, .clock_offset_us = view.clock_offset_us};
     control_publish(store->control.page, &blank);
 }
 
@@ -134,6 +134,19 @@ static void mark(struct store *store, uint32_t clean)
     }
 }
 
+// Until PostgreSQL tells its time, ours has to do; but what was known of it in this boot is as good
+// as ever, whatever has been done to our clock since.
+static void settle_clock(const struct store *store, const struct store_options *options)
+{
+    struct control_page *page = store->control.page;
+    struct page_view view = {0};
+    control_view(page, &view);
+    if (view.clock_offset_us == 0 || strcmp(page->boot_id, options->boot_id) != 0) {
+        view.clock_offset_us = store->clock.real_us(store->clock.context) - store_boot_us(store);
+        control_publish(page, &view);
+    }
+}
+
 static void describe(struct store *store, const struct store_options *options)
 {
     struct control_page *page = store->control.page;
@@ -175,6 +188,7 @@ enum error store_open(struct store *store, const struct store_options *options,
     if (found->wiped || found->lost_count > 0) {
         forget_memory(store);
     }
+    settle_clock(store, options);
     describe(store, options);
     store_give_right(store, "control", 0640);
     store->fill_bytes_max = store->map_bytes / 16;
@@ -231,7 +245,7 @@ int64_t store_now_us(struct store *store)
 {
     int64_t offset_us =
         atomic_load_explicit(&store->control.page->clock_offset_us, memory_order_relaxed);
-    return store->clock.real_us(store->clock.context) + offset_us;
+    return store_boot_us(store) + offset_us;
 }
 
 size_t store_used_bytes(const struct store *store, MDB_txn *txn)

@@ -26,7 +26,7 @@
 #include "cachefile/directory.h"
 #include "cachefile/trust.h"
 
-enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 2, CONTROL_HAND_WORDS = 64 };
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 3, CONTROL_HAND_WORDS = 64 };
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
 

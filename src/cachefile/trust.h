@@ -20,7 +20,7 @@ struct page_view {
     uint64_t epoch;
     bool feed_live; // no FEED_LOST since the epoch began
     int64_t max_stale_us;
-    int64_t clock_offset_us;              // PostgreSQL's clock minus ours
+    int64_t clock_offset_us;              // PostgreSQL's clock minus CLOCK_BOOTTIME
     struct epoch_beat beats[EPOCH_BEATS]; // of the present epoch and those before it, any order
     size_t hand_bytes;                    // 0: the sweep has not begun
     uint8_t hand[511];                    // records up to this key are swept in this epoch

@@ -219,7 +219,7 @@ static bool satisfies(const struct direct *direct, const struct record *record,
 
 static int64_t now_us(const struct direct *direct)
 {
-    return clock_real_us() + direct->view.clock_offset_us;
+    return direct->now_boot_us + direct->view.clock_offset_us;
 }
 
 static void hand_out(const struct record *record, bool present, pgnear_item *item)

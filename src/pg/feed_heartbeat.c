@@ -106,7 +106,7 @@ static void on_heartbeat_result(void *context, size_t index, const PGresult *res
     bool in_recovery = *PQgetvalue(result, 0, 2) == 't';
     // PostgreSQL read its clock about half way between the sending and now.
     heartbeat->clock_offset_us =
-        server_us - (heartbeat->sent_real_us + (clock_real_us() - heartbeat->sent_real_us) / 2);
+        server_us - (heartbeat->sent_boot_us + (clock_boot_us() - heartbeat->sent_boot_us) / 2);
     heartbeat->is_same_server = started_us == feed->worker->server.started_us && !in_recovery;
 }
 
@@ -153,7 +153,6 @@ void feed_heartbeat_send(struct feed *feed)
     feed->heartbeat = (struct heartbeat){
         .is_out = true,
         .sent_boot_us = clock_boot_us(),
-        .sent_real_us = clock_real_us(),
     };
     feed_sync_send(feed);
     char payload[24];

@@ -18,7 +18,6 @@ struct heartbeat {
     bool is_heard;    // the notification has come back
     bool is_answered; // the query that sent it has
     int64_t sent_boot_us;
-    int64_t sent_real_us;
     int64_t clock_offset_us;
     bool is_same_server;
 };

@@ -92,7 +92,8 @@ static bool answer_local(struct dispatch *dispatch, const struct caller *caller,
         caller->answer.hello(caller->answer.context, &hello);
     } else if (call->method == METHOD_STATS) {
         struct stats stats;
-        stats_take(dispatch->status, dispatch->latencies, &stats);
+        stats_take(dispatch->status, dispatch->latencies,
+                   dispatch->cache->now_us(dispatch->cache->cache), &stats);
         caller->answer.stats(caller->answer.context, &stats);
     } else if (call->method == METHOD_PING) {
         answer_done(caller, call);

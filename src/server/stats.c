@@ -7,13 +7,14 @@
 
 #include "base/clock.h"
 
-void stats_take(struct status *status, const struct latency_board *board, struct stats *stats)
+void stats_take(struct status *status, const struct latency_board *board, int64_t now_us,
+                struct stats *stats)
 {
     for (int item = 0; item < STATUS_COUNT; item++) {
         stats->items[item] = status_get(status, (enum status_item)item);
     }
     int64_t oldest_us = stats->items[STATUS_OUTBOX_OLDEST_US];
-    int64_t age_us = oldest_us > 0 ? clock_real_us() - oldest_us : 0;
+    int64_t age_us = oldest_us > 0 ? now_us - oldest_us : 0;
     stats->outbox_age_us = age_us > 0 ? age_us : 0;
     int64_t now_boot_us = clock_boot_us();
     stats->flush_rate = rate_per_second(&status->flush_rate, now_boot_us);

@@ -13,8 +13,9 @@ struct stats {
     struct latency_summary latency[METHOD_COUNT];
 };
 
-// Any thread; waits for nobody. `board` may be NULL.
-void stats_take(struct status *status, const struct latency_board *board, struct stats *stats);
+// Any thread; waits for nobody. `board` may be NULL; `now_us` is cache_port.now_us.
+void stats_take(struct status *status, const struct latency_board *board, int64_t now_us,
+                struct stats *stats);
 
 // What `stats` calls "size": one decimal, 1024-based, "512.0 B", "2.3 MB".
 enum { SIZE_TEXT_BYTES = 24 };

@@ -97,10 +97,10 @@ static void the_queue_is_watched(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     struct node *node = node_start(scenario, pg, NULL);
-    assert_int_equal(check(node, "notify queue").status, 0);
+    assert_int_equal(check(node, "notification queue").status, 0);
     struct cli offline = CLI(node, "check", "-c", node->config_path);
     assert_int_equal(offline.status, 0);
-    assert_non_null(strstr(offline.out, "notify queue"));
+    assert_non_null(strstr(offline.out, "notification queue"));
     node_await_stat(node, "postgres.notify_queue_percent", "0");
     pg_stop(pg, PG_STOP_FAST);
     node_await_stat(node, "postgres.notify_queue_percent", "null");
