@@ -40,8 +40,8 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
         if (error != ERROR_NONE) {
             return error;
         }
-        if (fills->preloads && held != NULL && !held->pending && held->version == fill->version) {
-            continue;
+        if (fills->preloads && held != NULL) {
+            continue; // what somebody asked for is newer, or the same
         }
         struct decision decision =
             coherence_fill(held, &fetched, feed_of(turn), writer->settings->cache.negative);

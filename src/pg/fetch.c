@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "pg/ask.h"
 #include "pg/pg_array.h"
+#include "pg/preloader.h"
 #include "pg/table_row.h"
 
 enum { FETCH_KEYS_MAX = 256, FETCH_BYTES_MAX = 32 << 20, FETCH_ATTEMPTS_MAX = 3 };
@@ -117,6 +118,7 @@ static void land(struct fetch *fetch, size_t place, const struct answer *answer)
     bool is_wanted = answer->is_present || desk->worker->settings->cache.negative;
     fetch->flights[place] = NULL;
     flights_land(desk->flights, flight);
+    preloader_mark(desk->worker->preloader, flight->key);
     bool fills = is_known && is_wanted && may_fill(fetch, flight);
     if (fills) {
         add_fill(fetch, flight->key, answer);

@@ -134,8 +134,8 @@ static void clear_marks(struct marks *marks)
 void preloader_mark(struct preloader *preloader, struct slice key)
 {
     struct marks *marks = &preloader->marks;
-    bool is_done = slice_compare(key, slice_of(preloader->hand, preloader->hand_bytes)) <= 0;
-    if (!preloader->is_asking || marks->all || is_done) {
+    if (!preloader->is_asking || marks->all ||
+        slice_compare(key, slice_of(preloader->hand, preloader->hand_bytes)) <= 0) {
         return;
     }
     if (marks->count == MARKS_MAX) {

@@ -22,7 +22,8 @@ void preloader_destroy(struct preloader *preloader);
 void preloader_on_swept(struct preloader *preloader);
 void preloader_on_lost(struct preloader *preloader, const struct failure *failure);
 
-// The key was changed, as far as the worker has heard, or any key may have been.
+// The key was changed, as far as the worker has heard, or a fetch has answered it, which may have
+// seen more than the page in flight; or any key may have been changed.
 void preloader_mark(struct preloader *preloader, struct slice key);
 void preloader_mark_all(struct preloader *preloader);
 
