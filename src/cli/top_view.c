@@ -32,11 +32,6 @@ static double rate_of(const struct pair *pair, const char *path)
     return more > 0 && pair->elapsed_s > 0 ? more / pair->elapsed_s : 0;
 }
 
-static void label(const struct pair *pair, const char *text)
-{
-    buffer_printf(pair->out, "%-*s", LABEL_COLUMNS, text);
-}
-
 static void add_rate(const struct pair *pair, const char *words, const char *path)
 {
     buffer_printf(pair->out, "%s %.0f/s  ", words, rate_of(pair, path));
@@ -68,7 +63,7 @@ static void add_mib(const struct pair *pair, const char *words, const char *path
 }
 
 // In milliseconds; "-" where nothing is known.
-static void add_time(struct buffer *out, const char *words, struct slice map, const char *path)
+static void add_ms(struct buffer *out, const char *words, struct slice map, const char *path)
 {
     double us;
     if (stats_map_number(map, path, &us)) {
@@ -78,72 +73,96 @@ static void add_time(struct buffer *out, const char *words, struct slice map, co
     }
 }
 
-static void end_line(const struct pair *pair)
+static void add_time(const struct pair *pair, const char *words, const char *path)
 {
-    buffer_printf(pair->out, "\n");
+    add_ms(pair->out, words, pair->now, path);
 }
 
-static void add_reads(const struct pair *pair)
+static void add_age(const struct pair *pair, const char *words, const char *path)
 {
-    double hits = rate_of(pair, "cache.hits"), misses = rate_of(pair, "cache.misses");
-    double reads = hits + misses;
-    label(pair, "reads");
-    buffer_printf(pair->out, "%.0f/s  hit %.1f %%  ", reads, reads > 0 ? 100 * hits / reads : 0);
-    add_rate(pair, "absent", "cache.negative_hits");
-    add_rate(pair, "missed", "cache.misses");
-    add_rate(pair, "suspect", "cache.suspect");
-    end_line(pair);
+    buffer_printf(pair->out, "%s %.1f s  ", words, number_at(pair->now, path) / 1e6);
 }
 
-static void add_cache(const struct pair *pair)
+// All reads, and how many of them were hits, which `path` counts.
+static void add_hits(const struct pair *pair, const char *words, const char *path)
 {
-    label(pair, "cache");
-    add_number(pair, "entries", "cache.entries");
-    add_mib(pair, "size", "cache.bytes");
-    add_number(pair, "pending", "cache.pending");
-    add_rate(pair, "evicted", "cache.evictions");
-    add_rate(pair, "invalidated", "cache.invalidations");
-    add_rate(pair, "audited", "cache.audit_compared");
-    add_number(pair, "stale", "cache.audit_stale");
-    end_line(pair);
+    double hits = rate_of(pair, path), reads = hits + rate_of(pair, "cache.misses");
+    buffer_printf(pair->out, "%.0f/s  %s %.1f %%  ", reads, words,
+                  reads > 0 ? 100 * hits / reads : 0);
 }
 
-static void add_outbox(const struct pair *pair)
-{
-    label(pair, "outbox");
-    add_number(pair, "depth", "outbox.depth");
-    buffer_printf(pair->out, "age %.1f s  ", number_at(pair->now, "outbox.age_us") / 1e6);
-    add_mib(pair, "size", "outbox.bytes");
-    add_rate(pair, "commits", "outbox.commits");
-    add_number(pair, "dead letters", "outbox.dead_letters");
-    end_line(pair);
-}
+enum { FIELDS_MAX = 7 };
 
-static void add_postgres(const struct pair *pair)
-{
-    label(pair, "flush");
-    add_rate(pair, "writes", "postgres.rows");
-    add_rate(pair, "batches", "postgres.batches");
-    add_rate(pair, "notifications", "postgres.notifications");
-    add_number(pair, "gaps", "postgres.gaps");
-    end_line(pair);
-    label(pair, "lag");
-    add_time(pair->out, "round trip", pair->now, "postgres.round_trip_us");
-    add_time(pair->out, "  p50", pair->now, "postgres.lag.p50_us");
-    add_time(pair->out, "  p99", pair->now, "postgres.lag.p99_us");
-    end_line(pair);
-}
+static const struct line {
+    const char *label;
+    const char *while_path; // shown while this is more than 0; NULL: always
+    struct field {
+        void (*add)(const struct pair *pair, const char *words, const char *path);
+        const char *words;
+        const char *path;
+    } fields[FIELDS_MAX];
+} LINES[] = {
+    {"node",
+     NULL,
+     {{add_text, "", "postgres.state"},
+      {add_number, "rows", "count"},
+      {add_text, "size", "size"},
+      {add_number, "backups", "backups"},
+      {add_number, "clients", "server.connections"},
+      {add_rate, "requests", "server.requests"},
+      {add_rate, "errors", "server.errors"}}},
+    {"reads",
+     NULL,
+     {{add_hits, "hit", "cache.hits"},
+      {add_rate, "absent", "cache.negative_hits"},
+      {add_rate, "missed", "cache.misses"},
+      {add_rate, "suspect", "cache.suspect"}}},
+    {"cache",
+     NULL,
+     {{add_number, "entries", "cache.entries"},
+      {add_mib, "size", "cache.bytes"},
+      {add_number, "pending", "cache.pending"},
+      {add_rate, "evicted", "cache.evictions"},
+      {add_rate, "invalidated", "cache.invalidations"},
+      {add_rate, "audited", "cache.audit_compared"},
+      {add_number, "stale", "cache.audit_stale"}}},
+    {"outbox",
+     NULL,
+     {{add_number, "depth", "outbox.depth"},
+      {add_age, "age", "outbox.age_us"},
+      {add_mib, "size", "outbox.bytes"},
+      {add_rate, "commits", "outbox.commits"},
+      {add_number, "dead letters", "outbox.dead_letters"}}},
+    {"flush",
+     NULL,
+     {{add_rate, "writes", "postgres.rows"},
+      {add_rate, "batches", "postgres.batches"},
+      {add_rate, "notifications", "postgres.notifications"},
+      {add_number, "gaps", "postgres.gaps"}}},
+    {"lag",
+     NULL,
+     {{add_time, "round trip", "postgres.round_trip_us"},
+      {add_time, "  p50", "postgres.lag.p50_us"},
+      {add_time, "  p99", "postgres.lag.p99_us"}}},
+    {"backup",
+     "postgres.backup_jobs",
+     {{add_number, "under way", "postgres.backup_jobs"},
+      {add_number, "rows copied", "postgres.backup_rows"},
+      {add_number, "of about", "count"}}},
+};
 
-// A line while there is something to see.
-static void add_copying(const struct pair *pair)
+enum { LINES_COUNT = sizeof LINES / sizeof LINES[0] };
+
+static void add_line(const struct pair *pair, const struct line *line)
 {
-    if (number_at(pair->now, "postgres.backup_jobs") > 0) {
-        label(pair, "backup");
-        add_number(pair, "under way", "postgres.backup_jobs");
-        add_number(pair, "rows copied", "postgres.backup_rows");
-        add_number(pair, "of about", "count");
-        end_line(pair);
+    if (line->while_path != NULL && !(number_at(pair->now, line->while_path) > 0)) {
+        return;
     }
+    buffer_printf(pair->out, "%-*s", LABEL_COLUMNS, line->label);
+    for (size_t i = 0; i < FIELDS_MAX && line->fields[i].add != NULL; i++) {
+        line->fields[i].add(pair, line->fields[i].words, line->fields[i].path);
+    }
+    buffer_printf(pair->out, "\n");
 }
 
 static void add_method(void *context, struct slice name, struct slice value)
@@ -153,29 +172,18 @@ static void add_method(void *context, struct slice name, struct slice value)
     snprintf(path, sizeof path, "server.latency.%.*s.count", SLICE_FORMAT(name));
     double rate = rate_of(pair, path);
     buffer_printf(pair->out, "%-18.*s%12.0f", SLICE_FORMAT(name), rate);
-    add_time(pair->out, "", value, "p50_us");
-    add_time(pair->out, "", value, "p99_us");
-    add_time(pair->out, "", value, "max_us");
-    end_line(pair);
+    add_ms(pair->out, "", value, "p50_us");
+    add_ms(pair->out, "", value, "p99_us");
+    add_ms(pair->out, "", value, "max_us");
+    buffer_printf(pair->out, "\n");
 }
 
 void top_view(struct slice before, struct slice now, double elapsed_s, struct buffer *out)
 {
     struct pair pair = {before, now, elapsed_s, out};
-    label(&pair, "node");
-    add_text(&pair, "", "postgres.state");
-    add_number(&pair, "rows", "count");
-    add_text(&pair, "size", "size");
-    add_number(&pair, "backups", "backups");
-    add_number(&pair, "clients", "server.connections");
-    add_rate(&pair, "requests", "server.requests");
-    add_rate(&pair, "errors", "server.errors");
-    end_line(&pair);
-    add_reads(&pair);
-    add_cache(&pair);
-    add_outbox(&pair);
-    add_postgres(&pair);
-    add_copying(&pair);
+    for (size_t i = 0; i < LINES_COUNT; i++) {
+        add_line(&pair, &LINES[i]);
+    }
     buffer_printf(out, "\n%-18s%12s%12s%12s%12s\n", "method", "a second", "p50", "p99", "max");
     stats_map_each(now, "server.latency", add_method, &pair);
 }
