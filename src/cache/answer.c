@@ -117,10 +117,9 @@ static void answer_request(struct turn *turn, struct turn_item *item)
         answer_flush(turn, request);
     } else if (request->call.method == METHOD_DEAD_LETTERS) {
         answer_letters(turn->writer, request);
-    } else if (request->call.method == METHOD_DISCARD_DEAD_LETTER) {
-        request_finish(request);
     } else {
-        request->reply.boolean = true; // sync, restore: what came before is in the cache
+        // sync, restore: what came before is in the cache. What is discarded has its answer.
+        request->reply.boolean |= request->call.method != METHOD_DISCARD_DEAD_LETTER;
         request_finish(request);
     }
 }

@@ -55,7 +55,8 @@ enum pairs_form pairs_detect(struct slice first)
     if (members.state == MEMBERS_IN_VALUE) {
         enum line_member member = line_member_of(buffer_slice(&members.name));
         struct slice value = buffer_slice(&members.value);
-        bool is_line = member == LINE_KEY ? value.at[0] == '"' : member != LINE_OTHER;
+        bool is_text = slice_starts_with(value, slice_of_string("\""));
+        bool is_line = member == LINE_KEY ? is_text : member != LINE_OTHER;
         form = is_line ? PAIRS_LINES : PAIRS_OBJECT;
     }
     members_deinit(&members);
@@ -227,6 +228,7 @@ static enum pairs_event read_line(struct pairs *pairs, struct pairs_pair *pair,
 static bool is_blank(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): what has a length has bytes
         if (text.at[i] != ' ' && text.at[i] != '\t' && text.at[i] != '\r') {
             return false;
         }

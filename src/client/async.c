@@ -124,14 +124,16 @@ static void answer_error(pgnear_async *async, struct pending *pending, const pgn
 static void answer_all(pgnear_async *async, const pgnear_error *error)
 {
     while (async->pending != NULL) {
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): HASH_DEL has taken what is freed out
         answer_error(async, async->pending, error);
     }
 }
 
-// Ends the connection once, from whatever depth.
+// Ends the connection once, from whatever depth. It is not gone before the caller leaves.
 static void end(pgnear_async *async, pgnear_code code, const char *why)
 {
     pgnear_error error;
+    CHECK(async->depth > 0);
     if (async->is_ended) {
         return;
     }
@@ -141,13 +143,11 @@ static void end(pgnear_async *async, pgnear_code code, const char *why)
     }
     async->is_ended = true;
     outcome_set(&error, code, "pgneard at %s %s", async->shell->socket_path, why);
-    enter(async);
     answer_all(async, &error);
     link_break(&async->shell->link);
     if (async->on_close != NULL && !async->is_closing) {
         async->on_close(async, &error, async->close_context);
     }
-    leave(async);
 }
 
 // ---- Requests
