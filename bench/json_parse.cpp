@@ -3,8 +3,11 @@
 // what it lets through that jsonb refuses. The last row is pgnear's own json_to_msgpack, which does
 // the whole work: checks, canonical numbers, sorted keys, MessagePack.
 //
-//      c++ -std=gnu++17 -O2 -o json_parse bench/json_parse.cpp -Lbuild/release/lib
-//          -lpgnear_json -lpgnear_base -lsimdjson -lyajl -ljansson
+//      c++ -std=gnu++17 -O2 -Ibench $(pkg-config --cflags simdjson) -o json_parse
+//          bench/json_parse.cpp bench/json/visit.cpp
+//          -Lbuild/release/lib -lpgnear_json -lpgnear_base -lsimdjson -lyajl -ljansson
+//
+// simdjson's flags have to be those of the library: its parser has another shape without them.
 //
 // Needs libyajl-dev, rapidjson-dev, libjansson-dev and libsimdjson-dev.
 #include <algorithm>
@@ -13,7 +16,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <jansson.h>
@@ -22,6 +24,8 @@
 #define SIMDJSON_EXCEPTIONS 0
 #include <simdjson.h>
 #include <yajl/yajl_parse.h>
+
+#include "json/visit.h"
 
 // The C side, whose headers are C17.
 extern "C" {
@@ -42,8 +46,6 @@ int json_to_msgpack(slice text, const json_limits *limits, buffer *out, failure 
 
 namespace
 {
-
-namespace ondemand = simdjson::ondemand;
 
 std::size_t token_bytes; // what was handed out, so that no work can be left out
 
@@ -123,78 +125,13 @@ bool parse_simdjson_dom(const std::string &text)
     return parser.parse(text).get(element) == simdjson::SUCCESS;
 }
 
-bool visit(ondemand::value value);
-
-bool visit_array(ondemand::array array)
-{
-    for (auto element : array) {
-        ondemand::value value;
-        if (element.get(value) || !visit(value)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool visit_object(ondemand::object object)
-{
-    for (simdjson::simdjson_result<ondemand::field> member : object) {
-        ondemand::field field;
-        std::string_view key;
-        if (std::move(member).get(field) || field.unescaped_key().get(key)) {
-            return false;
-        }
-        token_bytes += key.size();
-        if (!visit(field.value())) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// Recursive, as simdjson's own examples are; the project's reader is not.
-bool visit(ondemand::value value)
-{
-    ondemand::json_type type;
-    ondemand::array array;
-    ondemand::object object;
-    std::string_view text;
-    bool truth;
-    if (value.type().get(type)) {
-        return false;
-    }
-    switch (type) {
-    case ondemand::json_type::array:
-        return !value.get_array().get(array) && visit_array(array);
-    case ondemand::json_type::object:
-        return !value.get_object().get(object) && visit_object(object);
-    case ondemand::json_type::string:
-        if (value.get_string().get(text)) {
-            return false;
-        }
-        token_bytes += text.size();
-        return true;
-    case ondemand::json_type::number:
-        token_bytes += value.raw_json_token().size();
-        return true;
-    case ondemand::json_type::boolean:
-        return !value.get_bool().get(truth);
-    default:
-        return !value.is_null().get(truth) && truth;
-    }
-}
-
+// In an array, so that a text may be any value, and nothing may follow it.
 bool parse_simdjson_ondemand(const std::string &text)
 {
-    static ondemand::parser parser;
     static std::string padded;
     padded = "[" + text + "]";
     padded.append(simdjson::SIMDJSON_PADDING, ' ');
-    ondemand::document document;
-    ondemand::array array;
-    simdjson::padded_string_view view(padded.data(), text.size() + 2, padded.size());
-    return !parser.iterate(view).get(document) && !document.get_array().get(array) &&
-           visit_array(array) && document.current_location().error() == simdjson::OUT_OF_BOUNDS;
+    return json_visit(padded.data(), text.size() + 2, padded.size());
 }
 
 bool parse_pgnear(const std::string &text)

@@ -81,8 +81,8 @@ bool json_visit(const char *text, size_t len, size_t capacity)
 {
     static ondemand::parser parser;
     ondemand::document document;
-    ondemand::object object;
+    ondemand::value root;
     simdjson::padded_string_view view(text, len, capacity);
-    return !parser.iterate(view).get(document) && !document.get_object().get(object) &&
-           visit_object(object);
+    return !parser.iterate(view).get(document) && !document.get_value().get(root) && visit(root) &&
+           document.current_location().error() == simdjson::OUT_OF_BOUNDS;
 }
