@@ -6,6 +6,16 @@
 #include "base/check.h"
 #include "base/fault.h"
 
+enum { CORKED_MAILBOXES_MAX = 8, CORKED_MESSAGES_MAX = 64 };
+
+// The mailboxes whose readers the thread still has to wake.
+static _Thread_local struct cork {
+    bool is_corked;
+    size_t messages_count; // since they were last woken
+    size_t owed_count;
+    struct mailbox *owed[CORKED_MAILBOXES_MAX];
+} cork;
+
 enum error mailbox_init(struct mailbox *mailbox, size_t count_max, size_t bytes_max)
 {
     int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -44,14 +54,18 @@ static bool is_full(const struct mailbox *mailbox)
     return mailbox->count >= mailbox->count_max || mailbox->bytes >= mailbox->bytes_max;
 }
 
-// Says whether the reader has to be woken.
-static bool append(struct mailbox *mailbox, struct message *message)
+static void append(struct mailbox *mailbox, struct message *message)
 {
     message->next = NULL;
     *mailbox->last = message;
     mailbox->last = &message->next;
     mailbox->count++;
     mailbox->bytes += message->bytes;
+}
+
+// Says whether the reader has to be told.
+static bool set_woken(struct mailbox *mailbox)
+{
     bool was_woken = mailbox->woken;
     mailbox->woken = true;
     return !was_woken;
@@ -64,6 +78,52 @@ static void signal_reader(const struct mailbox *mailbox)
     CHECK(written == sizeof one);
 }
 
+// Those whose messages were taken meanwhile are awake.
+static void pay(void)
+{
+    for (size_t i = 0; i < cork.owed_count; i++) {
+        struct mailbox *mailbox = cork.owed[i];
+        lock(mailbox);
+        bool waits = mailbox->first != NULL;
+        unlock(mailbox);
+        if (waits) {
+            signal_reader(mailbox);
+        }
+    }
+    cork.owed_count = 0;
+    cork.messages_count = 0;
+}
+
+// A message was put into the mailbox; `wake`: its reader does not know of any yet.
+static void note_message(struct mailbox *mailbox, bool wake)
+{
+    if (!cork.is_corked) {
+        if (wake) {
+            signal_reader(mailbox);
+        }
+        return;
+    }
+    if (wake) {
+        cork.owed[cork.owed_count++] = mailbox;
+    }
+    if (++cork.messages_count >= CORKED_MESSAGES_MAX || cork.owed_count == CORKED_MAILBOXES_MAX) {
+        pay();
+    }
+}
+
+void mailbox_cork(void)
+{
+    CHECK(!cork.is_corked);
+    cork.is_corked = true;
+}
+
+void mailbox_uncork(void)
+{
+    CHECK(cork.is_corked);
+    pay();
+    cork.is_corked = false;
+}
+
 bool mailbox_offer(struct mailbox *mailbox, struct message *message)
 {
     if (FAULT_POINT(MAILBOX_FULL)) {
@@ -71,10 +131,14 @@ bool mailbox_offer(struct mailbox *mailbox, struct message *message)
     }
     lock(mailbox);
     bool accepted = !is_full(mailbox);
-    bool wake = accepted && append(mailbox, message);
+    bool wake = false;
+    if (accepted) {
+        append(mailbox, message);
+        wake = set_woken(mailbox);
+    }
     unlock(mailbox);
-    if (wake) {
-        signal_reader(mailbox);
+    if (accepted) {
+        note_message(mailbox, wake);
     }
     return accepted;
 }
@@ -82,7 +146,23 @@ bool mailbox_offer(struct mailbox *mailbox, struct message *message)
 void mailbox_push(struct mailbox *mailbox, struct message *message)
 {
     lock(mailbox);
-    bool wake = append(mailbox, message);
+    append(mailbox, message);
+    bool wake = set_woken(mailbox);
+    unlock(mailbox);
+    note_message(mailbox, wake);
+}
+
+void mailbox_push_quietly(struct mailbox *mailbox, struct message *message)
+{
+    lock(mailbox);
+    append(mailbox, message);
+    unlock(mailbox);
+}
+
+void mailbox_nudge(struct mailbox *mailbox)
+{
+    lock(mailbox);
+    bool wake = mailbox->first != NULL && set_woken(mailbox);
     unlock(mailbox);
     if (wake) {
         signal_reader(mailbox);
@@ -92,8 +172,7 @@ void mailbox_push(struct mailbox *mailbox, struct message *message)
 void mailbox_wake(struct mailbox *mailbox)
 {
     lock(mailbox);
-    bool wake = !mailbox->woken;
-    mailbox->woken = true;
+    bool wake = set_woken(mailbox);
     unlock(mailbox);
     if (wake) {
         signal_reader(mailbox);

@@ -47,6 +47,11 @@ bool mailbox_offer(struct mailbox *mailbox, struct message *message);
 // Any thread. Always takes it.
 void mailbox_push(struct mailbox *mailbox, struct message *message);
 
+// Any thread. The same without a wake-up, for what is not urgent: its reader finds it, in its
+// place, when something else comes, or when it is nudged.
+void mailbox_push_quietly(struct mailbox *mailbox, struct message *message);
+void mailbox_nudge(struct mailbox *mailbox);
+
 // Any thread: wakes the reader without a message.
 void mailbox_wake(struct mailbox *mailbox);
 
@@ -55,6 +60,13 @@ bool mailbox_is_full(struct mailbox *mailbox);
 
 // The reader: everything so far, oldest first, linked by `next`; NULL where there is nothing.
 struct message *mailbox_take(struct mailbox *mailbox);
+
+// From here to mailbox_uncork, what the calling thread puts into mailboxes wakes their readers all
+// at once: when it uncorks, or after so many messages, so that a long turn does not keep others
+// from theirs. Who has many answers to give corks, since a wake-up costs more than an answer. Not
+// nested; the thread must not wait for anything that depends on its messages meanwhile.
+void mailbox_cork(void);
+void mailbox_uncork(void);
 
 // Readable while there is something to take. Only the reader polls it; mailbox_take drains it.
 int mailbox_fd(const struct mailbox *mailbox);

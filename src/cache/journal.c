@@ -43,9 +43,7 @@ static bool is_due(int64_t at_boot_us, int64_t now_boot_us)
 
 static bool memory_is_due(const struct turn *turn)
 {
-    const struct memory_writes *memory = &turn->writer->memory;
-    return memory->count > 0 && (memory->count >= MEMORY_COUNT_MAX ||
-                                 turn->now_boot_us - memory->oldest_boot_us >= MEMORY_AGE_US);
+    return turn->now_boot_us >= writer_memory_due_boot_us(turn->writer);
 }
 
 // Whether the turn's memory writes surely fit into the outbox later.
@@ -192,7 +190,10 @@ static enum error journal_all(struct turn *turn)
         outbox_abort(outbox);
         return error;
     }
-    return outbox_commit(outbox);
+    int64_t begun_us = writer_boot_us(turn->writer);
+    error = outbox_commit(outbox);
+    turn->writer->memory.commit_us = writer_boot_us(turn->writer) - begun_us;
+    return error;
 }
 
 static void note_memory_moved(struct memory_writes *memory)

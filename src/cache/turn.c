@@ -183,6 +183,7 @@ static void publish(struct turn *turn)
 static void answer(struct turn *turn)
 {
     struct writer *writer = turn->writer;
+    mailbox_cork();
     for (size_t i = 0; i < turn->count; i++) {
         struct turn_item *item = &turn->items[i];
         if (item->is_durable) {
@@ -198,6 +199,7 @@ static void answer(struct turn *turn)
         status_set(writer->status, STATUS_OUTBOX_JOURNALED_SEQ, journaled_seq);
         mailbox_wake(writer->pg);
     }
+    mailbox_uncork();
 }
 
 // What cannot be rescued is counted at the next start, by what the control page says of it.

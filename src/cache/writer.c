@@ -174,14 +174,10 @@ void writer_connect(struct writer *writer, struct mailbox *pg, struct mailbox *c
 
 // ---- run
 
-// When memory-acknowledged writes are due in the outbox.
+// While the disk has no room they wait for the next attempt.
 static int64_t memory_due_boot_us(const struct writer *writer)
 {
-    const struct memory_writes *memory = &writer->memory;
-    if (memory->count == 0 || writer->retry_boot_us != 0) {
-        return INT64_MAX;
-    }
-    return memory->count >= MEMORY_COUNT_MAX ? 0 : memory->oldest_boot_us + MEMORY_AGE_US;
+    return writer->retry_boot_us != 0 ? INT64_MAX : writer_memory_due_boot_us(writer);
 }
 
 static int64_t earlier(int64_t a_us, int64_t b_us)

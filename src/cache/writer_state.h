@@ -13,7 +13,10 @@
 #include "cache/store.h"
 #include "cache/writer.h"
 
-enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 1000, MEMORY_AGE_US = 10000 };
+enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 4096 };
+// Memory-acknowledged writes go to the outbox at this age, or on a slow disk after so many times
+// what its last commit took: however slow it is, most of the writer's time is left for others.
+enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 10 };
 
 // Writes acknowledged in memory only: rows of the store's `memory`.
 struct memory_writes {
@@ -23,6 +26,7 @@ struct memory_writes {
     size_t bytes;           // about what they will take in the outbox
     int64_t oldest_boot_us; // when the first of them was acknowledged
     uint64_t moved_seq;     // rows up to here are in the outbox and can go
+    int64_t commit_us;      // what the last commit of the outbox took
 };
 
 struct writer {
@@ -67,6 +71,22 @@ struct writer {
 static inline int64_t writer_boot_us(const struct writer *writer)
 {
     return writer->clock.boot_us(writer->clock.context);
+}
+
+// When memory-acknowledged writes are due in the outbox, by CLOCK_BOOTTIME; INT64_MAX where there
+// are none.
+static inline int64_t writer_memory_due_boot_us(const struct writer *writer)
+{
+    const struct memory_writes *memory = &writer->memory;
+    if (memory->count == 0) {
+        return INT64_MAX;
+    }
+    if (memory->count >= MEMORY_COUNT_MAX) {
+        return 0;
+    }
+    int64_t age_us = memory->commit_us * MEMORY_AGE_COMMITS;
+    age_us = age_us < MEMORY_AGE_US ? MEMORY_AGE_US : age_us;
+    return memory->oldest_boot_us + (age_us < MEMORY_AGE_MAX_US ? age_us : MEMORY_AGE_MAX_US);
 }
 
 // Ends the node: logs, and tells main. `spoils_cache`: its files are to be wiped at the next start.

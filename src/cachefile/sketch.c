@@ -100,10 +100,15 @@ static uint64_t mix(uint64_t hash)
 uint64_t sketch_hash(struct slice key)
 {
     uint64_t hash = 0x9e3779b97f4a7c15ull ^ key.len;
-    for (size_t at = 0; at < key.len; at += sizeof hash) {
-        uint64_t word = 0;
-        size_t rest = key.len - at;
-        memcpy(&word, key.at + at, rest < sizeof word ? rest : sizeof word);
+    uint64_t word;
+    size_t at = 0;
+    for (; key.len - at >= sizeof word; at += sizeof word) {
+        memcpy(&word, key.at + at, sizeof word); // of a constant size: one load
+        hash = mix(hash ^ word) * 0x9e3779b97f4a7c15ull;
+    }
+    if (at < key.len) {
+        word = 0;
+        memcpy(&word, key.at + at, key.len - at);
         hash = mix(hash ^ word) * 0x9e3779b97f4a7c15ull;
     }
     return mix(hash);

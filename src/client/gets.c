@@ -102,17 +102,27 @@ pgnear_code get_ask(pgnear *handle, pgnear_bytes key, const pgnear_get_options *
 pgnear_code pgnear_get(pgnear *handle, pgnear_bytes key, const pgnear_get_options *options,
                        pgnear_item *item, pgnear_error *error)
 {
+    pgnear_code code = handle_check(handle, error);
+    struct direct_wish wish = {0};
+    pgnear_item found;
+    // What most reads are, in few steps.
+    if (code == PGNEAR_OK && options == NULL &&
+        direct_get(&handle->direct, slice_of_bytes(key), &wish, &found)) {
+        handle_let_go(handle);
+        if (item != NULL) {
+            *item = found;
+        }
+        return PGNEAR_OK;
+    }
     pgnear_get_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : handle_check(handle, error);
+    code = code != PGNEAR_OK ? code : options_take(&own, sizeof own, options, error);
     if (code != PGNEAR_OK) {
         return code;
     }
-    struct direct_wish wish = get_wish(&own);
-    pgnear_item found;
-    if (!get_asks_postgres(&own) &&
+    wish = get_wish(&own);
+    if (options != NULL && !get_asks_postgres(&own) &&
         direct_get(&handle->direct, slice_of_bytes(key), &wish, &found)) {
-        code = handle_enter(handle, error);
+        handle_let_go(handle);
     } else {
         code = get_ask(handle, key, &own, &wish, &found, error);
     }

@@ -187,14 +187,18 @@ pgnear_code handle_check(const pgnear *handle, pgnear_error *error)
 pgnear_code handle_enter(pgnear *handle, pgnear_error *error)
 {
     pgnear_code code = handle_check(handle, error);
-    if (code != PGNEAR_OK) {
-        return code;
+    if (code == PGNEAR_OK) {
+        handle_let_go(handle);
     }
+    return code;
+}
+
+void handle_free_handed_out(pgnear *handle)
+{
     arena_deinit(&handle->results);
     arena_deinit(&handle->found);
     buffer_consume(&handle->events, handle->lent_event_bytes);
     handle->lent_event_bytes = 0;
-    return PGNEAR_OK;
 }
 
 void handle_disconnect(pgnear *handle)

@@ -54,6 +54,16 @@ pgnear_code handle_check(const pgnear *handle, pgnear_error *error);
 // Takes back what the last call handed out. PGNEAR_FORKED in another process.
 pgnear_code handle_enter(pgnear *handle, pgnear_error *error);
 
+// The same where handle_check has been asked: most calls find nothing to take back.
+void handle_free_handed_out(pgnear *handle);
+static inline void handle_let_go(pgnear *handle)
+{
+    if (handle->results.chunks != NULL || handle->found.chunks != NULL ||
+        handle->lent_event_bytes > 0) {
+        handle_free_handed_out(handle);
+    }
+}
+
 // Connects where there is no connection, and watches again what was watched.
 pgnear_code handle_connect(pgnear *handle, int64_t deadline_us, pgnear_error *error);
 // Closes the connection; where prefixes are watched, events may now be missed.

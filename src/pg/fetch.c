@@ -176,6 +176,9 @@ static void on_result(void *context, size_t index, const PGresult *result)
     (void)index;
     struct fetch *fetch = context;
     (void)FAULT_POINT(FETCH_ANSWERED);
+    // Who is answered hears of it when the writer has the fill: what he does to the key comes
+    // after.
+    mailbox_cork();
     for (int i = 0; i < PQntuples(result); i++) {
         struct table_row row;
         table_row_read(result, i, &row);
@@ -184,6 +187,7 @@ static void on_result(void *context, size_t index, const PGresult *result)
     // Now, not when the unit is done: whatever is heard in between goes to the writer behind this,
     // and could no longer mark flights that have landed.
     post_fills(fetch);
+    mailbox_uncork();
 }
 
 // ---- The end
@@ -259,6 +263,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
     struct fetch *fetch = context;
     struct fetch_desk *desk = fetch->desk;
     static const struct answer ABSENT = {0};
+    mailbox_cork();
     switch (outcome) {
     case UNIT_OK:
         desk->last_refusal[0] = '\0';
@@ -272,6 +277,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
         break;
     }
     post_fills(fetch);
+    mailbox_uncork();
     buffer_deinit(&fetch->value);
     arena_deinit(&fetch->arena);
     free(fetch);

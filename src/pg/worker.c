@@ -169,46 +169,28 @@ void worker_check_drained(struct worker *worker)
     }
 }
 
-static void post_lazy(struct worker *worker)
-{
-    if (worker->lazy == NULL) {
-        return;
-    }
-    struct message *message = worker->lazy;
-    worker->lazy = NULL;
-    worker->lazy_count = 0;
-    timer_disarm(worker->lazy_timer);
-    while (message != NULL) {
-        struct message *next = message->next;
-        mailbox_push(worker->writer, message);
-        message = next;
-    }
-}
-
 static void on_lazy(evutil_socket_t fd, short events, void *context)
 {
     (void)fd;
     (void)events;
-    post_lazy(context);
+    struct worker *worker = context;
+    worker->lazy_count = 0;
+    mailbox_nudge(worker->writer);
 }
 
 void worker_post(struct worker *worker, struct message *message)
 {
-    post_lazy(worker);
     mailbox_push(worker->writer, message);
 }
 
 void worker_post_lazily(struct worker *worker, struct message *message)
 {
-    message->next = NULL;
-    if (worker->lazy == NULL) {
-        worker->lazy_last = &worker->lazy;
-        timer_arm(worker->lazy_timer, LAZY_DELAY_US);
-    }
-    *worker->lazy_last = message;
-    worker->lazy_last = &message->next;
+    mailbox_push_quietly(worker->writer, message);
     if (++worker->lazy_count >= LAZY_COUNT_MAX) {
-        post_lazy(worker);
+        worker->lazy_count = 0;
+        mailbox_nudge(worker->writer);
+    } else if (!timer_is_armed(worker->lazy_timer)) {
+        timer_arm(worker->lazy_timer, LAZY_DELAY_US);
     }
 }
 
@@ -335,7 +317,7 @@ static void destroy_modules(struct worker *worker)
     flusher_destroy(worker->flusher);
     feed_destroy(worker->feed);
     handshake_destroy(worker->handshake);
-    post_lazy(worker);
+    mailbox_nudge(worker->writer);
     event_free(worker->lazy_timer);
     event_free(worker->drain_timer);
     event_free(worker->mailbox_event);

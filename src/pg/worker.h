@@ -116,10 +116,8 @@ struct worker {
                                  // between them
     struct event *mailbox_event;
     struct event *drain_timer;
-    struct event *lazy_timer; // pending while `lazy` is not empty
-    struct message *lazy;     // posted lazily, oldest first
-    struct message **lazy_last;
-    size_t lazy_count;
+    struct event *lazy_timer; // then the writer is nudged
+    size_t lazy_count;        // posted lazily since
     pthread_t thread;
     bool is_started;
     bool is_stopping;
@@ -196,8 +194,8 @@ void worker_check_drained(struct worker *worker);
 int worker_audit_rate(struct worker *worker);
 // Hands a message to the writer, in order.
 void worker_post(struct worker *worker, struct message *message);
-// The same for what nobody waits for: it may go a moment later, together with others of its kind,
-// but before whatever is posted after it.
+// The same for what nobody waits for: the writer is woken for it a moment later, for several of its
+// kind at once, or by what else comes. In order all the same.
 void worker_post_lazily(struct worker *worker, struct message *message);
 // Finishes a request with UNAVAILABLE, naming the connection and the last error, or REJECTED where
 // an operator's error (no such table, no right) is what keeps the worker from being ready.

@@ -253,6 +253,7 @@ static void *run(void *context)
     if (error != ERROR_NONE) {
         return NULL;
     }
+    mailbox_cork();
     while (!loop->stopping) {
         // A snapshot held while asleep would keep the pages of all that is replaced meanwhile.
         CHECK(!dispatch->reading);
@@ -261,11 +262,15 @@ static void *run(void *context)
         loop_look_at_clock(loop);
         give_turns(loop);
         dispatch_end(dispatch);
+        // The writer gets what this pass has read as one group.
+        mailbox_uncork();
+        mailbox_cork();
         loop->callbacks = 0;
         free_list(&loop->closed);
         note_drained(loop);
         set_tick(loop);
     }
+    mailbox_uncork();
     close_all(loop);
     free_list(&loop->closed);
     dispatch->cache->reader_close(dispatch->reader);

@@ -122,9 +122,76 @@ static void no_wake_up_is_lost(void **state)
     mailbox_deinit(&shared);
 }
 
+static void free_all(struct message *message)
+{
+    while (message != NULL) {
+        struct message *next = message->next;
+        free(message);
+        message = next;
+    }
+}
+
+static void what_is_quiet_keeps_its_place(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    assert_int_equal(mailbox_init(&mailbox, 1000, 1 << 20), ERROR_NONE);
+    mailbox_nudge(&mailbox);
+    assert_false(is_readable(&mailbox));
+    mailbox_push_quietly(&mailbox, make(0, 0));
+    assert_false(is_readable(&mailbox));
+    mailbox_push(&mailbox, make(0, 1));
+    assert_true(is_readable(&mailbox));
+    struct message *messages = mailbox_take(&mailbox);
+    assert_int_equal(((struct numbered *)messages)->number, 0);
+    free_all(messages);
+    assert_false(is_readable(&mailbox));
+    mailbox_push_quietly(&mailbox, make(0, 2));
+    mailbox_nudge(&mailbox);
+    assert_true(is_readable(&mailbox));
+    free_all(mailbox_take(&mailbox));
+    mailbox_deinit(&mailbox);
+}
+
+static void a_corked_thread_wakes_once(void **state)
+{
+    (void)state;
+    struct mailbox mailbox, other;
+    assert_int_equal(mailbox_init(&mailbox, 1000, 1 << 20), ERROR_NONE);
+    assert_int_equal(mailbox_init(&other, 1000, 1 << 20), ERROR_NONE);
+    mailbox_cork();
+    mailbox_push(&mailbox, make(0, 0));
+    assert_true(mailbox_offer(&mailbox, make(0, 1)));
+    mailbox_push(&other, make(0, 2));
+    assert_false(is_readable(&mailbox));
+    assert_false(is_readable(&other));
+    // Whoever looks of his own accord is not woken for what he has taken.
+    free_all(mailbox_take(&other));
+    mailbox_uncork();
+    assert_true(is_readable(&mailbox));
+    assert_false(is_readable(&other));
+    free_all(mailbox_take(&mailbox));
+    mailbox_cork();
+    int count = 0;
+    while (!is_readable(&mailbox)) {
+        mailbox_push(&mailbox, make(0, count++));
+        assert_in_range(count, 1, 100);
+    }
+    assert_in_range(count, 10, 100);
+    mailbox_uncork();
+    free_all(mailbox_take(&mailbox));
+    mailbox_push(&mailbox, make(0, 0));
+    assert_true(is_readable(&mailbox));
+    free_all(mailbox_take(&mailbox));
+    mailbox_deinit(&mailbox);
+    mailbox_deinit(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_corked_thread_wakes_once),
+        cmocka_unit_test(what_is_quiet_keeps_its_place),
         cmocka_unit_test(order_is_kept),
         cmocka_unit_test(full_is_refused),
         cmocka_unit_test(no_wake_up_is_lost),
