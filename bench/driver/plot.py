@@ -119,6 +119,12 @@ def curve_plots(rows):
                              log_y=curve.get("log_y", False)))
 
 
+def title_of(name):
+    """What the plot in the file of that name shows, for who cannot see it."""
+    kind, row = name.removesuffix(".svg").split("-", maxsplit=1)
+    return {"latency": "Latency of", "curve": "Curve of"}[kind] + f" {row}"
+
+
 def write_all(directory, rows, buckets):
     """Writes every plot that the rows have points for: [(file name, title)...]."""
     written = []

@@ -1,0 +1,52 @@
+"""What holds rows back, by the beginning of their names: said beside the figures where a goal is
+missed, and nowhere else. The first that fits is taken."""
+
+REASONS = [
+    ("socket-get-echo", "A get is a lookup more than an echo: a read transaction of LMDB, its "
+     "pages, the judgement of the record and the encoding."),
+    ("socket-get-select", "A round trip over a Unix socket is most of both: what a prepared SELECT "
+     "costs beyond it is less than the goal supposed."),
+    ("socket-get", "All three servers spend nine tenths of a get in the kernel, on the same three "
+     "calls for the same bytes, and their processor time for a get is the same within some "
+     "percent (last column of the conditions). What is left to differ by is the lookup: a tree of "
+     "pages here, which misses the processor's caches where a hash table does not."),
+    ("direct-get-select", "The ratio is that of a system call to none, and of a context switch to "
+     "none; it moves with the machine's wake-ups."),
+    ("direct-get-redis", "The reference is a round trip over a socket, which moves with the "
+     "machine's wake-ups."),
+    ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual machine "
+     "also what its neighbours leave of them."),
+    ("direct-get", "Beyond mdb_get in a renewed transaction: the control page before and after, "
+     "the record's header, the copy of the value, and the note for the eviction."),
+    ("set-journal", "LMDB syncs twice a commit: the pages, then the page that names them. Redis "
+     "appends and syncs once (docs/decisions/0008-group-commit.md)."),
+    ("set-memory", "A write is laid into two trees by the writer, journaled and sent to PostgreSQL "
+     "while the next ones come: the processor time of all that is spent on the same two cores. "
+     "Redis does none of it."),
+    ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who wait "
+     "for one, and the rest is PostgreSQL's own work on the rows."),
+    ("flush", "Each batch moves the node's row, locks its keys in order and reads back the "
+     "versions, which the hand-written upsert does not."),
+    ("commit-to-cache", "The notification passes the pg worker, the writer's commit and the "
+     "server loop before a watcher hears of it: three threads to wake where the bare listener is "
+     "one."),
+    ("miss", "A miss wakes four threads more than a SELECT: the server loop, the pg worker, and "
+     "both again on the way back. With the statement kept by the server, that is nearly all that "
+     "is left."),
+    ("warm-start", "The cache is read through once before it is trusted."),
+    ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; the "
+     "COPY reads the table as it lies."),
+    ("preload", "Each row is turned from JSON text to MessagePack and put into the tree."),
+    ("p99-under", "PostgreSQL, the sweep and the backup share the cores with the readers."),
+    ("eviction", "The hand passes keys in their order and knows four degrees of use; LRU knows the "
+     "order of all uses."),
+    ("json", "Ours checks, orders keys and removes double ones, and converts; the parser alone "
+     "does not."),
+]
+
+
+def reason_for(identifier):
+    for beginning, text in REASONS:
+        if identifier.startswith(beginning):
+            return text
+    return ""
