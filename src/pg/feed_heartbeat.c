@@ -11,11 +11,13 @@
 #include "pg/feed_sync.h"
 #include "pg/handshake.h"
 #include "pg/sqlstate.h"
+#include "pg/table_name.h"
 #include "pg/timer.h"
 
 enum {
     HEARTBEAT_EVERY_US = 500 * CLOCK_US_PER_MS,
     HEARTBEAT_MAX_US = 2 * CLOCK_US_PER_S, // between sending one and its coming back
+    HEARTBEATS_PER_SHAPE = 4,
 };
 
 static void post_heartbeat(struct feed *feed)
@@ -50,14 +52,20 @@ static void on_unproven(evutil_socket_t fd, short events, void *context)
     }
 }
 
+// The last error is the flush's while it has one; else the feed may tell what is wrong, or that
+// nothing is.
+static void set_error(struct feed *feed, const char *sqlstate, const char *words)
+{
+    if (status_get(feed->worker->status, STATUS_PG_FLUSHABLE) == 1) {
+        status_set_error(feed->worker->status, sqlstate, words);
+    }
+}
+
 static void note_room(struct feed *feed)
 {
-    struct worker *worker = feed->worker;
     feed->queue_is_full = false;
     LOG_INFO("notifications accepted again");
-    if (status_get(worker->status, STATUS_PG_FLUSHABLE) == 1) {
-        status_set_error(worker->status, NULL, NULL); // else it is the flush's
-    }
+    set_error(feed, NULL, NULL);
 }
 
 static void heartbeat_is_back(struct feed *feed)
@@ -98,9 +106,12 @@ static void maybe_back(struct feed *feed)
 
 static void on_heartbeat_result(void *context, size_t index, const PGresult *result)
 {
-    (void)index;
     struct feed *feed = context;
     struct heartbeat *heartbeat = &feed->heartbeat;
+    if (index == 1) {
+        table_shape_take(&heartbeat->shape, result);
+        return;
+    }
     int64_t server_us = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
     int64_t started_us = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
     bool in_recovery = *PQgetvalue(result, 0, 2) == 't';
@@ -120,8 +131,51 @@ static void note_full_queue(struct feed *feed, const struct failure *failure)
                   LOG_TEXT("error", failure->message));
     }
     feed->queue_is_full = true;
-    status_set_error(feed->worker->status, failure->sqlstate, failure->message);
+    set_error(feed, failure->sqlstate, failure->message);
     feed_mute(feed, failure->message);
+}
+
+// Without its triggers the table changes unheard. Reads ask PostgreSQL until they are back.
+static void note_unannounced(struct feed *feed)
+{
+    static const char NOT_IN_PREREQUISITE_STATE[] = "55000";
+    char words[FAILURE_MESSAGE_BYTES];
+    bool is_there = feed->heartbeat.shape.digest[0] != '\0';
+    snprintf(words, sizeof words, "%s %s%s",
+             is_there ? "changes are not announced: triggers of" : "relation",
+             feed->worker->names.table,
+             is_there ? " are disabled or gone (`pgnear check` names them)" : " does not exist");
+    if (!feed->is_unannounced) {
+        LOG_ERROR("changes not announced", LOG_TEXT("error", words));
+    }
+    feed->is_unannounced = true;
+    set_error(feed, NOT_IN_PREREQUISITE_STATE, words);
+    feed_mute(feed, words);
+}
+
+// False where the feed is lost over it.
+static bool judge_shape(struct feed *feed)
+{
+    const struct table_shape *found = &feed->heartbeat.shape;
+    if (feed->knows_shape && found->triggers < feed->shape.triggers) {
+        note_unannounced(feed);
+        return false;
+    }
+    if (feed->is_unannounced) {
+        feed->is_unannounced = false;
+        LOG_INFO("changes announced again");
+        set_error(feed, NULL, NULL);
+    }
+    bool is_another = feed->knows_shape && strcmp(found->digest, feed->shape.digest) != 0;
+    feed->shape = *found;
+    feed->knows_shape = true;
+    if (is_another) {
+        // Values may have changed and versions not, or begun anew: nothing held is to be trusted.
+        LOG_WARNING("table altered", LOG_TEXT("table", feed->worker->names.table));
+        feed->worker->server_replaced = true;
+        feed_begin_epoch(feed);
+    }
+    return true;
 }
 
 static void on_heartbeat_done(void *context, enum unit_outcome outcome,
@@ -137,7 +191,7 @@ static void on_heartbeat_done(void *context, enum unit_outcome outcome,
         feed_give_up(feed, failure->message);
     } else if (!feed->heartbeat.is_same_server) {
         feed_give_up(feed, "another server answers");
-    } else {
+    } else if (!feed->heartbeat.has_shape || judge_shape(feed)) {
         feed->heartbeat.is_answered = true;
         maybe_back(feed);
     }
@@ -153,21 +207,28 @@ void feed_heartbeat_send(struct feed *feed)
     feed->heartbeat = (struct heartbeat){
         .is_out = true,
         .sent_boot_us = clock_boot_us(),
+        .has_shape = feed->state != FEED_LIVE || feed->heartbeats % HEARTBEATS_PER_SHAPE == 0,
     };
+    feed->heartbeats++;
     feed_sync_send(feed);
-    char payload[24];
+    struct schema_options *schema = &feed->worker->schema;
+    const struct table_name *home = layout_of(schema)->home(schema);
+    char payload[24], home_name[QUALIFIED_NAME_BYTES];
     snprintf(payload, sizeof payload, "%lld", (long long)feed->heartbeat.sent_boot_us);
+    quote_qualified(home->schema, home->table, home_name);
     const char *values[] = {feed->own_channel, payload};
-    struct query query = {
-        .sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,"
-               " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
-               " pg_is_in_recovery(), pg_notify($1, $2)",
-        .params_count = 2,
-        .values = values,
+    const char *shape_values[] = {feed->worker->names.table, home_name};
+    const struct query queries[] = {
+        {.sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,"
+                " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
+                " pg_is_in_recovery(), pg_notify($1, $2)",
+         .params_count = 2,
+         .values = values},
+        {.sql = TABLE_SHAPE_SQL, .params_count = 2, .values = shape_values},
     };
     struct unit unit = {
-        .queries = &query,
-        .queries_count = 1,
+        .queries = queries,
+        .queries_count = feed->heartbeat.has_shape ? 2 : 1,
         .context = feed,
         .on_result = on_heartbeat_result,
         .on_done = on_heartbeat_done,

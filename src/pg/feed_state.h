@@ -7,6 +7,7 @@
 #include "pg/agreement.h"
 #include "pg/conn.h"
 #include "pg/feed.h"
+#include "pg/table_shape.h"
 #include "pg/worker.h"
 
 enum { FEED_CHANNEL_BYTES = 64 };
@@ -20,6 +21,8 @@ struct heartbeat {
     int64_t sent_boot_us;
     int64_t clock_offset_us;
     bool is_same_server;
+    bool has_shape; // of the table was asked for
+    struct table_shape shape;
 };
 
 struct feed {
@@ -33,6 +36,10 @@ struct feed {
     bool queue_is_full; // PostgreSQL takes no notification
     char own_channel[FEED_CHANNEL_BYTES];
     struct heartbeat heartbeat;
+    unsigned heartbeats; // sent; some ask for the table's shape
+    bool knows_shape;    // an earlier heartbeat has brought it
+    bool is_unannounced; // triggers of ours are gone or off
+    struct table_shape shape;
     int64_t proven_boot_us; // the last heartbeat that came back was sent then, or LISTEN was
     int64_t ticked_boot_us;
     struct event *tick_timer;

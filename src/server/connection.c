@@ -194,6 +194,7 @@ static void read_once(struct connection *connection)
         end_input(connection);
         return;
     }
+    loop_mind_sleep(loop);
     loop_note_activity(loop, connection);
     if (into_buffer) {
         buffer_commit(&connection->in, (size_t)len);

@@ -25,6 +25,9 @@ enum { FRAME_BYTES_MIN = 16 << 20, FRAME_ROOM_BYTES = 64 << 10 };
 // In a long pass the clock is read again after so many callbacks.
 enum { CALLBACKS_PER_LOOK = 32 };
 
+// And where it was looked at longer ago than any pass takes, the machine has slept.
+enum { LOOK_AGE_MAX_US = 20 * CLOCK_US_PER_MS };
+
 // While requests wait for earlier ones, their deadlines are looked at this often.
 static const int64_t WAITING_TICK_US = 50000;
 static const int64_t IDLE_TICK_MIN_US = 10000;
@@ -283,6 +286,13 @@ void loop_look_at_clock(struct loop *loop)
 {
     dispatch_end(&loop->desk.dispatch);
     loop->desk.dispatch.now_boot_us = clock_boot_us();
+}
+
+void loop_mind_sleep(struct loop *loop)
+{
+    if (clock_boot_us() - loop->desk.dispatch.now_boot_us > LOOK_AGE_MAX_US) {
+        loop_look_at_clock(loop);
+    }
 }
 
 void loop_begin_callback(struct loop *loop)

@@ -90,4 +90,7 @@ void loop_note_activity(struct loop *loop, struct connection *connection);
 void loop_look_at_clock(struct loop *loop);
 // The same for the first callback of a pass, and for every so many after it.
 void loop_begin_callback(struct loop *loop);
+// To be called once bytes were taken: what was asked while this process stood still, in the middle
+// of a pass, is not to be judged by the time of before.
+void loop_mind_sleep(struct loop *loop);
 void loop_on_closed(struct loop *loop, struct connection *connection);
