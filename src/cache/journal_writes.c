@@ -2,6 +2,8 @@
 // Part of the journal phase of a turn.
 #include "cache/journal.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/words.h"
 
@@ -81,11 +83,16 @@ static bool has_connection(const struct turn *turn, struct turn_item *item)
         status_get(status, STATUS_PG_FLUSHABLE) == 1) {
         return true;
     }
-    if (status_get(status, STATUS_PG_REFUSED) == 1 && status_get_error(status, &why)) {
+    if (!status_get_error(status, &why)) {
+        journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
+    } else if (status_get(status, STATUS_PG_REFUSED) == 1) {
         journal_refuse(item, ERROR_REJECTED, why.message);
         set_sqlstate(item, why.sqlstate);
     } else {
-        journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
+        char words[FAILURE_MESSAGE_BYTES + sizeof "no connection to PostgreSQL: "];
+        snprintf(words, sizeof words, "no connection to PostgreSQL: %s", why.message);
+        journal_refuse(item, ERROR_UNAVAILABLE, words);
+        set_sqlstate(item, why.sqlstate);
     }
     return false;
 }
