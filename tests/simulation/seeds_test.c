@@ -2,6 +2,7 @@
 // and a shortened trace. In the environment:
 //
 //   PGNEAR_SIMULATION_SEED     only this seed, shortened and traced
+//   PGNEAR_SIMULATION_FIRST    fresh seeds only, from this one on
 //   PGNEAR_SIMULATION_STEPS    of a run [4000]
 //   PGNEAR_SIMULATION_SECONDS  for each of the tests here [20]
 //   PGNEAR_SIMULATION_FAULTS   those of enum run_faults that may happen [all]
@@ -76,7 +77,8 @@ static void test_kept_seeds(void **state)
 static void test_fresh_seeds(void **state)
 {
     (void)state;
-    run("fresh", RUN_ALL, 3, (uint64_t)time(NULL) << 20, SEEDS_MAX);
+    uint64_t first_seed = given("PGNEAR_SIMULATION_FIRST", (uint64_t)time(NULL) << 20);
+    run("fresh", RUN_ALL, 3, first_seed, SEEDS_MAX);
 }
 
 static void test_the_given_seed(void **state)
@@ -129,6 +131,12 @@ int main(void)
         cmocka_unit_test(test_kept_seeds),
         cmocka_unit_test(test_fresh_seeds),
     };
+    const struct CMUnitTest fresh[] = {
+        cmocka_unit_test(test_fresh_seeds),
+    };
+    if (given("PGNEAR_SIMULATION_FIRST", 0) != 0) {
+        return cmocka_run_group_tests(fresh, NULL, NULL);
+    }
     if (given("PGNEAR_SIMULATION_SEED", 0) != 0) {
         return cmocka_run_group_tests(one, NULL, NULL);
     }

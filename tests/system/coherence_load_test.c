@@ -219,6 +219,22 @@ static const char *change_shared(struct chaos *chaos, struct random *random, lon
     }
 }
 
+// Nodes that insert and delete the same keys may deadlock, and PostgreSQL may choose this one as
+// the victim: it is repeated, as anybody would.
+static void exec_unless_victim(PGconn *conn, const char *statement)
+{
+    bool is_victim = true;
+    while (is_victim) {
+        PGresult *result = PQexec(conn, statement);
+        const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+        is_victim = sqlstate != NULL && strcmp(sqlstate, "40P01") == 0;
+        if (PQresultStatus(result) != PGRES_COMMAND_OK && !is_victim) {
+            scenario_fail("%s: %s", statement, PQerrorMessage(conn));
+        }
+        PQclear(result);
+    }
+}
+
 static void run_psql(void *context, int index)
 {
     (void)index;
@@ -236,11 +252,7 @@ static void run_psql(void *context, int index)
             change_shared(chaos, &random, value),
         };
         for (size_t i = 0; i < 2; i++) {
-            PGresult *result = PQexec(conn, statements[i]);
-            if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-                scenario_fail("%s: %s", statements[i], PQerrorMessage(conn));
-            }
-            PQclear(result);
+            exec_unless_victim(conn, statements[i]);
             if (i == 0) {
                 atomic_store(&chaos->committed, value);
             }
