@@ -4,16 +4,15 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/input.h"
 #include "cli/output.h"
+#include "cli/signals.h"
 #include "cli/top_view.h"
 
 enum { EVERY_US = CLOCK_US_PER_S };
@@ -33,12 +32,7 @@ struct screen {
 
 static bool open_screen(struct screen *screen)
 {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    screen->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    screen->signal_fd = signals_open();
     screen->is_drawn = isatty(STDOUT_FILENO) == 1;
     screen->has_keys = screen->is_drawn && tcgetattr(STDIN_FILENO, &screen->before) == 0;
     if (screen->has_keys) {

@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli/output.h"
+#include "cli/signals.h"
 
 enum { RETRY_MS = 200 };
 
@@ -75,12 +74,7 @@ static enum exit_status print_events(struct invocation *invocation, int signal_f
 
 enum exit_status run_watch(struct invocation *invocation)
 {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    int signal_fd = signals_open();
     if (signal_fd < 0) {
         return complain(EXIT_REFUSED, "signalfd: %s", strerrordesc_np(errno));
     }
