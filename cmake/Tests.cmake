@@ -129,6 +129,15 @@ function(pgnear_mutation_test)
                          ENVIRONMENT "PGNEAR_BUILD=${PROJECT_BINARY_DIR}")
 endfunction()
 
+# The models of docs/model, searched by spin.
+function(pgnear_model_test)
+    if(PGNEAR_SANITIZE OR PGNEAR_COVERAGE)
+        return()
+    endif()
+    add_test(NAME model.coherence COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-model")
+    set_tests_properties(model.coherence PROPERTIES LABELS model TIMEOUT 900)
+endfunction()
+
 # pgnear_system_tests(TIMEOUT_S <seconds>)
 # The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM.
 function(pgnear_system_tests)
