@@ -18,6 +18,42 @@ static void stamp(const struct turn *turn, struct decision *decision, enum recor
     }
 }
 
+static struct fetched fetched_of(const struct fills_message *fills, const struct fill *fill)
+{
+    return (struct fetched){
+        .epoch = fills->epoch,
+        .present = fill->present,
+        .version = fill->version,
+        .expires_at_us = fill->expires_at_us,
+        .value = fill->value,
+    };
+}
+
+// What is held stays: what somebody asked for is newer than the preload's page, or the same.
+static enum error apply_preload(struct turn *turn, const struct fills_message *fills)
+{
+    struct store *store = &turn->writer->store;
+    for (size_t i = 0; i < fills->fills_count; i++) {
+        const struct fill *fill = &fills->fills[i];
+        const struct fetched fetched = fetched_of(fills, fill);
+        struct decision decision = coherence_fill(NULL, &fetched, feed_of(turn), false);
+        if (decision.verdict != VERDICT_STORE || fill->value.len > store->fill_bytes_max) {
+            continue;
+        }
+        bool added;
+        stamp(turn, &decision, RECORD_ORIGIN_PRELOAD);
+        enum error error = store_add(store, turn->txn, fill->key, &decision.record, &added);
+        if (error != ERROR_NONE) {
+            return error;
+        }
+        if (added) {
+            sketch_warm(&store->sketch, fill->key, SKETCH_STORED);
+            turn->fills++;
+        }
+    }
+    return ERROR_NONE;
+}
+
 enum error apply_fills(struct turn *turn, const struct fills_message *fills)
 {
     const struct writer *writer = turn->writer;
@@ -25,27 +61,21 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
         return ERROR_NONE;
     }
     (void)FAULT_POINT(CACHE_FILL);
+    if (fills->preloads) {
+        return apply_preload(turn, fills);
+    }
     for (size_t i = 0; i < fills->fills_count; i++) {
         const struct fill *fill = &fills->fills[i];
-        const struct fetched fetched = {
-            .epoch = fills->epoch,
-            .present = fill->present,
-            .version = fill->version,
-            .expires_at_us = fill->expires_at_us,
-            .value = fill->value,
-        };
+        const struct fetched fetched = fetched_of(fills, fill);
         struct record record;
         const struct record *held;
         enum error error = apply_get(turn, fill->key, &record, &held);
         if (error != ERROR_NONE) {
             return error;
         }
-        if (fills->preloads && held != NULL) {
-            continue; // what somebody asked for is newer, or the same
-        }
         struct decision decision =
             coherence_fill(held, &fetched, feed_of(turn), writer->settings->cache.negative);
-        stamp(turn, &decision, fills->preloads ? RECORD_ORIGIN_PRELOAD : RECORD_ORIGIN_FILL);
+        stamp(turn, &decision, RECORD_ORIGIN_FILL);
         if (decision.verdict == VERDICT_STORE) {
             if (fill->value.len > writer->store.fill_bytes_max) {
                 decision = coherence_invalidate(held);

@@ -309,6 +309,21 @@ enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
     return environment_error(code);
 }
 
+enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
+                     const struct record *record, bool *added)
+{
+    MDB_val name = environment_value(key);
+    MDB_val place = {.mv_size = record_bytes(record)};
+    int code = FAULT_POINT(CACHE_PUT)
+                   ? EIO
+                   : mdb_put(txn, store->records, &name, &place, MDB_RESERVE | MDB_NOOVERWRITE);
+    *added = code == MDB_SUCCESS;
+    if (*added) {
+        record_encode(record, place.mv_data);
+    }
+    return code == MDB_KEYEXIST ? ERROR_NONE : environment_error(code);
+}
+
 enum error store_delete(const struct store *store, MDB_txn *txn, struct slice key)
 {
     MDB_val name = environment_value(key);

@@ -126,5 +126,9 @@ enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
 // ERROR_FULL where the map is. Slices of the record may be of what it replaces.
 enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
                      const struct record *record);
+// The same only where the key has no record, in one walk down the tree; `added` says whether. The
+// record's slices are of nothing in the cache.
+enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
+                     const struct record *record, bool *added);
 // Fine where there is none.
 enum error store_delete(const struct store *store, MDB_txn *txn, struct slice key);
