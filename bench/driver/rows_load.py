@@ -8,6 +8,7 @@ from driver.machine import APART, FREE
 from driver.measure import Load, Row, result_of
 from driver.registry import row
 from driver.rows_socket import contestants
+from driver.servers import Failed, Node
 from driver.world import fill_sql
 
 VALUE_BYTES = 100
@@ -107,35 +108,60 @@ def cpu_per_million(world):
 
 
 def disturb(world, node, database, turn):
-    """A bulk COPY, the sweep and evictions that follow from it, beside the reads."""
+    """Begins a bulk COPY, from which a sweep follows, a backup, and reads of what was copied
+    before, for which the cache has no room."""
     rows = world.scale.disturbing_rows
     first = 80_000_000 + turn * rows
-    script = fill_sql("kv_store", first, rows, VALUE_BYTES)
-    return world.home.start("disturbance", [
-        "psql", "-X", "-q", world.postgres.url(database), "-c", script])
+    world.postgres.sql(fill_sql("staged", first, rows, VALUE_BYTES), database)
+    url = world.postgres.url(database)
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+    copy = (f"{' '.join(psql)} '{url}' -c 'COPY staged TO STDOUT (FORMAT binary)' | "
+            f"{' '.join(psql)} '{url}' -c 'COPY kv_store (key, value) FROM STDIN (FORMAT binary)'")
+    load = [world.home.program("bench/bench_load"), "--protocol", "pgnear", "--socket",
+            node.socket, "--distribution", "sequential", "--first-key", first - rows, "--keys",
+            rows, "--value-bytes", VALUE_BYTES, "--seconds", 600, "--warmup", 0]
+    bulk = [world.home.start("copy", ["sh", "-c", copy]),
+            world.home.start("backup", [world.home.program("bin/pgnear"), "--socket",
+                                        node.socket, "backup"])]
+    return bulk, world.home.start("evict", [str(part) for part in load])
 
 
 @row("p99-under-disturbance")
 def p99_under_disturbance(world):
-    keys = world.scale.keys
-    node, database = world.node(keys, VALUE_BYTES)
+    keys = max(1000, world.scale.keys // 5)
+    database = world.database("disturbed")
+    node = Node(world.home, world.postgres.url(database), "disturbed", cache="16MiB",
+                outbox="4MiB")
+    world.postgres.sql("CREATE TABLE staged (key text, value jsonb)", database)
+    for first, count in ((0, keys), (80_000_000 - world.scale.disturbing_rows,
+                                     world.scale.disturbing_rows)):
+        world.postgres.sql(fill_sql("kv_store", first, count, VALUE_BYTES), database)
+    world.postgres.sql("ANALYZE kv_store", database)
+    node.cli("sync")
+    node.warm(keys)
     quiet = Tail(world.home, "pgnear", node, FREE, keys=keys, value_bytes=VALUE_BYTES,
                  connections=8, rate=5000, seconds=max(1.0, world.scale.seconds), may_miss=False)
 
     def disturbed(turn):
-        bulk = disturb(world, node, database, turn)
+        bulk, evict = disturb(world, node, database, turn)
         sample = quiet(turn)
-        bulk.child.wait()
+        for process in bulk:
+            if process.child.wait() != 0:
+                raise Failed(f"{process.name} failed, see {process.log}")
+        evict.stop()
+        world.postgres.sql("TRUNCATE staged", database)
         node.cli("sync")
+        node.warm(keys)
         return sample
 
     def idle(turn):
         time.sleep(0.2)
         return quiet(turn)
 
-    return Row("p99 of gets in an open loop while a bulk insert and a sweep run, against idle",
-               "us", disturbed, {"idle": idle}, 3, False, FREE, VALUE_BYTES,
-               note=f"{world.scale.disturbing_rows} rows; PostgreSQL shares the cores")
+    return Row("p99 of gets in an open loop while a COPY, a sweep, a backup and eviction run, "
+               "against idle", "us", disturbed, {"idle": idle}, 3, False, FREE, VALUE_BYTES,
+               note=f"{world.scale.disturbing_rows} rows; PostgreSQL and its clients share the "
+                    f"cores")
 
 
 @row("memory-per-entry")
