@@ -80,7 +80,9 @@ struct outbox_identity {
     char node[37];        // UUIDs in text
     char incarnation[37]; // of this start of the daemon, journaled before it is used
     struct outbox_binding binding;
-    uint64_t applied_seq;       // confirmed before; PostgreSQL may be further
+    uint64_t applied_seq; // confirmed before; PostgreSQL may be further
+    uint64_t decided_seq; // the newest of the entries beyond it whose result PostgreSQL decides;
+                          // 0: none
     struct server_start server; // that the last run knew
 };
 

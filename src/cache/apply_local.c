@@ -79,13 +79,12 @@ struct lay_visit {
     enum error error;
 };
 
-// A clean record of a key whose result is still to come: not believed, and asked for again.
-static enum error drop_clean(struct turn *turn, struct slice key)
+static enum error drop_overtaken(struct turn *turn, struct slice key, uint64_t seq)
 {
     struct record record;
     const struct record *held;
     enum error error = apply_get(turn, key, &record, &held);
-    struct decision decision = coherence_invalidate(held);
+    struct decision decision = coherence_overtaken(held, seq);
     return error == ERROR_NONE ? apply_decision(turn, key, held, &decision) : error;
 }
 
@@ -95,8 +94,12 @@ static bool lay_over(void *context, const struct entry *entry)
     struct entry_cursor cursor = entry_cursor_of(entry);
     struct pair pair;
     while (!entry->retired && visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
-        visit->error = entry_returns_result(entry) ? drop_clean(visit->turn, pair.key)
-                                                   : apply_pair(visit->turn, entry, &pair);
+        visit->error = entry_returns_result(entry)
+                           ? drop_overtaken(visit->turn, pair.key, entry->seq)
+                           : apply_pair(visit->turn, entry, &pair);
+    }
+    if (!entry->retired && entry_returns_result(entry)) {
+        visit->turn->decided_seq = entry->seq;
     }
     return visit->error == ERROR_NONE;
 }

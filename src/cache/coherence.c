@@ -154,6 +154,12 @@ struct decision coherence_retired(const struct record *held, uint64_t seq)
     return drop_if_held(held);
 }
 
+struct decision coherence_overtaken(const struct record *held, uint64_t seq)
+{
+    bool is_later = held != NULL && held->pending && held->pending_seq > seq;
+    return is_later ? KEEP : drop_if_held(held);
+}
+
 struct decision coherence_sweep_drop(const struct record *held, uint64_t epoch)
 {
     bool stored_since = held != NULL && held->epoch >= epoch;

@@ -76,6 +76,11 @@ struct decision coherence_flushed(const struct record *held, const struct flush_
 // The write `seq` to the key will never be in PostgreSQL.
 struct decision coherence_retired(const struct record *held, uint64_t seq);
 
+// What is laid over the cache again has a later write to the key, `seq`, whose result PostgreSQL
+// decided: it may have been acknowledged, so no pending write before it is believed either. Reads
+// wait until both are applied.
+struct decision coherence_overtaken(const struct record *held, uint64_t seq);
+
 // The sweep of `epoch` found another version than the one held (9).
 struct decision coherence_sweep_drop(const struct record *held, uint64_t epoch);
 

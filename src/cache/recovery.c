@@ -188,6 +188,7 @@ static enum error lay_range(struct turn *turn, uint64_t after_seq, uint64_t up_t
     error = environment_error(mdb_txn_commit(turn->txn));
     if (error == ERROR_NONE) {
         writer->pending_count = turn->pending_count;
+        writer->outbox.identity.decided_seq = turn->decided_seq;
     }
     return error;
 }

@@ -40,7 +40,8 @@ struct turn {
     int64_t repairs;
     size_t used_bytes;
     size_t entries;
-    bool is_applied; // the cache committed something
+    uint64_t decided_seq; // the newest entry laid over again whose result PostgreSQL decides
+    bool is_applied;      // the cache committed something
 };
 
 // ---- journal.c: the outbox's part. Settles the fate of every write. On ERROR_FULL the writes are

@@ -85,12 +85,17 @@ bool handshake_is_replaced(const struct handshake *handshake)
              strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
 }
 
-// Entries up to `seq` may have been applied by a server that is no more.
-static void reapply_to(struct worker *worker, uint64_t seq)
+static void hold_reads_to(struct worker *worker, uint64_t seq)
 {
     if (seq > worker->reapply_seq) {
         worker->reapply_seq = seq;
     }
+}
+
+// Entries up to `seq` may have been applied by a server that is no more.
+static void reapply_to(struct worker *worker, uint64_t seq)
+{
+    hold_reads_to(worker, seq);
     flusher_on_rewound(worker->flusher, seq);
 }
 
@@ -104,6 +109,8 @@ void handshake_finish(struct handshake *handshake)
     if (handshake_is_replaced(handshake) && handshake->inherited_seq > 0) {
         reapply_to(worker, handshake->inherited_seq);
     }
+    // Of keys with such a write not even what is pending is held any more (coherence_overtaken).
+    hold_reads_to(worker, worker->identity.decided_seq);
     handshake->inherited_seq = 0;
     worker->server_replaced |= handshake_is_replaced(handshake) || handshake->is_rebound;
     worker->server = handshake->server;
@@ -156,6 +163,9 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
     worker->applied_seq = message->applied_seq;
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
     reapply_to(worker, lost_to_seq);
+    // The writer has laid all that is journaled over the cache again, and did not keep what is
+    // pending where a later write has a result that PostgreSQL decides.
+    hold_reads_to(worker, (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ));
     if (handshake->waiting == WAITING_REWOUND) {
         handshake->waiting = WAITING_NOTHING;
         handshake_lift_versions(handshake);

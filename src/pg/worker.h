@@ -89,8 +89,8 @@ struct worker {
     bool is_swept;               // the sweep of `epoch` has come to its end
     int64_t swept_boot_us;       // when the last sweep did; 0: none yet
     int64_t notified_boot_us;    // when the last notification came; 0: none yet
-    uint64_t reapply_seq;        // a failover lost writes up to here: reads wait until they are
-                                 // applied again
+    uint64_t reapply_seq;        // reads wait until the writes up to here are applied: a failover
+                                 // lost some, or what the cache holds of them is not to be believed
     uint64_t catch_up_seq;       // what was journaled when it became ready
 
     // The modules, each made by x_create(worker) and freed by x_destroy, on the worker's thread:

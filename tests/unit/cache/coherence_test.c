@@ -355,6 +355,16 @@ static struct decision retire_later(const struct record *held)
     return coherence_retired(held, SEQ + 1);
 }
 
+static struct decision overtake(const struct record *held)
+{
+    return coherence_overtaken(held, SEQ + 1);
+}
+
+static struct decision overtake_earlier(const struct record *held)
+{
+    return coherence_overtaken(held, SEQ - 1);
+}
+
 static struct decision sweep(const struct record *held)
 {
     return coherence_sweep_drop(held, EPOCH);
@@ -379,6 +389,8 @@ static void other_events_drop_what_they_must(void **state)
     } ROWS[] = {
         {retire, {KEEP, DROP, DROP, DROP, DROP, DROP, DROP, DROP}},
         {retire_later, {KEEP, DROP, DROP, DROP, KEEP, KEEP, KEEP, KEEP}},
+        {overtake, {KEEP, DROP, DROP, DROP, DROP, DROP, DROP, DROP}},
+        {overtake_earlier, {KEEP, DROP, DROP, DROP, KEEP, KEEP, KEEP, KEEP}},
         {sweep, {KEEP, KEEP, KEEP, DROP, KEEP, KEEP, KEEP, KEEP}},
         {coherence_drop_all, {KEEP, DROP, DROP, DROP, STORE, STORE, KEEP, STORE}},
         {coherence_invalidate, {KEEP, DROP, DROP, DROP, KEEP, KEEP, KEEP, KEEP}},

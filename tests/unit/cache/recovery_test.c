@@ -104,6 +104,41 @@ static void a_flush_that_was_not_confirmed_is_pending_again(void **state)
     assert_int_equal(writer_identity(rig->writer)->applied_seq, seq);
 }
 
+static uint64_t incr(struct rig *rig, const char *key)
+{
+    struct pair pair = {.key = rig_text(key), .value = slice_of("\x01", 1)};
+    struct call call = rig_call(METHOD_INCR, ACK_POSTGRES, &pair);
+    rig_push(rig, &call);
+    rig_turn(rig);
+    struct request *request = rig_posted(rig);
+    assert_non_null(request);
+    uint64_t seq = request->seq;
+    request_destroy(request);
+    return seq;
+}
+
+// The incr may have been answered, which only PostgreSQL knows: what was pending before it is older
+// than what was acknowledged, what came after it is not.
+static void a_write_before_a_decided_one_is_not_believed(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
+    assert_int_equal(writer_identity(rig->writer)->decided_seq, 0);
+    rig_set(rig, "before", "v");
+    rig_set(rig, "other", "v");
+    incr(rig, "before");
+    uint64_t seq = incr(rig, "after");
+    rig_set(rig, "after", "w");
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_miss(rig, "before");
+    rig_assert_pending(rig, "other", "v");
+    rig_assert_pending(rig, "after", "w");
+    assert_int_equal(writer_identity(rig->writer)->decided_seq, seq);
+}
+
 static void memory_writes_survive_a_crash_of_the_process(void **state)
 {
     struct rig *rig = *state;
@@ -557,6 +592,7 @@ int main(void)
         TEST(a_warm_start_holds_what_was_held),
         TEST(a_crash_of_the_process_keeps_the_cache_warm),
         TEST(a_flush_that_was_not_confirmed_is_pending_again),
+        TEST(a_write_before_a_decided_one_is_not_believed),
         TEST(memory_writes_survive_a_crash_of_the_process),
         TEST(memory_writes_lost_with_the_machine_are_counted),
         TEST(a_stop_in_order_keeps_the_cache_over_a_reboot),
