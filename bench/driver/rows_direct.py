@@ -15,6 +15,7 @@ TABLES = [(10_000, 100), (1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)]
 def reader(world, kind, keys, value_bytes, value=None, seconds=None):
     """bench_direct on the node of that table."""
     node, _ = world.node(keys, value_bytes)
+    node.warm(keys)  # rows that wrote may have left keys to be asked for again
     path = node.socket if kind == "get" else node.cache_file
     seconds = seconds or world.scale.seconds
     return Program(lambda turn: [world.home.program("bench/bench_direct"), kind, path, keys,

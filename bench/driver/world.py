@@ -88,10 +88,10 @@ class World:
         node.warm(keys)
         return node, database
 
-    def filled_node(self, name, keys, value_bytes):
+    def filled_node(self, name, keys, value_bytes, extra=None):
         database = self.database(name)
         node = Node(self.home, self.postgres.url(database), name,
-                    cache=cache_size_for(keys, value_bytes), outbox="64MiB")
+                    cache=cache_size_for(keys, value_bytes), outbox="64MiB", extra=extra)
         step = 1_000_000
         for first in range(0, keys, step):
             count = min(step, keys - first)
@@ -139,9 +139,10 @@ class World:
 
     @functools.cache
     def cold_node(self, keys, value_bytes):
-        """A node that has not been asked for anything: (node, database)."""
+        """A node that has not been asked for anything, and asks for nothing by itself, as the audit
+        would: (node, database)."""
         name = f"cold-{keys}-{value_bytes}"
-        return self.filled_node(name, keys, value_bytes)
+        return self.filled_node(name, keys, value_bytes, {"cache.audit_rate": 0})
 
     @functools.cache
     def redis(self, sync="none", keys=0, value_bytes=100):
