@@ -124,8 +124,10 @@ bool flusher_is_quiet(const struct flusher *flusher)
 
 bool flusher_is_drained(const struct flusher *flusher)
 {
+    // What was acknowledged from memory is journaled within a moment, and counts already.
+    uint64_t accepted = (uint64_t)status_get(flusher->worker->status, STATUS_OUTBOX_LAST_SEQ);
     return flusher->phase == FLUSHER_IDLE && flusher->retires_out == 0 &&
-           flusher_done_seq(flusher) >= flusher_journaled_seq(flusher);
+           flusher_done_seq(flusher) >= accepted;
 }
 
 bool flusher_has_reached(const struct flusher *flusher, uint64_t seq)
