@@ -14,6 +14,8 @@
 
 #include "base/check.h"
 
+#define HOUR_US (3600 * (int64_t)1000000)
+
 static const char BEGIN[] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 static const char COMMIT[] = "COMMIT";
 
@@ -267,7 +269,9 @@ void backup_sql_init(struct backup_sql *sql, const struct backup_order *order)
     CHECK_VALUES(names_backup == (order->backup[0] != '\0'), "job %d", (int)order->job);
     snprintf(sql->server, sizeof sql->server, "%" PRId64, order->server_started_us);
     snprintf(sql->timeout, sizeof sql->timeout, "%" PRId64, order->timeout_ms);
-    snprintf(sql->age, sizeof sql->age, "%" PRId64 " microseconds", order->age_us);
+    // PostgreSQL 12 takes no field of an interval beyond 32 bits.
+    snprintf(sql->age, sizeof sql->age, "%" PRId64 " hours %" PRId64 " milliseconds",
+             order->age_us / HOUR_US, order->age_us % HOUR_US / 1000);
     const char *values[] = {
         sql->server,
         sql->timeout,

@@ -45,7 +45,7 @@ struct backup_sql {
     const char *values[BACKUP_VALUES_COUNT];
     char server[24];
     char timeout[24];
-    char age[40];
+    char age[64];
 };
 
 // A subquery: how many tables are backups of the table $3 in the schema $2 by name and columns.
