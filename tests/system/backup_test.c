@@ -359,9 +359,10 @@ static void its_progress_is_seen(struct scenario *scenario)
     node_await_stat(two.a, "postgres.backup_rows", "16384");
     node_await_stat(two.a, "postgres.backup_jobs", "1");
     node_await_stat(two.b, "postgres.backup_rows", "0");
+    node_await_stat(two.a, "count", "40000");
     struct cli top = CLI(two.a, "top", "--count", "1");
     assert_int_equal(top.status, 0);
-    assert_non_null(strstr(top.out, "under way 1  rows copied 16384  of about "));
+    assert_non_null(strstr(top.out, "under way 1  rows copied 16384  of about 40000"));
     PQfinish(blocker);
     assert_json(rpc_await(waiting, restore), "{\"rows\":40000}");
     node_await_stat(two.a, "postgres.backup_jobs", "0");
