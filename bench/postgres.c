@@ -4,6 +4,8 @@
 //                        another; with FIRST not at random but from that key on
 //   bench_postgres upsert URL KEYS VALUE-BYTES SECONDS SEED CONNECTIONS   prepared upserts of one
 //                        row, one in flight on each connection
+//   bench_postgres ranges URL KEYS VALUE-BYTES SECONDS SEED CONNECTIONS   prepared SELECTs of 50
+//                        rows in order of keys, one in flight on each connection
 //   bench_postgres unnest URL KEYS VALUE-BYTES SECONDS SEED ROWS FIRST    upserts of ROWS rows
 //                        by unnest of binary arrays, KEYS rows in all from FIRST on
 //   bench_postgres copy URL        COPY of the table, in binary, to nowhere
@@ -26,6 +28,8 @@ enum { JSONB_VERSION = 1 };
 static const char SELECT[] = "SELECT value, version FROM kv_store WHERE key = $1";
 static const char UPSERT[] = "INSERT INTO kv_store (key, value) VALUES ($1, $2) "
                              "ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value";
+static const char RANGE[] = "SELECT key, value, version FROM kv_store WHERE key > $1 "
+                            "ORDER BY key LIMIT 50";
 static const char UNNEST[] = "INSERT INTO kv_store (key, value) "
                              "SELECT * FROM unnest($1::text[], $2::jsonb[]) "
                              "ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value";
@@ -35,6 +39,7 @@ struct job {
     struct key_chooser keys;
     size_t value_bytes;
     double seconds;
+    const char *statement; // UPSERT or RANGE, where many connections have one in flight each
     uint64_t operations;
     uint64_t misses;
     double spent_s;
@@ -112,23 +117,24 @@ static void run_select(struct job *job)
     PQfinish(conn);
 }
 
-// ---- upsert
+// ---- upsert, ranges
 
-static void send_upsert(struct job *job, PGconn *conn, char *json, uint64_t *sent_ns)
+static void send_one(struct job *job, PGconn *conn, char *json, uint64_t *sent_ns)
 {
     char key[KEY_TEXT_BYTES + 1] = "";
     uint64_t number = keys_next(&job->keys);
     key_format(number, key);
     json_format(number, json, job->value_bytes);
     const char *values[] = {key, json};
+    bool is_range = job->statement == RANGE;
     *sent_ns = now_ns();
-    if (PQsendQueryPrepared(conn, "s", 2, values, NULL, NULL, 0) != 1) {
+    if (PQsendQueryPrepared(conn, "s", is_range ? 1 : 2, values, NULL, NULL, is_range) != 1) {
         give_up(PQerrorMessage(conn));
     }
 }
 
-// True where the upsert in flight is done.
-static bool take_upsert(PGconn *conn)
+// True where the statement in flight is done.
+static bool take_one(const struct job *job, PGconn *conn)
 {
     if (PQconsumeInput(conn) != 1) {
         give_up(PQerrorMessage(conn));
@@ -139,14 +145,14 @@ static bool take_upsert(PGconn *conn)
         if (result == NULL) {
             return done;
         }
-        expect(conn, result, PGRES_COMMAND_OK);
+        expect(conn, result, job->statement == RANGE ? PGRES_TUPLES_OK : PGRES_COMMAND_OK);
         done = true;
         PQclear(result);
     }
     return false;
 }
 
-static void run_upserts(struct job *job, unsigned count)
+static void run_on_many(struct job *job, unsigned count)
 {
     if (count == 0 || count > CONNECTIONS_MAX) {
         give_up("number of connections");
@@ -156,26 +162,26 @@ static void run_upserts(struct job *job, unsigned count)
     uint64_t sent_ns[CONNECTIONS_MAX];
     char *json = memory_zeroed(1, job->value_bytes + 16);
     for (unsigned i = 0; i < count; i++) {
-        conns[i] = open_connection(job->url, UPSERT);
+        conns[i] = open_connection(job->url, job->statement);
         polls[i] = (struct pollfd){.fd = PQsocket(conns[i]), .events = POLLIN};
     }
     uint64_t began_ns = now_ns();
     uint64_t ends_ns = began_ns + (uint64_t)(job->seconds * 1e9);
     unsigned busy = count;
     for (unsigned i = 0; i < count; i++) {
-        send_upsert(job, conns[i], json, &sent_ns[i]);
+        send_one(job, conns[i], json, &sent_ns[i]);
     }
     while (busy > 0) {
         poll(polls, count, -1);
         for (unsigned i = 0; i < count; i++) {
-            if ((polls[i].revents & POLLIN) == 0 || !take_upsert(conns[i])) {
+            if ((polls[i].revents & POLLIN) == 0 || !take_one(job, conns[i])) {
                 continue;
             }
             uint64_t at_ns = now_ns();
             hdr_record(&job->latency, at_ns - sent_ns[i]);
             job->operations++;
             if (at_ns < ends_ns) {
-                send_upsert(job, conns[i], json, &sent_ns[i]);
+                send_one(job, conns[i], json, &sent_ns[i]);
             } else {
                 busy--;
             }
@@ -310,9 +316,10 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "select") == 0 && (argc == 7 || argc == 8)) {
         take_arguments(&job, argv, argc == 8 ? number_of(argv[7]) : -1);
         run_select(&job);
-    } else if (strcmp(mode, "upsert") == 0 && argc == 8) {
+    } else if ((strcmp(mode, "upsert") == 0 || strcmp(mode, "ranges") == 0) && argc == 8) {
         take_arguments(&job, argv, -1);
-        run_upserts(&job, (unsigned)number_of(argv[7]));
+        job.statement = strcmp(mode, "ranges") == 0 ? RANGE : UPSERT;
+        run_on_many(&job, (unsigned)number_of(argv[7]));
     } else if (strcmp(mode, "unnest") == 0 && argc == 9) {
         take_arguments(&job, argv, number_of(argv[8]));
         run_unnest(&job, (uint32_t)number_of(argv[7]));

@@ -5,7 +5,7 @@ import statistics
 import time
 
 from driver.machine import APART, FREE
-from driver.measure import Load, Row, result_of
+from driver.measure import Load, Program, Row, result_of
 from driver.registry import row
 from driver.rows_socket import contestants
 from driver.servers import Failed, Node
@@ -16,7 +16,8 @@ MIXES = {"a": "50 % reads, 50 % updates", "b": "95 % reads, 5 % updates", "c": "
          "d": "95 % reads of the latest, 5 % inserts", "e": "95 % scans, 5 % inserts",
          "f": "50 % reads, 50 % read-modify-writes"}
 NOTES = {"d": "the latest by Zipf; a key whose insert is still on its way is a miss",
-         "e": "scans of 50 come from PostgreSQL"}
+         "e": "scans of 50 come from PostgreSQL; the reference asks it for such ranges by prepared "
+              "SELECTs on 8 connections, and inserts nothing"}
 OPEN_RATE = 10_000
 
 
@@ -41,6 +42,11 @@ def register_mix(mix):
                                value_bytes=VALUE_BYTES, seconds=world.scale.seconds,
                                connections=8, ack="memory", may_miss=mix == "d")
                  for name, server in servers.items() if mix != "e" or name == "pgnear"}
+        if mix == "e":
+            url = world.postgres.url(world.node(keys, VALUE_BYTES)[1])
+            loads["ranges"] = Program(lambda turn: [world.home.program("bench/bench_postgres"),
+                                                    "ranges", url, keys, VALUE_BYTES,
+                                                    world.scale.seconds, turn + 1, 8])
         return Row(f"YCSB {mix.upper()}, 8 conn: {MIXES[mix]}", "ops/s", loads.pop("pgnear"),
                    loads, value_bytes=VALUE_BYTES, sync="memory; Redis everysec",
                    note=NOTES.get(mix, "Zipf 0.99"))

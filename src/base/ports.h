@@ -86,7 +86,7 @@ struct outbox_identity {
     struct server_start server; // that the last run knew
 };
 
-// Reading the outbox: what is synced to disk, in order of seq.
+// Reading the outbox, in order of seq: what is synced to disk.
 struct outbox_port {
     void *outbox;
     // Whether `incarnation` is of an earlier start on this very outbox.
@@ -95,6 +95,11 @@ struct outbox_port {
     // `visit` answers true. Slices live during the visit. One thread at a time.
     enum error (*visit)(void *outbox, uint64_t after_seq,
                         bool (*visit)(void *context, const struct entry *entry), void *context);
+    // As visit, and those acknowledged in memory only, too: every write that
+    // STATUS_OUTBOX_LAST_SEQ has reached before the call, and perhaps newer ones.
+    enum error (*visit_accepted)(void *outbox, uint64_t after_seq,
+                                 bool (*visit)(void *context, const struct entry *entry),
+                                 void *context);
 };
 
 // How the wings reach main when the node cannot go on (SPEC section 2's exit statuses): logged

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cache/accepted.h"
 #include "cache/inspection.h"
 #include "cache/reader.h"
 #include "cache/turn.h"
@@ -408,11 +409,20 @@ static enum error port_visit(void *outbox, uint64_t after_seq,
     return outbox_visit(&writer->outbox, after_seq, journaled_seq, visit, context);
 }
 
+static enum error port_visit_accepted(void *outbox, uint64_t after_seq,
+                                      bool (*visit)(void *context, const struct entry *entry),
+                                      void *context)
+{
+    struct writer *writer = outbox;
+    return accepted_visit(&writer->store, &writer->outbox, after_seq, visit, context);
+}
+
 struct outbox_port writer_outbox_port(struct writer *writer)
 {
     return (struct outbox_port){
         .outbox = writer,
         .knows_incarnation = port_knows_incarnation,
         .visit = port_visit,
+        .visit_accepted = port_visit_accepted,
     };
 }

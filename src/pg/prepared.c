@@ -28,29 +28,39 @@ void prepared_name(const char *sql, const Oid *types, size_t types_count,
     snprintf(name, PREPARED_NAME_BYTES, "pgnear_%016" PRIx64, hash);
 }
 
-// A statement that was not known is of no age. The oldest makes room for it.
 static struct prepared_statement *find(struct prepared *prepared, const char *name)
 {
-    struct prepared_statement *place = &prepared->statements[0];
     for (size_t i = 0; i < prepared->count; i++) {
-        struct prepared_statement *statement = &prepared->statements[i];
-        if (strcmp(statement->name, name) == 0) {
-            return statement;
+        if (strcmp(prepared->statements[i].name, name) == 0) {
+            return &prepared->statements[i];
         }
-        place = statement->since_boot_us < place->since_boot_us ? statement : place;
     }
-    if (prepared->count < PREPARED_STATEMENTS_MAX) {
-        place = &prepared->statements[prepared->count++];
-    }
-    *place = (struct prepared_statement){0};
-    strcpy(place->name, name);
-    return place;
+    return NULL;
 }
 
-static bool forget_at_server(PGconn *pg, const char *name)
+// An unused one, or the oldest, which still holds what the server is to forget.
+static struct prepared_statement *find_room(struct prepared *prepared)
+{
+    struct prepared_statement *oldest = &prepared->statements[0];
+    if (prepared->count < PREPARED_STATEMENTS_MAX) {
+        return &prepared->statements[prepared->count++];
+    }
+    for (size_t i = 1; i < prepared->count; i++) {
+        struct prepared_statement *statement = &prepared->statements[i];
+        oldest = statement->since_boot_us < oldest->since_boot_us ? statement : oldest;
+    }
+    return oldest;
+}
+
+// Nothing where the place holds no statement that the server keeps.
+static bool forget(PGconn *pg, const struct prepared_statement *statement, unsigned *preludes)
 {
     char sql[PREPARED_NAME_BYTES + sizeof "DEALLOCATE "];
-    snprintf(sql, sizeof sql, "DEALLOCATE %s", name);
+    if (statement->since_boot_us == 0) {
+        return true;
+    }
+    snprintf(sql, sizeof sql, "DEALLOCATE %s", statement->name);
+    (*preludes)++;
     return PQsendQueryParams(pg, sql, 0, NULL, NULL, NULL, NULL, 0) == 1;
 }
 
@@ -59,19 +69,18 @@ bool prepared_send(struct prepared *prepared, PGconn *pg, const struct query *qu
 {
     CHECK(strlen(query->name) < PREPARED_NAME_BYTES);
     struct prepared_statement *statement = find(prepared, query->name);
-    prepared->last = (size_t)(statement - prepared->statements);
-    bool is_known = statement->since_boot_us != 0;
-    bool is_old = is_known && now_boot_us - statement->since_boot_us >= PREPARED_AGE_US;
+    bool is_fresh = statement != NULL && statement->since_boot_us != 0 &&
+                    now_boot_us - statement->since_boot_us < PREPARED_AGE_US;
     bool sent = true;
     *preludes = 0;
-    if (is_old) {
-        sent = forget_at_server(pg, query->name);
-        (*preludes)++;
-    }
-    if (sent && (!is_known || is_old)) {
-        sent = PQsendPrepare(pg, query->name, query->sql, query->params_count, query->types) == 1;
+    statement = statement != NULL ? statement : find_room(prepared);
+    prepared->last = (size_t)(statement - prepared->statements);
+    if (!is_fresh) {
+        sent = forget(pg, statement, preludes) &&
+               PQsendPrepare(pg, query->name, query->sql, query->params_count, query->types) == 1;
         (*preludes)++;
         statement->since_boot_us = now_boot_us;
+        strcpy(statement->name, query->name);
     }
     return sent && PQsendQueryPrepared(pg, query->name, query->params_count, query->values,
                                        query->lengths, query->formats, query->result_format) == 1;

@@ -12,7 +12,7 @@
 
 #include "pg/conn.h"
 
-enum { PREPARED_STATEMENTS_MAX = 4, PREPARED_NAME_BYTES = 32 };
+enum { PREPARED_STATEMENTS_MAX = 8, PREPARED_NAME_BYTES = 32 };
 
 struct prepared_statement {
     char name[PREPARED_NAME_BYTES];

@@ -59,6 +59,19 @@ static void show(struct scan_page *page, struct page_entry *entry, struct slice 
     page->bytes += weight_of(entry->key, entry->value);
 }
 
+static void skip(struct scan_page *page, struct slice name)
+{
+    if (page->skipped_count == SKIPPED_NAMES_MAX) {
+        return;
+    }
+    if (page->skipped_count == page->skipped_capacity) {
+        size_t capacity = page->skipped_capacity == 0 ? 16 : 2 * page->skipped_capacity;
+        page->skipped = memory_resize(page->skipped, capacity * sizeof *page->skipped);
+        page->skipped_capacity = capacity;
+    }
+    page->skipped[page->skipped_count++] = arena_copy(page->arena, name);
+}
+
 static void show_row(struct scan_page *page, struct page_entry *entry, const struct table_row *row)
 {
     struct buffer value = {0};
@@ -71,7 +84,7 @@ static void show_row(struct scan_page *page, struct page_entry *entry, const str
         entry->version = row->version;
         entry->expires_at_us = row->expires_at_us;
     } else {
-        scan_page_skip(page, row->key);
+        skip(page, row->key);
     }
     buffer_deinit(&value);
 }
@@ -87,20 +100,17 @@ static void add_write(struct scan_page *page, const struct overlay_write *write)
     }
 }
 
-void scan_page_skip(struct scan_page *page, struct slice name)
-{
-    if (page->skipped_count == SKIPPED_NAMES_MAX) {
-        return;
-    }
-    if (page->skipped_count == page->skipped_capacity) {
-        size_t capacity = page->skipped_capacity == 0 ? 16 : 2 * page->skipped_capacity;
-        page->skipped = memory_resize(page->skipped, capacity * sizeof *page->skipped);
-        page->skipped_capacity = capacity;
-    }
-    page->skipped[page->skipped_count++] = arena_copy(page->arena, name);
-}
-
 // ---- Merging
+
+// No client can ask for such a key: it is named by its first characters.
+static void skip_long(struct scan_page *page, struct slice key)
+{
+    size_t len = SKIPPED_NAME_BYTES_MAX;
+    while (len > 0 && (key.at[len] & 0xC0) == 0x80) {
+        len--;
+    }
+    skip(page, slice_of(key.at, len));
+}
 
 // The first write after the keys that have been looked at.
 static size_t first_write(const struct overlay *overlay, struct slice after)
@@ -152,6 +162,8 @@ void scan_page_merge(struct scan_page *page, const struct table_row *rows, size_
                                  : slice_compare(rows[row].key, overlay->writes[write].key);
         if (order >= 0) {
             add_write(page, &overlay->writes[write++]);
+        } else if (rows[row].key.len > KEY_BYTES_MAX) {
+            skip_long(page, rows[row].key);
         } else {
             show_row(page, add_entry(page, rows[row].key), &rows[row]);
         }
@@ -228,5 +240,6 @@ void scan_page_finish(struct scan_page *page, struct reply *reply)
         items[items_count++] = item_of(entry);
     }
     reply->items_count = items_count;
+    CHECK_VALUES(reply->next.len <= KEY_BYTES_MAX, "%zu bytes", reply->next.len);
     finish_skipped(page, reply);
 }

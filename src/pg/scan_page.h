@@ -48,14 +48,12 @@ void scan_page_deinit(struct scan_page *page);
 // One more than is wanted has been seen: the page ends within what it holds.
 bool scan_page_is_full(const struct scan_page *page);
 
-// Merges the rows that follow page->after, by key, with the overlay, and moves `after`. `is_end`:
+// Merges the rows that follow page->after, by key, with the overlay, and moves `after`. A row whose
+// key is beyond our limit is skipped by the first bytes of its key. `is_end`:
 // there are no rows behind them. With rows_count 0 and not is_end nothing happens. Stops early once
 // the page is full.
 void scan_page_merge(struct scan_page *page, const struct table_row *rows, size_t rows_count,
                      bool is_end, const struct overlay *overlay);
-
-// A key that no client can ask for, by its first bytes.
-void scan_page_skip(struct scan_page *page, struct slice name);
 
 // Whether the entry was decided by a write that is in PostgreSQL by now, and so is to be fetched
 // again.

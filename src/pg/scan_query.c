@@ -1,5 +1,7 @@
 // The rows of a page are found by LIMIT first and turned into text once (a LIMIT is not pulled up);
-// then a running sum of their lengths cuts the answer, always after its first row.
+// then a running sum of their lengths cuts the answer, always after its first row. Keys that are
+// too long for us take their place among them: to look for as many others in the same statement, or
+// for these alone in another, may read the whole table behind the page.
 #include "pg/scan_query.h"
 
 #include <stdio.h>
@@ -8,9 +10,9 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "pg/pg_array.h"
-#include "pg/scan_page.h"
+#include "pg/prepared.h"
 
-enum { PG_OID_TEXT_ARRAY = 1009, COLUMN_FOUND = 4, LONG_NAMES_MAX = 100 };
+enum { PG_OID_TEXT_ARRAY = 1009, COLUMN_FOUND = 4 };
 
 static void add_sql(struct buffer *sql, const struct scan_query *query, const char *condition)
 {
@@ -19,12 +21,13 @@ static void add_sql(struct buffer *sql, const struct scan_query *query, const ch
         "SELECT key, CASE WHEN len <= %zu THEN json END, version, expires_at, found FROM ("
         "SELECT *, count(*) OVER () AS found, sum(CASE WHEN len <= %zu THEN len ELSE 0 END)"
         " OVER (ORDER BY key COLLATE \"C\" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
-        " AS before FROM (SELECT *, octet_length(json) AS len FROM ("
-        "SELECT key, value::text AS json, version::int8, expires_at::timestamptz FROM %s"
+        " AS before FROM (SELECT *, octet_length(coalesce(json, key)) AS len FROM ("
+        "SELECT key, CASE WHEN octet_length(key) <= %d THEN value::text END AS json,"
+        " version::int8, expires_at::timestamptz FROM %s"
         " WHERE %s ORDER BY key COLLATE \"C\" LIMIT %zu) page) sized) summed"
         " WHERE coalesce(before, 0) < %zu ORDER BY key COLLATE \"C\"",
-        query->json_bytes_max, query->json_bytes_max, query->table, condition, query->rows_max,
-        query->text_bytes_max);
+        query->json_bytes_max, query->json_bytes_max, KEY_BYTES_MAX, query->table, condition,
+        query->rows_max, query->text_bytes_max);
     buffer_append(sql, "", 1);
 }
 
@@ -40,54 +43,37 @@ static const char *text_of(const struct buffer *buffer)
     return (const char *)buffer_slice(buffer).at;
 }
 
-static void add_names_sql(struct buffer *sql, const struct scan_query *query, const char *range)
-{
-    // Up to the last row of the page, or to the end where the page has fewer.
-    buffer_printf(sql,
-                  "SELECT left(key, %d) FROM %s WHERE %s AND octet_length(key) > %d"
-                  " AND key <= coalesce((SELECT key FROM %s WHERE %s AND octet_length(key) <= %d"
-                  " ORDER BY key COLLATE \"C\" OFFSET %zu LIMIT 1), key) COLLATE \"C\""
-                  " ORDER BY key COLLATE \"C\" LIMIT %d",
-                  SKIPPED_NAME_BYTES_MAX, query->table, range, KEY_BYTES_MAX, query->table, range,
-                  KEY_BYTES_MAX, query->rows_max - 1, LONG_NAMES_MAX);
-    buffer_append(sql, "", 1);
-}
-
 void scan_query_range(const struct scan_query *query, const struct key_range *range,
                       struct conn *conn, struct unit unit)
 {
+    static const Oid TYPES[] = {PG_OID_TEXT, PG_OID_TEXT, PG_OID_TEXT};
     uint8_t end[KEY_BYTES_MAX + 3];
     CHECK_VALUES(range->prefix.len <= KEY_BYTES_MAX, "%zu bytes", range->prefix.len);
     size_t end_len = key_range_end(range->prefix, end);
-    struct buffer condition = {0}, short_condition = {0}, rows_sql = {0}, names_sql = {0};
+    struct buffer condition = {0}, sql = {0};
     add_range(&condition, end_len > 0);
     buffer_append(&condition, "", 1);
-    add_range(&short_condition, end_len > 0);
-    buffer_printf(&short_condition, " AND octet_length(key) <= %d", KEY_BYTES_MAX);
-    buffer_append(&short_condition, "", 1);
-    add_sql(&rows_sql, query, text_of(&short_condition));
-    add_names_sql(&names_sql, query, text_of(&condition));
-    const char *values[] = {(const char *)range->after.at, (const char *)range->prefix.at,
-                            (const char *)end};
-    const int lengths[] = {(int)range->after.len, (int)range->prefix.len, (int)end_len};
-    const struct query rows = {
-        .sql = text_of(&rows_sql),
+    add_sql(&sql, query, text_of(&condition));
+    struct query rows = {
+        .sql = text_of(&sql),
         .params_count = end_len > 0 ? 3 : 2,
-        .types = (const Oid[]){PG_OID_TEXT, PG_OID_TEXT, PG_OID_TEXT},
-        .values = values,
-        .lengths = lengths,
+        .types = TYPES,
+        .values = (const char *const[]){(const char *)range->after.at,
+                                        (const char *)range->prefix.at, (const char *)end},
+        .lengths = (const int[]){(int)range->after.len, (int)range->prefix.len, (int)end_len},
         .formats = (const int[]){1, 1, 1},
         .result_format = 1,
     };
-    struct query names = rows;
-    names.sql = text_of(&names_sql);
-    unit.queries = (const struct query[]){rows, names};
-    unit.queries_count = 2;
+    char name[PREPARED_NAME_BYTES];
+    if (query->is_kept) {
+        prepared_name(rows.sql, TYPES, (size_t)rows.params_count, name);
+        rows.name = name;
+    }
+    unit.queries = &rows;
+    unit.queries_count = 1;
     conn_send(conn, &unit);
     buffer_deinit(&condition);
-    buffer_deinit(&short_condition);
-    buffer_deinit(&rows_sql);
-    buffer_deinit(&names_sql);
+    buffer_deinit(&sql);
 }
 
 void scan_query_keys(const struct scan_query *query, const struct slice *keys, size_t keys_count,
@@ -127,6 +113,7 @@ void scan_answer_read(const PGresult *result, struct scan_answer *answer)
     for (size_t i = 0; i < count; i++) {
         table_row_read(result, (int)i, &answer->rows[i]);
         answer->text_bytes += answer->rows[i].json.len;
+        answer->long_count += answer->rows[i].key.len > KEY_BYTES_MAX;
     }
     if (count > 0) {
         answer->found_count = (size_t)pg_read_int8(PQgetvalue(result, 0, COLUMN_FOUND));

@@ -11,14 +11,15 @@ struct scan_query {
     size_t rows_max;
     size_t json_bytes_max; // a longer value comes without its text
     size_t text_bytes_max; // the answer ends after the row that reaches it
+    bool is_kept;          // a range's: as a statement that the server keeps (prepared.h)
 };
 
-// Sends two queries on the idle `conn`: index 0 the rows of the range in byte order of their keys
-// (scan_answer), index 1 the first bytes of keys that are too long for us, about as far as the
-// rows reach. `unit` has the callbacks.
+// Sends a query on the idle `conn`: the rows of the range in byte order of their keys
+// (scan_answer), keys that are too long for us among them, without their values. `unit` has the
+// callbacks.
 void scan_query_range(const struct scan_query *query, const struct key_range *range,
                       struct conn *conn, struct unit unit);
-// Index 0: the rows of those keys, in the same form.
+// The rows of those keys, in the same form.
 void scan_query_keys(const struct scan_query *query, const struct slice *keys, size_t keys_count,
                      struct conn *conn, struct unit unit);
 
@@ -28,5 +29,6 @@ struct scan_answer {
     size_t rows_count;
     size_t found_count; // more than rows_count: the answer was cut off by text_bytes_max
     size_t text_bytes;
+    size_t long_count; // of keys beyond our limit
 };
 void scan_answer_read(const PGresult *result, struct scan_answer *answer);

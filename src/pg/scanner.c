@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/prepared.h"
 #include "pg/read_pool.h"
 #include "pg/scan_page.h"
 #include "pg/scan_query.h"
@@ -26,7 +27,6 @@ enum {
     ANSWER_ROWS_MIN = 8,
     ANSWER_ROWS_MAX = 4096,
     ROW_BYTES_FIRST_GUESS = 1024,
-    LOOK_AGAIN_US = 2 * CLOCK_US_PER_MS, // at what the writer has journaled
 };
 
 struct scan {
@@ -42,7 +42,9 @@ struct scan {
     bool is_pinned;     // the overlay holds for what follows page.after
     bool is_refetching; // all that is left is what was flushed meanwhile
     bool is_refetched;
+    bool is_named;        // the unit in flight is a statement that the server keeps
     size_t rows_max;      // of the unit in flight
+    size_t long_count;    // of keys beyond our limit in the last answer
     uint64_t refetch_seq; // what was flushed up to here is fetched again
     struct key_range range;
     struct overlay overlay;
@@ -52,11 +54,11 @@ struct scan {
 struct scanner {
     struct worker *worker;
     struct read_user user;
-    struct event *timer;
     struct scan *scans; // utlist: the first is the next to be served
     size_t scans_count;
     size_t active_count;
     size_t row_bytes; // of text, as lately seen
+    bool keeps_statements;
 };
 
 // ---- The end of a scan
@@ -130,16 +132,11 @@ static bool add_entry(void *context, const struct entry *entry)
 static bool pin_overlay(struct scan *scan)
 {
     struct worker *worker = scan->scanner->worker;
-    uint64_t journaled_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
-    if (journaled_seq < scan->last_seq) {
-        ask_arm(scan->scanner->timer, LOOK_AGAIN_US);
-        return false;
-    }
     overlay_deinit(&scan->overlay);
     scan->range.after = scan->page.after;
     overlay_init(&scan->overlay, &scan->range, OVERLAY_BYTES_MAX);
     enum error error =
-        worker->outbox.visit(worker->outbox.outbox, worker->applied_seq, add_entry, scan);
+        worker->outbox.visit_accepted(worker->outbox.outbox, worker->applied_seq, add_entry, scan);
     if (error != ERROR_NONE) {
         struct failure failure = {0};
         failure_set(&failure, ERROR_INTERNAL, "the outbox cannot be read: %s", error_text(error));
@@ -164,6 +161,7 @@ static void take_rows(struct scan *scan, const PGresult *result)
     if (answer.rows_count > 0) {
         scanner->row_bytes = answer.text_bytes / answer.rows_count + 1;
     }
+    scan->long_count = answer.long_count;
     bool is_cut = answer.found_count > answer.rows_count;
     if (scan->is_refetching) {
         scan_page_refresh(&scan->page, answer.rows, answer.rows_count, is_cut, scan->refetch_seq);
@@ -174,27 +172,12 @@ static void take_rows(struct scan *scan, const PGresult *result)
     free(answer.rows);
 }
 
-static void take_long_names(struct scan *scan, const PGresult *result)
-{
-    const struct scan_page *page = &scan->page;
-    for (int i = 0; i < PQntuples(result); i++) {
-        struct slice name = slice_of(PQgetvalue(result, i, 0), (size_t)PQgetlength(result, i, 0));
-        if (page->is_complete || slice_compare(name, page->after) <= 0) {
-            scan_page_skip(&scan->page, name);
-        }
-    }
-}
-
 static void on_result(void *context, size_t index, const PGresult *result)
 {
+    (void)index;
     struct scan *scan = context;
-    if (scan->request == NULL) {
-        return;
-    }
-    if (index == 0) {
+    if (scan->request != NULL) {
         take_rows(scan, result);
-    } else {
-        take_long_names(scan, result);
     }
 }
 
@@ -225,6 +208,18 @@ static void advance(struct scan *scan)
     }
 }
 
+// The server does not keep what it was told to, or cannot use it any more: asked again without.
+static void ask_without_name(struct scan *scan, const struct failure *failure)
+{
+    struct scanner *scanner = scan->scanner;
+    if (scanner->keeps_statements) {
+        LOG_INFO("statements of scans are not kept", LOG_TEXT("sqlstate", failure->sqlstate),
+                 LOG_TEXT("error", failure->message));
+        scanner->keeps_statements = false;
+    }
+    scan->attempts--;
+}
+
 static void on_done(void *context, enum unit_outcome outcome, const struct failure *failure)
 {
     struct scan *scan = context;
@@ -234,6 +229,9 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
         free_scan(scan);
     } else if (outcome == UNIT_OK) {
         advance(scan);
+    } else if (outcome == UNIT_REFUSED && scan->is_named &&
+               prepared_is_refusal(failure->sqlstate)) {
+        ask_without_name(scan, failure);
     } else {
         struct failure refusal =
             outcome == UNIT_LOST ? ask_no_connection(failure) : ask_refusal(failure);
@@ -254,6 +252,9 @@ static size_t rows_max_of(const struct scan *scan)
     if (scan->page.items_max < wanted) {
         wanted = scan->page.items_max + 1 - scan->page.visible_count;
     }
+    // Where such keys crowd, they must not be met in handfuls.
+    wanted += 2 * scan->long_count;
+    wanted = wanted < ANSWER_ROWS_MAX ? wanted : ANSWER_ROWS_MAX;
     size_t expected = ANSWER_BYTES_MAX / scan->scanner->row_bytes;
     expected = expected > ANSWER_ROWS_MIN ? expected : ANSWER_ROWS_MIN;
     return wanted < expected ? wanted : expected;
@@ -284,6 +285,11 @@ static void ask(struct scan *scan, struct conn *conn)
         .json_bytes_max = table_row_json_bytes_max(scan->page.value_bytes_max),
         .text_bytes_max = ANSWER_BYTES_MAX,
     };
+    // How many rows the first page of a scan may have is the client's choice, and so the same again
+    // and again; what is asked for after that differs from scan to scan.
+    scan->is_named = scan->scanner->keeps_statements && !scan->is_refetching &&
+                     query.rows_max == scan->page.items_max + 1;
+    query.is_kept = scan->is_named;
     scan->is_asking = true;
     scan->attempts++;
     scan->rows_max = query.rows_max;
@@ -343,14 +349,6 @@ static bool on_idle(void *context, struct conn *conn)
     return false;
 }
 
-static void on_timer(evutil_socket_t fd, short events, void *context)
-{
-    (void)fd;
-    (void)events;
-    struct scanner *scanner = context;
-    read_pool_wake(scanner->worker->read_pool);
-}
-
 void scanner_request(struct scanner *scanner, struct request *request)
 {
     const struct call *call = &request->call;
@@ -389,6 +387,7 @@ static void on_down(void *context, const struct failure *failure)
 
 void scanner_on_connected(struct scanner *scanner)
 {
+    scanner->keeps_statements = true;
     read_pool_wake(scanner->worker->read_pool);
 }
 
@@ -422,8 +421,6 @@ struct scanner *scanner_create(struct worker *worker)
     struct scanner *scanner = memory_zeroed(1, sizeof *scanner);
     scanner->worker = worker;
     scanner->row_bytes = ROW_BYTES_FIRST_GUESS;
-    scanner->timer = evtimer_new(worker->base, on_timer, scanner);
-    CHECK(scanner->timer != NULL);
     scanner->user = (struct read_user){
         .is_bulk = true,
         .context = scanner,
@@ -441,6 +438,5 @@ void scanner_destroy(struct scanner *scanner)
     }
     read_pool_leave(scanner->worker->read_pool, &scanner->user);
     CHECK_VALUES(scanner->scans_count == 0, "%zu requests", scanner->scans_count);
-    event_free(scanner->timer);
     free(scanner);
 }

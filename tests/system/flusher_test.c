@@ -298,7 +298,10 @@ static void start_worker(struct daemon *daemon, uint64_t applied_seq)
                   .visit_suspects = visit_no_suspects,
                   .now_us = now_us,
                   .check = check_nothing},
-        .outbox = {.outbox = daemon, .knows_incarnation = knows_incarnation, .visit = visit_outbox},
+        .outbox = {.outbox = daemon,
+                   .knows_incarnation = knows_incarnation,
+                   .visit = visit_outbox,
+                   .visit_accepted = visit_outbox},
         .stop = {.context = daemon, .stop = on_stop},
         .identity = {.binding = daemon->binding, .applied_seq = applied_seq},
     };

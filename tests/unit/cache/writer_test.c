@@ -192,6 +192,36 @@ static void a_journal_ack_covers_the_memory_writes_before_it(void **state)
     assert_string_equal(keys, "");
 }
 
+static void assert_accepted(struct rig *rig, uint64_t after_seq, const char *keys)
+{
+    assert_int_equal(
+        rig->outbox.visit_accepted(rig->outbox.outbox, after_seq, expect_next_key, &keys),
+        ERROR_NONE);
+    assert_string_equal(keys, "");
+}
+
+static void what_is_in_memory_only_is_accepted_all_the_same(void **state)
+{
+    struct rig *rig = *state;
+    assert_accepted(rig, 0, "");
+    rig_push_set(rig, "a", "v", ACK_MEMORY);
+    rig_push_set(rig, "b", "v", ACK_MEMORY);
+    rig_turn(rig);
+    uint64_t first_seq = rig_expect_home(rig, ERROR_NONE);
+    rig_expect_home(rig, ERROR_NONE);
+    assert_int_equal(count_visible(rig), 0);
+    assert_accepted(rig, 0, "ab");
+    assert_accepted(rig, first_seq, "b");
+    rig_push_set(rig, "c", "v", ACK_JOURNAL);
+    rig_turn(rig);
+    assert_accepted(rig, 0, "abc");
+    rig_push_set(rig, "d", "v", ACK_MEMORY);
+    rig_turn(rig);
+    assert_int_equal(count_visible(rig), 3);
+    assert_accepted(rig, 0, "abcd");
+    assert_accepted(rig, first_seq + 2, "d");
+}
+
 static void many_memory_writes_do_not_wait(void **state)
 {
     struct rig *rig = *state;
@@ -737,6 +767,7 @@ int main(void)
         TEST(an_mset_is_one_entry_and_a_delete_a_known_absence),
         TEST(a_memory_write_is_read_at_once_and_journaled_soon),
         TEST(a_journal_ack_covers_the_memory_writes_before_it),
+        TEST(what_is_in_memory_only_is_accepted_all_the_same),
         TEST(many_memory_writes_do_not_wait),
         TEST(a_flush_journals_memory_writes_and_goes_to_pg),
         TEST(a_flush_up_to_a_seq_names_it),
