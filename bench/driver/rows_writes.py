@@ -16,7 +16,7 @@ class SettledSets(Load):
 
     def __call__(self, turn):
         sample = super().__call__(turn)
-        self.server.cli("flush")
+        self.server.settle()
         return sample
 
 

@@ -15,6 +15,7 @@ import time
 
 START_S = 30
 STOP_S = 30
+SETTLE_S = 60
 PR_SET_PDEATHSIG = 1
 
 
@@ -184,6 +185,14 @@ class Node:
 
     def stats(self):
         return json.loads(self.cli("stats", "--json").stdout)
+
+    def settle(self):
+        """Waits until all that was written is in PostgreSQL, which may take longer than a flush has
+        patience."""
+        deadline = time.monotonic() + SETTLE_S
+        while self.cli("flush", check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise Failed(f"{self.name} is not flushed after {SETTLE_S} s")
 
     def warm(self, keys):
         done = subprocess.run([self.home.program("bench/bench_direct"), "warm", self.socket,

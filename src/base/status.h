@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/contention.h"
 #include "base/error.h"
 #include "base/histogram.h"
 
@@ -37,6 +38,7 @@
     X(OUTBOX_APPLIED_SEQ, "outbox", "applied_seq", "pg", "newest write known to be in PostgreSQL") \
     X(OUTBOX_DEAD_LETTERS, "outbox", "dead_letters", "cache", "writes parked as refused")          \
     X(OUTBOX_OLDEST_US, "outbox", "oldest_us", "pg", "when the oldest unflushed write came")       \
+    X(OUTBOX_ACCEPTED_BYTES, "outbox", "accepted_bytes", "cache", "bytes of accepted writes")      \
     X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
     X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
     X(OUTBOX_REWINDS, "outbox", "rewinds", "pg", "failovers that lost applied writes")             \
@@ -47,6 +49,7 @@
     X(PG_REFUSED, "postgres", "refused", "pg", "1 while it says no for an operator to mend")       \
     X(PG_BATCHES, "postgres", "batches", "pg", "batches committed")                                \
     X(PG_ROWS, "postgres", "rows", "pg", "writes flushed, after coalescing")                       \
+    X(PG_FLUSH_YIELDS, "postgres", "flush_yields", "pg", "times the flush gave way to clients")    \
     X(PG_FETCHES, "postgres", "fetches", "pg", "SELECTs sent for misses")                          \
     X(PG_FETCHED_KEYS, "postgres", "fetched_keys", "pg", "keys asked for by them")                 \
     X(PG_NOTIFICATIONS, "postgres", "notifications", "pg", "notifications heard")                  \
@@ -83,9 +86,10 @@ enum node_state { NODE_DISCONNECTED, NODE_CATCHING_UP, NODE_LIVE };
 
 struct status {
     _Atomic int64_t items[STATUS_COUNT];
-    struct histogram lag;   // written by cache: from the sending of a heartbeat until the cache has
-                            // applied it and all that was heard before
-    struct rate flush_rate; // written by pg: writes flushed, after coalescing
+    struct histogram lag; // written by cache: from the sending of a heartbeat until the cache has
+                          // applied it and all that was heard before
+    struct contention serving; // the threads that clients wait for; joined by cache and server
+    struct rate flush_rate;    // written by pg: writes flushed, after coalescing
     pthread_mutex_t mutex;
     // Shared, under mutex:
     char last_error[FAILURE_MESSAGE_BYTES]; // "" where there is none

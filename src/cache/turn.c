@@ -16,6 +16,7 @@
 enum { TURN_MESSAGES_MAX = 4096, EVICT_RECORDS_PER_TURN = 1 << 16 };
 enum { EVICT_ABOVE_PERCENT = 90, CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
 enum { SLOTS_EVERY_US = 1000000 };
+enum { ENTRY_OVERHEAD_BYTES = 64 }; // of the outbox, about
 
 // ---- taking messages
 
@@ -123,6 +124,8 @@ static void note_accepted(struct turn *turn)
         }
         writer->last_seq = item->entry.seq;
         status_add(writer->status, STATUS_OUTBOX_DEPTH, 1);
+        turn->accepted_bytes +=
+            (int64_t)(item->entry.pairs.len + item->entry.id.len) + ENTRY_OVERHEAD_BYTES;
         if (turn->is_journaled) {
             continue;
         }
@@ -168,6 +171,7 @@ static void publish(struct turn *turn)
     publish_server(turn);
     struct status *status = writer->status;
     status_set(status, STATUS_OUTBOX_LAST_SEQ, (int64_t)writer->last_seq);
+    status_add(status, STATUS_OUTBOX_ACCEPTED_BYTES, turn->accepted_bytes);
     if (!turn->is_applied) {
         return;
     }

@@ -25,8 +25,9 @@ struct turn {
     size_t count;
     size_t bytes; // of the messages, about
     int64_t now_boot_us;
-    int64_t now_us;    // PostgreSQL's clock
-    bool is_journaled; // the outbox committed something
+    int64_t now_us;         // PostgreSQL's clock
+    bool is_journaled;      // the outbox committed something
+    int64_t accepted_bytes; // of the writes that were accepted, about
     // Of the cache phase; begun anew at each try:
     MDB_txn *txn;
     struct page_view page;

@@ -217,6 +217,7 @@ int writer_turn(struct writer *writer)
 static void *run(void *context)
 {
     struct writer *writer = context;
+    contention_join(&writer->status->serving);
     int wait_ms = 0;
     while (!atomic_load(&writer->stopping)) {
         struct pollfd mailbox = {.fd = mailbox_fd(&writer->mailbox), .events = POLLIN};

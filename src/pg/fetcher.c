@@ -237,6 +237,7 @@ void fetcher_request(struct fetcher *fetcher, struct request *request)
         request_finish(take_request(ask));
     } else if (must_wait(fetcher, request)) {
         ask->is_held = true;
+        flusher_want(fetcher->worker->flusher, request->after_seq);
     } else {
         start(ask);
     }

@@ -62,6 +62,55 @@ void flusher_pause_at_most(struct flusher *flusher, int64_t delay_us)
 
 // ---- Steps
 
+// Somebody waits for the next batch, or nothing is to wait at all.
+static bool is_awaited_now(const struct flusher *flusher)
+{
+    const struct worker *worker = flusher->worker;
+    return worker->is_stopping || worker->settings->writes.linger_us == 0 ||
+           flusher->wanted_seq > flusher_done_seq(flusher) ||
+           waiters_want_beyond(&flusher->waiters, worker->applied_seq) ||
+           status_get(worker->status, STATUS_PG_STATE) != NODE_LIVE || worker_is_reapplying(worker);
+}
+
+// Looks again a moment later where it does.
+static bool gives_way(struct flusher *flusher)
+{
+    struct worker *worker = flusher->worker;
+    struct status *status = worker->status;
+    struct flush_pace *pace = &flusher->pace;
+    int64_t now_boot_us = clock_boot_us();
+    if (flush_pace_is_due(pace, now_boot_us)) {
+        int64_t waited_us[CONTENTION_THREADS_MAX];
+        size_t count = contention_read(&status->serving, waited_us);
+        flush_pace_look(pace, waited_us, count, now_boot_us);
+    }
+    // Bytes before seq: no more than those of the writes up to it.
+    struct flush_backlog backlog = {
+        .accepted_bytes = status_get(status, STATUS_OUTBOX_ACCEPTED_BYTES),
+        .outbox_bytes = (int64_t)worker->settings->writes.outbox_bytes,
+        .applied_seq = worker->applied_seq,
+        .journaled_seq = flusher_journaled_seq(flusher),
+    };
+    backlog.last_seq = (uint64_t)status_get(status, STATUS_OUTBOX_LAST_SEQ);
+    bool gave_way = pace->since_boot_us != 0;
+    if (!flush_pace_yields(pace, &backlog, now_boot_us)) {
+        return false;
+    }
+    status_add(status, STATUS_PG_FLUSH_YIELDS, !gave_way);
+    if (!timer_is_armed(flusher->linger_timer)) {
+        timer_arm(flusher->linger_timer, FLUSH_PACE_LOOK_US);
+    }
+    return true;
+}
+
+void flusher_want(struct flusher *flusher, uint64_t seq)
+{
+    if (seq > flusher->wanted_seq) {
+        flusher->wanted_seq = seq;
+        flusher_wake(flusher);
+    }
+}
+
 void flusher_wake(struct flusher *flusher)
 {
     struct worker *worker = flusher->worker;
@@ -77,13 +126,16 @@ void flusher_wake(struct flusher *flusher)
     }
     uint64_t journaled = flusher_journaled_seq(flusher);
     if (journaled <= flusher_done_seq(flusher)) {
+        flush_pace_rest(&flusher->pace);
         status_set(worker->status, STATUS_OUTBOX_OLDEST_US, 0);
         worker_check_drained(worker);
         return;
     }
-    bool hurry = flusher->has_lingered || worker->is_stopping ||
-                 worker->settings->writes.linger_us == 0 ||
-                 waiters_want_beyond(&flusher->waiters, worker->applied_seq) ||
+    bool is_awaited = is_awaited_now(flusher);
+    if (!is_awaited && gives_way(flusher)) {
+        return;
+    }
+    bool hurry = is_awaited || flusher->has_lingered ||
                  journaled - worker->applied_seq >= (uint64_t)worker->settings->writes.batch_rows;
     if (hurry) {
         flush_batch_send(flusher);

@@ -23,6 +23,8 @@ void flusher_on_unready(struct flusher *flusher);
 
 // A write whose answer comes from PostgreSQL, or a flush. Flushing goes on with flusher_wake.
 void flusher_request(struct flusher *flusher, struct request *request);
+// A read waits until the writes up to `seq` are applied: no reason to linger.
+void flusher_want(struct flusher *flusher, uint64_t seq);
 // The outbox may have grown.
 void flusher_wake(struct flusher *flusher);
 // FLUSHED or RETIRE has come back from the writer.

@@ -10,6 +10,7 @@
 #include "pg/agreement.h"
 #include "pg/batch_unit.h"
 #include "pg/conn.h"
+#include "pg/flush_pace.h"
 #include "pg/flusher.h"
 #include "pg/node_row.h"
 #include "pg/parking.h"
@@ -39,6 +40,8 @@ struct flusher {
     struct reapplied reapplied;
     size_t retires_out; // with the writer
     struct waiters waiters;
+    uint64_t wanted_seq; // a read waits until the writes up to here are applied
+    struct flush_pace pace;
     struct failure last_failure; // of the connection
     bool has_connected;
     // The batch, from its sending until FLUSHED is back:

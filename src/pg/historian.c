@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/flusher.h"
 #include "pg/history_query.h"
 #include "pg/read_pool.h"
 
@@ -185,6 +186,7 @@ void historian_request(struct historian *historian, struct request *request)
     historian->questions_count++;
     CHECK(evtimer_assign(&question->deadline, historian->worker->base, on_deadline, question) == 0);
     ask_arm(&question->deadline, request->deadline_boot_us - clock_boot_us());
+    flusher_want(historian->worker->flusher, request->after_seq);
     read_pool_wake(historian->worker->read_pool);
 }
 

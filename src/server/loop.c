@@ -256,6 +256,7 @@ static void *run(void *context)
     if (error != ERROR_NONE) {
         return NULL;
     }
+    contention_join(&dispatch->status->serving);
     mailbox_cork();
     while (!loop->stopping) {
         // A snapshot held while asleep would keep the pages of all that is replaced meanwhile.
