@@ -33,6 +33,7 @@ class Row:
     sync: str = "none"
     rounds: int = None  # where the row takes more or fewer than the others
     note: str = ""
+    against: str = None  # the reference that counts, where it is not the best
 
 
 def run_json(command):
@@ -193,7 +194,7 @@ def measure(row, rounds):
     ratio = None
     if row.references:
         best = max if row.higher_is_better else min
-        reference = best(row.references, key=lambda name: figures[name]["median"])
+        reference = row.against or best(row.references, key=lambda name: figures[name]["median"])
         pairs = zip(samples["pgnear"], samples[reference])
         ratio = statistics.median(own.value / other.value for own, other in pairs)
         result["reference"] = reference

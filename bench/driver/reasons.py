@@ -37,7 +37,11 @@ REASONS = [
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; the "
      "COPY reads the table as it lies."),
     ("preload", "Each row is turned from JSON text to MessagePack and put into the tree."),
-    ("p99-under", "PostgreSQL, the sweep and the backup share the cores with the readers."),
+    ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without a "
+     "pause and the reader: each waits for the processor. Redis, which takes no part in any of it, "
+     "has the same p99 beside the same disturbance (last reference). By perf sched nothing in the "
+     "daemon holds a read up: the loop waits for no page or disk, and most of a slow read's "
+     "time is before it is sent (docs/decisions/0009-short-turns.md)."),
     ("eviction", "The hand passes keys in their order and knows four degrees of use; LRU knows the "
      "order of all uses."),
     ("json", "Ours checks, orders keys and removes double ones, and converts; the parser alone "

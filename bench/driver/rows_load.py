@@ -1,6 +1,7 @@
 """Mixed loads, fixed rates, numbers of connections, and reads while other work goes on: rows that
 say how a node behaves rather than how fast one operation is."""
 
+import itertools
 import statistics
 import time
 
@@ -68,7 +69,7 @@ class Tail(Load):
 @row("open-loop")
 def open_loop(world):
     loads = {name: Tail(world.home, name, load.server, APART,
-                        **{**load.options, "rate": OPEN_RATE, "connections": 8})
+                        **{**load.options, "rate": OPEN_RATE, "connections": 8, "spin": True})
              for name, load in contestants(world, VALUE_BYTES, APART).items()}
     return Row(f"get in an open loop, {OPEN_RATE} a second on 8 conn, apart: p99", "us",
                loads.pop("pgnear"), loads, None, False, APART, VALUE_BYTES,
@@ -138,6 +139,7 @@ def p99_under_disturbance(world):
     database = world.database("disturbed")
     node = Node(world.home, world.postgres.url(database), "disturbed", cache="16MiB",
                 outbox="4MiB")
+    turns = itertools.count()
     world.postgres.sql("CREATE TABLE staged (key text, value jsonb)", database)
     for first, count in ((0, keys), (80_000_000 - world.scale.disturbing_rows,
                                      world.scale.disturbing_rows)):
@@ -145,29 +147,37 @@ def p99_under_disturbance(world):
     world.postgres.sql("ANALYZE kv_store", database)
     node.cli("sync")
     node.warm(keys)
-    quiet = Tail(world.home, "pgnear", node, FREE, keys=keys, value_bytes=VALUE_BYTES,
-                 connections=8, rate=5000, seconds=max(1.0, world.scale.seconds), may_miss=False)
+    # So many in flight on a connection that each is sent when it is due.
+    options = {"keys": keys, "value_bytes": VALUE_BYTES, "connections": 8, "pipeline": 64,
+               "rate": 5000, "seconds": max(1.0, world.scale.seconds)}
+    quiet = Tail(world.home, "pgnear", node, FREE, **options)
+    beside = Tail(world.home, "redis", world.redis("none", keys, VALUE_BYTES), FREE, **options)
 
-    def disturbed(turn):
-        bulk, evict = disturb(world, node, database, turn)
-        sample = quiet(turn)
-        for process in bulk:
-            if process.child.wait() != 0:
-                raise Failed(f"{process.name} failed, see {process.log}")
-        evict.stop()
-        world.postgres.sql("TRUNCATE staged", database)
-        node.cli("sync")
-        node.warm(keys)
-        return sample
+    def disturbed(load):
+        def measured(turn):
+            bulk, evict = disturb(world, node, database, next(turns))
+            sample = load(turn)
+            for process in bulk:
+                if process.child.wait() != 0:
+                    raise Failed(f"{process.name} failed, see {process.log}")
+            evict.stop()
+            world.postgres.sql("TRUNCATE staged", database)
+            node.cli("sync")
+            node.warm(keys)
+            return sample
+        return measured
 
     def idle(turn):
         time.sleep(0.2)
         return quiet(turn)
 
     return Row("p99 of gets in an open loop while a COPY, a sweep, a backup and eviction run, "
-               "against idle", "us", disturbed, {"idle": idle}, 3, False, FREE, VALUE_BYTES,
+               "against idle", "us", disturbed(quiet),
+               {"idle": idle, "redis beside the same": disturbed(beside)}, 3, False, FREE,
+               VALUE_BYTES, against="idle",
                note=f"{world.scale.disturbing_rows} rows; PostgreSQL and its clients share the "
-                    f"cores")
+                    f"cores; the last reference says what that does to a server that has no part "
+                    f"in it")
 
 
 @row("memory-per-entry")

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "cache/accepted.h"
 #include "cache/inspection.h"
 #include "cache/reader.h"
@@ -218,6 +219,7 @@ static void *run(void *context)
 {
     struct writer *writer = context;
     contention_join(&writer->status->serving);
+    thread_name("writer");
     int wait_ms = 0;
     while (!atomic_load(&writer->stopping)) {
         struct pollfd mailbox = {.fd = mailbox_fd(&writer->mailbox), .events = POLLIN};
@@ -241,7 +243,6 @@ enum error writer_start(struct writer *writer)
         LOG_ERROR("writer not started", LOG_INT("errno", code));
         return ERROR_SYSTEM;
     }
-    pthread_setname_np(writer->thread, "writer");
     writer->is_started = true;
     return ERROR_NONE;
 }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "pg/auditor.h"
 #include "pg/backup.h"
 #include "pg/checker.h"
@@ -339,6 +340,7 @@ void worker_end(struct worker *worker)
 static void *run(void *context)
 {
     struct worker *worker = context;
+    thread_name("pg");
     worker_begin(worker);
     CHECK(event_base_dispatch(worker->base) >= 0);
     worker_end(worker);

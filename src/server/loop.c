@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "server/mail.h"
 
 // The mailbox is a home: nobody offers, so its limits are never asked.
@@ -251,6 +252,8 @@ static void *run(void *context)
 {
     struct loop *loop = context;
     struct dispatch *dispatch = &loop->desk.dispatch;
+    thread_name("server");
+    thread_ask_short_turns();
     enum error error = dispatch->cache->reader_open(dispatch->cache->cache, &dispatch->reader);
     set_running(loop, error == ERROR_NONE, error);
     if (error != ERROR_NONE) {
