@@ -44,8 +44,10 @@ REASONS = [
      "time is before it is sent (docs/decisions/0009-short-turns.md)."),
     ("eviction", "The hand passes keys in their order and knows four degrees of use; LRU knows the "
      "order of all uses."),
-    ("json", "Ours checks, orders keys and removes double ones, and converts; the parser alone "
-     "does not."),
+    ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself takes 12.7 "
+     "thousand instructions; the whole way to MessagePack 38.3, of which 9.3 are simdjson's, 9.6 "
+     "write it, 6.2 put keys in order, 5.3 make numbers, 3.0 look for the end of strings; the way "
+     "back 28.6, of which half checks what it reads, UTF-8 and nesting, as if it were a stranger's."),
 ]
 
 

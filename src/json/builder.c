@@ -18,7 +18,14 @@
 #include "base/memory.h"
 
 enum {
+    FIXED_STRING = 0xa0, // the first byte of a short one
+    FIXED_LEN_MAX = 31,
+    STRING_HEADER_MAX = 5,
     FIXED_COUNT_MAX = 15,
+    INSERTED_MAX = 24,      // pairs that are sorted by insertion
+    PAIRS_BYTES_MIN = 1000, // as much as malloc has at hand
+    SCRATCH_BYTES_MIN = 1000,
+
     EXPANDED_PER_VALUE_BYTE = 8,
     EXPANDED_BYTES_MIN = 256 * 1024 // room for one number of whatever length
 };
@@ -97,12 +104,17 @@ static bool admit(struct builder *builder, size_t len)
     return has_room(builder, len);
 }
 
-static inline int append(void *buffer, const char *bytes, size_t len)
+static inline void make_room(struct buffer *out, size_t len)
 {
-    struct buffer *out = buffer;
     if (out->capacity - out->end < len) {
         buffer_reserve(out, len);
     }
+}
+
+static inline int append(void *buffer, const char *bytes, size_t len)
+{
+    struct buffer *out = buffer;
+    make_room(out, len);
     memcpy(out->bytes + out->end, bytes, len);
     out->end += len;
     return 0;
@@ -149,6 +161,16 @@ static void pack_decimal(struct builder *builder, msgpack_packer *packer,
     msgpack_pack_ext_body(packer, builder->scratch.bytes, buffer_len(&builder->scratch));
 }
 
+static bool builder_uint(struct builder *builder, uint64_t uint)
+{
+    if (!admit(builder, 1)) {
+        return false;
+    }
+    msgpack_packer packer = packer_of(builder->out);
+    msgpack_pack_uint64(&packer, uint);
+    return true;
+}
+
 bool builder_number(struct builder *builder, const struct number *number)
 {
     if (!admit(builder, 1)) {
@@ -178,6 +200,10 @@ bool builder_number(struct builder *builder, const struct number *number)
 
 bool builder_number_text(struct builder *builder, const void *text, size_t len)
 {
+    uint64_t magnitude;
+    if (number_is_small_uint(slice_of(text, len), &magnitude)) {
+        return builder_uint(builder, magnitude);
+    }
     struct number number;
     const char *wrong = number_from_text(slice_of(text, len), &number);
     if (wrong != NULL) {
@@ -188,10 +214,17 @@ bool builder_number_text(struct builder *builder, const void *text, size_t len)
 
 static void pack_string(struct builder *builder, const void *text, size_t len)
 {
-    msgpack_packer packer = packer_of(builder->out);
-    msgpack_pack_str(&packer, len);
+    struct buffer *out = builder->out;
+    make_room(out, len + STRING_HEADER_MAX);
+    if (len <= FIXED_LEN_MAX) {
+        out->bytes[out->end++] = (uint8_t)(FIXED_STRING | len);
+    } else {
+        msgpack_packer packer = packer_of(out);
+        msgpack_pack_str(&packer, len);
+    }
     if (len > 0) {
-        append(builder->out, text, len);
+        memcpy(out->bytes + out->end, text, len);
+        out->end += len;
     }
 }
 
@@ -204,18 +237,14 @@ bool builder_string(struct builder *builder, const void *text, size_t len)
     return true;
 }
 
-static struct slice key_of(const struct builder *builder, const struct builder_pair *pair)
-{
-    return slice_of(at_offset(builder, pair->key_at), pair->key_len);
-}
-
 // jsonb's order of keys: by length, then bytewise.
-static int compare_keys(struct slice a, struct slice b)
+static int compare_keys(const struct builder *builder, const struct builder_pair *a,
+                        const struct builder_pair *b)
 {
-    if (a.len != b.len) {
-        return a.len < b.len ? -1 : 1;
+    if (a->key_len != b->key_len) {
+        return a->key_len < b->key_len ? -1 : 1;
     }
-    return memcmp(a.at, b.at, a.len);
+    return memcmp(at_offset(builder, a->key_at), at_offset(builder, b->key_at), a->key_len);
 }
 
 bool builder_key(struct builder *builder, const void *text, size_t len)
@@ -229,7 +258,10 @@ bool builder_key(struct builder *builder, const void *text, size_t len)
     pair.key_at = offset_now(builder) - pair.key_len;
     if (level->count > 0 && level->is_sorted) {
         const struct builder_pair *previous = pairs_of(builder, level) + level->count - 1;
-        level->is_sorted = compare_keys(key_of(builder, previous), key_of(builder, &pair)) < 0;
+        level->is_sorted = compare_keys(builder, previous, &pair) < 0;
+    }
+    if (builder->pairs.capacity == 0) {
+        buffer_reserve(&builder->pairs, PAIRS_BYTES_MIN);
     }
     append(&builder->pairs, (const char *)&pair, sizeof pair);
     level->count++;
@@ -257,8 +289,8 @@ static bool open_level(struct builder *builder, bool is_map, uint32_t count_hint
         .first_pair = (uint32_t)(buffer_len(&builder->pairs) / sizeof(struct builder_pair)),
     };
     uint32_t header_len = top(builder)->header_len;
-    buffer_reserve(builder->out, header_len); // written when the level is closed
-    buffer_commit(builder->out, header_len);
+    make_room(builder->out, header_len); // written when the level is closed
+    builder->out->end += header_len;
     return true;
 }
 
@@ -306,52 +338,69 @@ static void put_header(struct builder *builder, const struct builder_level *leve
     cut_to(builder, end - level->header_len + header_len);
 }
 
-struct sort_item {
-    struct slice key;
-    struct builder_pair pair;
-};
-
 // Equal keys stay in their order, so that the last of them is the one that came last.
-static int compare_items(const void *a, const void *b)
+static int compare_pairs(const struct builder *builder, const struct builder_pair *a,
+                         const struct builder_pair *b)
 {
-    const struct sort_item *left = a;
-    const struct sort_item *right = b;
-    int order = compare_keys(left->key, right->key);
-    return order != 0 ? order : (left->pair.at > right->pair.at) - (left->pair.at < right->pair.at);
+    int order = compare_keys(builder, a, b);
+    return order != 0 ? order : (a->at > b->at) - (a->at < b->at);
 }
 
-// The pairs of a level with their keys and ends, sorted; the caller frees them.
-static struct sort_item *sorted_items(struct builder *builder, const struct builder_level *level)
+static int compare_for_qsort(const void *a, const void *b, void *builder)
 {
-    const struct builder_pair *pairs = pairs_of(builder, level);
-    struct sort_item *items = memory_zeroed(level->count, sizeof *items);
-    for (uint32_t i = 0; i < level->count; i++) {
-        items[i] = (struct sort_item){.key = key_of(builder, &pairs[i]), .pair = pairs[i]};
-        items[i].pair.end = i + 1 < level->count ? pairs[i + 1].at : offset_now(builder);
+    return compare_pairs(builder, a, b);
+}
+
+// Most objects have few keys, and many come nearly in order.
+static void sort_pairs(struct builder *builder, struct builder_pair *pairs, uint32_t count)
+{
+    if (count > INSERTED_MAX) {
+        qsort_r(pairs, count, sizeof *pairs, compare_for_qsort, builder);
+        return;
     }
-    qsort(items, level->count, sizeof *items, compare_items);
-    return items;
+    for (uint32_t i = 1; i < count; i++) {
+        struct builder_pair pair = pairs[i];
+        uint32_t at = i;
+        for (; at > 0 && compare_pairs(builder, &pairs[at - 1], &pair) > 0; at--) {
+            pairs[at] = pairs[at - 1];
+        }
+        pairs[at] = pair;
+    }
+}
+
+// The pairs of a level with their ends, sorted.
+static struct builder_pair *sorted_pairs(struct builder *builder, const struct builder_level *level)
+{
+    struct builder_pair *pairs = pairs_of(builder, level);
+    for (uint32_t i = 0; i < level->count; i++) {
+        pairs[i].end = i + 1 < level->count ? pairs[i + 1].at : offset_now(builder);
+    }
+    sort_pairs(builder, pairs, level->count);
+    return pairs;
 }
 
 // Rewrites an object with its keys unique and in order.
 static void put_in_order(struct builder *builder, struct builder_level *level)
 {
-    struct sort_item *items = sorted_items(builder, level);
+    const struct builder_pair *pairs = sorted_pairs(builder, level);
+    struct buffer *sorted = &builder->scratch;
     uint32_t kept = 0;
-    buffer_clear(&builder->scratch, SIZE_MAX);
+    uint32_t len = offset_now(builder) - level->header_at;
+    buffer_clear(sorted, SIZE_MAX);
+    buffer_reserve(sorted, len > SCRATCH_BYTES_MIN ? len : SCRATCH_BYTES_MIN);
     for (uint32_t i = 0; i < level->count; i++) {
-        bool is_last = i + 1 == level->count || !slice_equal(items[i].key, items[i + 1].key);
+        bool is_last =
+            i + 1 == level->count || compare_keys(builder, &pairs[i], &pairs[i + 1]) != 0;
         if (is_last) {
-            const struct builder_pair *pair = &items[i].pair;
-            buffer_append(&builder->scratch, at_offset(builder, pair->at), pair->end - pair->at);
+            append(sorted, (const char *)at_offset(builder, pairs[i].at),
+                   pairs[i].end - pairs[i].at);
             kept++;
         }
     }
-    free(items);
     level->count = kept;
     cut_to(builder, level->header_at);
     pack_header(level, builder->out);
-    buffer_append_slice(builder->out, buffer_slice(&builder->scratch));
+    append(builder->out, (const char *)sorted->bytes, buffer_len(sorted));
 }
 
 void builder_close(struct builder *builder)

@@ -256,23 +256,29 @@ static bool try_real(const struct decimal *decimal, struct number *number)
     return true;
 }
 
+bool number_is_small_uint(struct slice text, uint64_t *uint)
+{
+    if (text.len == 0 || text.len > SMALL_DIGITS_MAX || (text.at[0] == '0' && text.len > 1)) {
+        return false;
+    }
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_digit(text.at[i])) {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(text.at[i] - '0');
+    }
+    *uint = value;
+    return true;
+}
+
 // The plain integers that most numbers are. False where it takes the long way to know.
 static bool try_small_int(struct slice text, struct number *number)
 {
     bool negative = text.len > 0 && text.at[0] == '-';
-    struct slice digits = slice_of(text.at + negative, text.len - negative);
-    if (digits.len == 0 || digits.len > SMALL_DIGITS_MAX ||
-        (digits.at[0] == '0' && digits.len > 1)) {
-        return false;
-    }
-    uint64_t magnitude = 0;
-    for (size_t i = 0; i < digits.len; i++) {
-        if (!is_digit(digits.at[i])) {
-            return false;
-        }
-        magnitude = magnitude * 10 + (uint64_t)(digits.at[i] - '0');
-    }
-    return set_int(negative, magnitude, number);
+    uint64_t magnitude;
+    return number_is_small_uint(slice_of(text.at + negative, text.len - negative), &magnitude) &&
+           set_int(negative, magnitude, number);
 }
 
 const char *number_from_text(struct slice text, struct number *number)
@@ -323,8 +329,10 @@ const char *number_from_real(double real, struct number *number)
 
 static void print_uint(uint64_t value, bool negative, struct buffer *out)
 {
-    uint8_t text[UINT64_DIGITS_MAX + 1];
-    uint8_t *at = text + sizeof text;
+    enum { ROOM = 24, SIGN_AND_DIGITS_MAX = UINT64_DIGITS_MAX + 1 };
+    uint8_t text[SIGN_AND_DIGITS_MAX + ROOM];
+    uint8_t *end = text + SIGN_AND_DIGITS_MAX;
+    uint8_t *at = end;
     do {
         *--at = (uint8_t)('0' + value % 10);
         value /= 10;
@@ -332,7 +340,9 @@ static void print_uint(uint64_t value, bool negative, struct buffer *out)
     if (negative) {
         *--at = '-';
     }
-    buffer_append(out, at, (size_t)(text + sizeof text - at));
+    // More than there is, since to copy a constant size is to move a register or two.
+    memcpy(buffer_reserve(out, ROOM), at, ROOM);
+    buffer_commit(out, (size_t)(end - at));
 }
 
 void number_print(const struct number *number, struct buffer *out)

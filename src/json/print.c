@@ -1,5 +1,6 @@
 // JSON text of a MessagePack value: what PostgreSQL, the command line and people read. Runs on any
 // thread; what was appended is taken back where the value turns out to be none.
+#include "json/bytes.h"
 #include "json/json.h"
 #include "json/value.h"
 
@@ -14,14 +15,19 @@ struct printer {
 };
 
 // Most of what is printed is short: worth keeping in sight of the compiler.
-static inline void put(struct printer *printer, const void *text, size_t len)
+static inline uint8_t *room_for(struct printer *printer, size_t len)
 {
     struct buffer *out = printer->out;
     if (out->capacity - out->end <= len) {
         buffer_reserve(out, len + 1);
     }
-    memcpy(out->bytes + out->end, text, len);
-    out->end += len;
+    return out->bytes + out->end;
+}
+
+static inline void put(struct printer *printer, const void *text, size_t len)
+{
+    memcpy(room_for(printer, len), text, len);
+    printer->out->end += len;
 }
 
 static void break_line(struct printer *printer)
@@ -64,9 +70,8 @@ static void print_escape(struct printer *printer, uint8_t byte)
     }
 }
 
-static void print_string(struct printer *printer, struct slice text)
+static void print_with_escapes(struct printer *printer, struct slice text)
 {
-    put(printer, "\"", 1);
     size_t run = 0;
     for (size_t i = 0; i < text.len; i++) {
         if (ESCAPES[text.at[i]] != 0) {
@@ -76,7 +81,21 @@ static void print_string(struct printer *printer, struct slice text)
         }
     }
     put(printer, text.at + run, text.len - run);
-    put(printer, "\"", 1);
+}
+
+static void print_string(struct printer *printer, struct slice text)
+{
+    if (!bytes_have_none(text, bytes_to_escape)) {
+        put(printer, "\"", 1);
+        print_with_escapes(printer, text);
+        put(printer, "\"", 1);
+        return;
+    }
+    uint8_t *at = room_for(printer, text.len + 2);
+    at[0] = '"';
+    memcpy(at + 1, text.at, text.len);
+    at[1 + text.len] = '"';
+    printer->out->end += text.len + 2;
 }
 
 static void print_open(struct printer *printer, const char *bracket)

@@ -11,6 +11,8 @@
 // Each thread owns its workspace, the copy and simdjson's index of it. Nothing throws.
 #include "json/text.h"
 
+#include "json/bytes.h"
+
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -31,6 +33,10 @@ constexpr std::size_t keep_bytes_max =
     std::size_t{64} * 1024;                      // of text that a workspace is kept for
 constexpr int levels_max = EVENTS_DEPTH_MAX + 1; // and the array around it all
 constexpr std::size_t added_bytes = 2;           // the brackets
+
+// Of a string, looked at word by word; less than the padding.
+constexpr std::ptrdiff_t short_string_bytes = 24;
+static_assert(short_string_bytes <= simdjson::SIMDJSON_PADDING, "it may begin at the end");
 
 // An array or object that the walk is in.
 struct level {
@@ -312,18 +318,30 @@ bool walk::read_string(found &value)
 }
 
 // Where nothing is escaped, the string is in the text as it is; simdjson has checked its UTF-8, and
-// that it has an end and no control character.
+// that it has an end and no control character. Most are shorter than a call of memchr is worth. May
+// look at bytes of the padding.
 bool walk::is_plain_string(const char *quote, std::string_view &text)
 {
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte is the lowest");
     const char *begin = quote + 1;
-    const char *end = static_cast<const char *>(
-        std::memchr(begin, '"', static_cast<std::size_t>(end_of_copy - begin)));
-    if (end == nullptr) {
+    const char *at = begin;
+    for (; at < begin + short_string_bytes; at += sizeof(std::uint64_t)) {
+        std::uint64_t word;
+        std::memcpy(&word, at, sizeof word);
+        std::uint64_t marks = bytes_equal(word, '"') | bytes_equal(word, '\\');
+        if (marks != 0) {
+            const char *end = at + __builtin_ctzll(marks) / 8;
+            text = std::string_view(begin, static_cast<std::size_t>(end - begin));
+            return *end == '"';
+        }
+    }
+    if (at >= end_of_copy) {
         return false;
     }
-    std::size_t len = static_cast<std::size_t>(end - begin);
-    text = std::string_view(begin, len);
-    return std::memchr(begin, '\\', len) == nullptr;
+    const char *end =
+        static_cast<const char *>(std::memchr(at, '"', static_cast<std::size_t>(end_of_copy - at)));
+    text = std::string_view(begin, end != nullptr ? static_cast<std::size_t>(end - begin) : 0);
+    return end != nullptr && std::memchr(at, '\\', static_cast<std::size_t>(end - at)) == nullptr;
 }
 
 bool walk::has_no_nul(std::string_view text)

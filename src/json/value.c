@@ -4,7 +4,11 @@
 // Invariant: a map's `missing` is even where a key comes next.
 #include "json/value.h"
 
+#include "json/bytes.h"
 #include "json/text.h"
+
+// First bytes of MessagePack that carry a length or a number.
+enum { FIXED_INT_MAX = 0x7f, FIXED_STRING = 0xa0, FIXED_LEN_MAX = 0x1f };
 
 static const char CUT_OFF[] = "MessagePack is cut off";
 static const char MALFORMED[] = "malformed MessagePack";
@@ -24,34 +28,25 @@ void value_reader_init(struct value_reader *reader, struct slice msgpack)
     reader->depth = 0;
 }
 
-// Whether all are between 1 and 127, which most strings are; then they are UTF-8 without a NUL.
-static bool is_plain_ascii(struct slice text)
-{
-    static const uint64_t HIGH_BITS = 0x8080808080808080u;
-    static const uint64_t LOW_BITS = 0x0101010101010101u;
-    uint64_t odd = 0;
-    size_t at = 0;
-    for (; at + sizeof odd <= text.len; at += sizeof odd) {
-        uint64_t word;
-        memcpy(&word, text.at + at, sizeof word);
-        odd |= word | (word - LOW_BITS);
-    }
-    for (; at < text.len; at++) {
-        odd |= (uint8_t)(text.at[at] | (text.at[at] - 1));
-    }
-    return (odd & HIGH_BITS) == 0;
-}
-
 // NULL, or what is wrong with a string.
 static const char *text_complaint(struct slice text)
 {
-    if (is_plain_ascii(text)) {
+    if (bytes_have_none(text, bytes_not_ascii)) {
         return NULL;
     }
     if (memchr(text.at, '\0', text.len) != NULL) {
         return NUL_IN_STRING;
     }
     return text_is_utf8(text.at, text.len) ? NULL : NOT_UTF8;
+}
+
+// Not as a whole: most of a number is room for a decimal.
+static void set_uint(struct value_token *token, uint64_t uint)
+{
+    token->type = VALUE_NUMBER;
+    token->number.kind = NUMBER_UINT;
+    token->number.uint = uint;
+    token->number.expanded_bytes = 0;
 }
 
 // Fills a token of what is neither a container nor a key. NULL, or what is wrong with it.
@@ -66,8 +61,7 @@ static const char *read_scalar(const struct mpack_token *from, struct value_toke
         token->boolean = from->boolean;
         return NULL;
     case MPACK_UINT:
-        token->type = VALUE_NUMBER;
-        token->number = (struct number){.kind = NUMBER_UINT, .uint = from->uint};
+        set_uint(token, from->uint);
         return NULL;
     case MPACK_INT:
         token->type = VALUE_NUMBER;
@@ -135,9 +129,10 @@ static bool take_turn(struct value_reader *reader)
     return reader->levels[reader->depth - 1].is_map && missing % 2 == 0;
 }
 
-bool value_next(struct value_reader *reader, struct value_token *token, struct complaint *complaint)
+// Not inlined, so that what is common needs few registers.
+__attribute__((noinline)) static bool
+take_any(struct value_reader *reader, struct value_token *token, struct complaint *complaint)
 {
-    token->offset = (size_t)(reader->cursor.at - reader->begin);
     if (ends_here(reader, token)) {
         bool is_behind = token->type == VALUE_END && reader->cursor.at != reader->cursor.end;
         return !is_behind || complain(complaint, ERROR_INVALID_VALUE, TRAILING, token->offset);
@@ -160,4 +155,40 @@ bool value_next(struct value_reader *reader, struct value_token *token, struct c
         token->type = VALUE_KEY;
     }
     return wrong == NULL || complain(complaint, ERROR_INVALID_VALUE, wrong, token->offset);
+}
+
+// Short strings and small integers within a container, which most tokens are. False, and nothing
+// has happened, where it takes the long way to know.
+static bool take_common(struct value_reader *reader, struct value_token *token)
+{
+    const uint8_t *at = reader->cursor.at;
+    if (reader->depth == 0 || reader->levels[reader->depth - 1].missing == 0 ||
+        at == reader->cursor.end) {
+        return false;
+    }
+    struct value_level *level = &reader->levels[reader->depth - 1];
+    bool is_key = level->is_map && level->missing % 2 == 0;
+    if ((*at & ~FIXED_LEN_MAX) == FIXED_STRING) {
+        struct slice text = slice_of(at + 1, *at & FIXED_LEN_MAX);
+        if ((size_t)(reader->cursor.end - text.at) < text.len ||
+            !bytes_have_none(text, bytes_not_ascii)) {
+            return false;
+        }
+        token->type = is_key ? VALUE_KEY : VALUE_STRING;
+        token->text = text;
+        reader->cursor.at = text.at + text.len;
+    } else if (*at <= FIXED_INT_MAX && !is_key) {
+        set_uint(token, *at);
+        reader->cursor.at++;
+    } else {
+        return false;
+    }
+    level->missing--;
+    return true;
+}
+
+bool value_next(struct value_reader *reader, struct value_token *token, struct complaint *complaint)
+{
+    token->offset = (size_t)(reader->cursor.at - reader->begin);
+    return take_common(reader, token) || take_any(reader, token, complaint);
 }

@@ -33,15 +33,17 @@ struct value_token {
     };
 };
 
+struct value_level {
+    bool is_map;
+    uint64_t missing; // elements, or keys and values, still to come
+};
+
 struct value_reader {
     struct mpack_cursor cursor;
     const uint8_t *begin;
     bool has_value; // the outermost value has begun
     int depth;
-    struct {
-        bool is_map;
-        uint64_t missing; // elements, or keys and values, still to come
-    } levels[JSON_DEPTH_MAX];
+    struct value_level levels[JSON_DEPTH_MAX];
 };
 
 // The bytes must stay as they are while the reader is in use.

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
     }
 
 static const struct json_limits LIMITS = JSON_LIMITS_DEFAULT;
+static const char MANY_A[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 static const struct {
     struct slice sent;
@@ -239,6 +241,63 @@ static void values_print_as_json(void **state)
     assert_prints(ESCAPED, false, "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9\"");
 }
 
+// A string of `len` times 'a' but for one byte.
+static struct slice string_with(uint8_t *msgpack, size_t len, size_t place, uint8_t byte)
+{
+    size_t header = len < 32 ? 1 : 2;
+    msgpack[0] = 0xd9;
+    msgpack[header - 1] = (uint8_t)(len < 32 ? 0xa0 | len : len);
+    memset(msgpack + header, 'a', len);
+    msgpack[header + place] = byte;
+    return slice_of(msgpack, header + len);
+}
+
+static void assert_refused(struct slice msgpack)
+{
+    struct buffer out = {0};
+    struct failure failure;
+    assert_int_equal(json_from_msgpack(msgpack, false, &out, &failure), ERROR_INVALID_VALUE);
+    assert_int_equal(json_canonicalize(msgpack, &LIMITS, &out, &failure), ERROR_INVALID_VALUE);
+    assert_int_equal(buffer_len(&out), 0);
+    buffer_deinit(&out);
+}
+
+// What is looked at a word at a time: whatever is wrong or has to be escaped is found wherever it
+// is, and the neighbours of those bytes are let alone.
+static void an_odd_byte_is_found_at_every_place(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t byte;
+        const char *printed; // NULL: refused
+    } CASES[] = {
+        {0x00, NULL}, {0x80, NULL},  {0xff, NULL},   {0x01, "\\u0001"}, {0x1f, "\\u001f"},
+        {' ', " "},   {'"', "\\\""}, {'#', "#"},     {'!', "!"},        {'\\', "\\\\"},
+        {'[', "["},   {']', "]"},    {0x7f, "\x7f"},
+    };
+    enum { LEN_MAX = 40 };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        for (size_t len = 1; len <= LEN_MAX; len++) {
+            for (size_t place = 0; place < len; place++) {
+                uint8_t msgpack[LEN_MAX + 3] = {0x91}; // alone, and in an array
+                struct slice string = string_with(msgpack + 1, len, place, CASES[i].byte);
+                struct slice array = slice_of(msgpack, string.len + 1);
+                if (CASES[i].printed == NULL) {
+                    assert_refused(string);
+                    assert_refused(array);
+                    continue;
+                }
+                char expected[2 * LEN_MAX + 16];
+                snprintf(expected, sizeof expected, "[\"%.*s%s%.*s\"]", (int)place, MANY_A,
+                         CASES[i].printed, (int)(len - place - 1), MANY_A);
+                assert_prints(array, false, expected);
+                expected[strlen(expected) - 1] = '\0';
+                assert_prints(string, false, expected + 1);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +306,7 @@ int main(void)
         cmocka_unit_test(nests_128_deep),
         cmocka_unit_test(results_beyond_the_limit_are_too_large),
         cmocka_unit_test(values_print_as_json),
+        cmocka_unit_test(an_odd_byte_is_found_at_every_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,6 +128,57 @@ static void keys_are_unique_and_in_the_order_of_jsonb(void **state)
     }
 }
 
+// Objects small and large are put in order in ways of their own.
+static void objects_of_any_size_are_put_in_order(void **state)
+{
+    (void)state;
+    enum { COUNT_MAX = 99 };
+    for (int count = 1; count <= COUNT_MAX; count++) {
+        struct buffer text = {0};
+        struct buffer expected = {0};
+        buffer_append(&expected, (const uint8_t[]){0xde, 0, (uint8_t)count}, 3);
+        if (count < 16) {
+            buffer_clear(&expected, SIZE_MAX);
+            buffer_append(&expected, (const uint8_t[]){(uint8_t)(0x80 | count)}, 1);
+        }
+        for (int i = 0; i < count; i++) {
+            // Each key twice, from the last to the first: the later pair is to win.
+            int key = count - 1 - i;
+            buffer_printf(&text, "%s\"%02d\":-1,\"%02d\":%d", i == 0 ? "{" : ",", key, key, key);
+            buffer_printf(&expected, "\xa2%02d", i);
+            buffer_append(&expected, &(uint8_t){(uint8_t)i}, 1);
+        }
+        buffer_append(&text, "}", 1);
+        assert_canonical(buffer_slice(&text), buffer_slice(&expected));
+        buffer_deinit(&text);
+        buffer_deinit(&expected);
+    }
+}
+
+// What is looked at a word at a time: an escape and the end are found wherever they are.
+static void an_escape_is_found_at_every_place(void **state)
+{
+    (void)state;
+    enum { LEN_MAX = 70 };
+    for (int len = 1; len <= LEN_MAX; len++) {
+        for (int place = 0; place < len; place++) {
+            char text[LEN_MAX + 8];
+            uint8_t expected[LEN_MAX + 2];
+            size_t header = len < 32 ? 1 : 2;
+            memset(text, 'a', sizeof text);
+            memset(expected, 'a', sizeof expected);
+            text[0] = '"';
+            memcpy(text + 1 + place, "\\\"", 2);
+            text[len + 2] = '"';
+            expected[0] = 0xd9;
+            expected[header - 1] = (uint8_t)(len < 32 ? 0xa0 | len : len);
+            expected[header + (size_t)place] = '"';
+            assert_canonical(slice_of(text, (size_t)len + 3),
+                             slice_of(expected, header + (size_t)len));
+        }
+    }
+}
+
 static void refusals_say_what_and_where(void **state)
 {
     (void)state;
@@ -301,6 +352,8 @@ int main(void)
         cmocka_unit_test(scalars_and_containers_take_the_shortest_encoding),
         cmocka_unit_test(strings_are_unescaped),
         cmocka_unit_test(keys_are_unique_and_in_the_order_of_jsonb),
+        cmocka_unit_test(objects_of_any_size_are_put_in_order),
+        cmocka_unit_test(an_escape_is_found_at_every_place),
         cmocka_unit_test(refusals_say_what_and_where),
         cmocka_unit_test(nests_128_deep),
         cmocka_unit_test(headers_fit_their_counts),
