@@ -34,6 +34,8 @@ bool status_is_gauge(enum status_item item)
     switch (item) {
     case STATUS_CACHE_ENTRIES:
     case STATUS_CACHE_BYTES:
+    case STATUS_CACHE_HOT_ENTRIES:
+    case STATUS_CACHE_HOT_BYTES:
     case STATUS_CACHE_PENDING:
     case STATUS_CACHE_EPOCH:
     case STATUS_CACHE_AUDIT_STALE_AT_US:

@@ -18,6 +18,8 @@
     X(CACHE_SUSPECT_READS, "cache", "suspect", "server", "misses on a record not yet swept")       \
     X(CACHE_ENTRIES, "cache", "entries", "cache", "records held")                                  \
     X(CACHE_BYTES, "cache", "bytes", "cache", "bytes of the pages in use")                         \
+    X(CACHE_HOT_ENTRIES, "cache", "hot_entries", "cache", "records in the hot tier")               \
+    X(CACHE_HOT_BYTES, "cache", "hot_bytes", "cache", "bytes of the hot tier's file")              \
     X(CACHE_PENDING, "cache", "pending", "cache", "records whose write is on its way")             \
     X(CACHE_FILLS, "cache", "fills", "cache", "answers of PostgreSQL stored")                      \
     X(CACHE_INVALIDATIONS, "cache", "invalidations", "cache", "records dropped by a notify")       \

@@ -85,6 +85,7 @@ enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)
     struct keep_visit visit = {.turn = turn};
     size_t entries = store_entries(&writer->store, turn->txn);
     enum error error = collect_pending(turn, &visit);
+    hot_drop_all(&writer->store.hot);
     if (error == ERROR_NONE) {
         error = environment_error(mdb_drop(turn->txn, writer->store.records, 0));
     }

@@ -62,6 +62,7 @@ static int pass_over(struct eviction *eviction, struct store *store, MDB_cursor 
         if (!keeps) {
             step->freed_bytes += weight_of(store, key, value);
             step->dropped++;
+            hot_drop(&store->hot, environment_slice(key));
             code = mdb_cursor_del(cursor, 0);
             if (code != MDB_SUCCESS) {
                 return code;

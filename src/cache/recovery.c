@@ -245,6 +245,8 @@ static void recover_status(struct writer *writer)
     status_set(status, STATUS_OUTBOX_LAST_SEQ, (int64_t)writer->last_seq);
     status_set(status, STATUS_OUTBOX_JOURNALED_SEQ, (int64_t)writer->last_seq);
     status_set(status, STATUS_CACHE_PENDING, writer->pending_count);
+    status_set(status, STATUS_CACHE_HOT_BYTES,
+               (int64_t)(writer->store.hot.tier.buckets_count * TIER_BUCKET_BYTES));
     status_set(status, STATUS_CACHE_EPOCH, (int64_t)writer->page.epoch);
     MDB_txn *txn;
     if (mdb_txn_begin(writer->store.env, NULL, MDB_RDONLY, &txn) == MDB_SUCCESS) {

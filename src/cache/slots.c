@@ -91,6 +91,7 @@ bool slots_look(struct slots *slots, const struct store *store, int64_t now_boot
     if (oldest.pid != slots->holder.pid || oldest.snapshot != slots->holder.snapshot) {
         *slots = (struct slots){.holder = oldest, .since_boot_us = now_boot_us};
     }
+    slots->has_others = listing.pids_count > 0;
     int64_t held_us = now_boot_us - slots->since_boot_us;
     bool long_held = oldest.pid != 0 && held_us >= SLOTS_HELD_LONG_US;
     if (long_held && !slots->told) {

@@ -17,6 +17,7 @@ struct slots {
     struct holder holder; // the oldest, as it was when last looked
     int64_t since_boot_us;
     bool told;
+    bool has_others; // another process has the cache open
 };
 
 // Takes back what dead readers held, and finds who holds the oldest snapshot; that may be a thread

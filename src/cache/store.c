@@ -18,6 +18,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+enum { HOT_PART = 4 }; // of the map's bytes, for the hot tier, besides them
 enum { CLEAN_NO = 0, CLEAN_YES = 1, CLEAN_SPOILED = 2 };
 
 static size_t file_bytes(const struct store *store)
@@ -188,9 +189,14 @@ enum error store_open(struct store *store, const struct store_options *options,
     if (found->wiped || found->lost_count > 0) {
         forget_memory(store);
     }
+    hot_open(&store->hot, &store->directory, store->map_bytes / HOT_PART, store->control.page,
+             &store->sketch);
     settle_clock(store, options);
     describe(store, options);
     store_give_right(store, "control", 0640);
+    if (store->hot.tier.buckets_count > 0) {
+        store_give_right(store, "tier", 0640);
+    }
     store->fill_bytes_max = store->map_bytes / 16;
     mark(store, CLEAN_NO);
     int dead = 0;
@@ -206,6 +212,7 @@ void store_close(struct store *store)
     if (atomic_load(&store->files) != NULL) {
         store_release(store, atomic_load(&store->files));
     }
+    hot_close(&store->hot);
     buffer_deinit(&store->moving);
     sketch_close(&store->sketch);
     control_close(&store->control);
@@ -296,7 +303,9 @@ enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
     MDB_val old = {0};
     MDB_val place = {.mv_size = record_bytes(record)};
     struct record moved = *record;
-    if (mdb_get(txn, store->records, &name, &old) == MDB_SUCCESS && lies_in(record->value, old)) {
+    bool held = mdb_get(txn, store->records, &name, &old) == MDB_SUCCESS;
+    hot_change(&store->hot, key);
+    if (held && lies_in(record->value, old)) {
         buffer_clear(&store->moving, SIZE_MAX);
         buffer_append_slice(&store->moving, record->value);
         moved.value = buffer_slice(&store->moving);
@@ -324,8 +333,9 @@ enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
     return code == MDB_KEYEXIST ? ERROR_NONE : environment_error(code);
 }
 
-enum error store_delete(const struct store *store, MDB_txn *txn, struct slice key)
+enum error store_delete(struct store *store, MDB_txn *txn, struct slice key)
 {
+    hot_drop(&store->hot, key);
     MDB_val name = environment_value(key);
     int code = mdb_del(txn, store->records, &name, NULL);
     return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);

@@ -8,6 +8,7 @@
 
 #include "base/entry.h"
 #include "base/ports.h"
+#include "cache/hot.h"
 #include "cachefile/control.h"
 #include "cachefile/environment.h"
 #include "cachefile/record.h"
@@ -35,6 +36,7 @@ struct store {
     struct directory directory;
     struct control control;
     struct sketch sketch;
+    struct hot hot; // the writer's
     struct cache_clock clock;
     struct status *status;
     // The present generation, as the writer thread uses it:
@@ -119,6 +121,8 @@ enum error store_open_files(struct store *store, struct failure *failure);
 void store_give_right(const struct store *store, const char *name, mode_t group_mode);
 
 // ---- within a transaction of the writer's
+//
+// What changes or drops a record by other ways takes it out of the hot tier first.
 
 // ERROR_NOT_FOUND where there is none; ERROR_CORRUPT.
 enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
@@ -131,4 +135,4 @@ enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
 enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
                      const struct record *record, bool *added);
 // Fine where there is none.
-enum error store_delete(const struct store *store, MDB_txn *txn, struct slice key);
+enum error store_delete(struct store *store, MDB_txn *txn, struct slice key);

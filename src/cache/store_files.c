@@ -278,6 +278,8 @@ enum error store_renew(struct store *store, struct failure *failure)
         return failure_set(failure, error, "cannot begin a new generation of the cache in %s",
                            store->directory.path);
     }
+    // Records were left behind: what the tier holds of them is not told of changes any more.
+    hot_drop_all(&store->hot);
     struct store_files *old = atomic_load(&store->files);
     present(store, files);
     store_release(store, old);

@@ -15,8 +15,8 @@
 
 enum { TURN_MESSAGES_MAX = 4096, EVICT_RECORDS_PER_TURN = 1 << 16 };
 enum { EVICT_ABOVE_PERCENT = 90, CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
-enum { SLOTS_EVERY_US = 1000000 };
 enum { ENTRY_OVERHEAD_BYTES = 64 }; // of the outbox, about
+enum { SLOTS_EVERY_US = 1000000, WALK_RECORDS_IDLE = 2048, WALK_RECORDS_BUSY = 128 };
 
 // ---- taking messages
 
@@ -263,6 +263,7 @@ static void look_after_readers(struct turn *turn)
         store_room_bytes(&writer->store) < tight_bytes) {
         writer_renew_cache(writer, writer->slots.holder.pid);
     }
+    hot_set_read(&writer->store.hot, writer->slots.has_others || writer->has_readers);
 }
 
 static void look_after(struct turn *turn)
@@ -284,6 +285,16 @@ static void look_after(struct turn *turn)
     }
 }
 
+// After the answers: who was answered need not wait for it.
+static void look_after_hot(struct turn *turn)
+{
+    struct store *store = &turn->writer->store;
+    size_t records_max = turn->count > 0 ? WALK_RECORDS_BUSY : WALK_RECORDS_IDLE;
+    hot_catch_up(&store->hot, store->env, store->records);
+    hot_walk(&store->hot, store->env, store->records, turn->now_boot_us, records_max);
+    status_set(turn->writer->status, STATUS_CACHE_HOT_ENTRIES, (int64_t)store->hot.entries);
+}
+
 void turn_run(struct writer *writer)
 {
     struct turn turn = {
@@ -300,6 +311,7 @@ void turn_run(struct writer *writer)
             writer_measure_outbox(writer);
         }
         evict(writer, turn.used_bytes);
+        look_after_hot(&turn);
     } else {
         answer_turn_failed(&turn);
     }

@@ -146,6 +146,7 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
     opened->settings = options->settings;
     opened->status = options->status;
     opened->stop = options->stop;
+    opened->has_readers = options->has_readers;
     opened->clock = options->clock != NULL ? *options->clock : MACHINE_CLOCK;
     enum error error = mailbox_init(&opened->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
     if (error != ERROR_NONE) {
@@ -200,6 +201,7 @@ static int64_t next_boot_us(const struct writer *writer)
     if (writer->retry_boot_us != 0) {
         next_us = earlier(next_us, writer->retry_boot_us);
     }
+    next_us = earlier(next_us, hot_due_boot_us(&writer->store.hot));
     for (size_t i = 0; i < writer->servers_count; i++) {
         if (writer->resync_owed[i]) {
             next_us = earlier(next_us, writer_boot_us(writer) + MEMORY_AGE_US);

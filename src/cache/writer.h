@@ -22,6 +22,7 @@ struct writer_options {
     struct stop_port stop;           // for what the node cannot go on after
     const char *boot_id;             // NULL: the machine's
     const struct cache_clock *clock; // NULL: the machine's; outlives the writer
+    bool has_readers;                // direct ones, even where no other process is seen: for tests
 };
 
 // Opens both environments and recovers: what was acknowledged is in the outbox, what PostgreSQL

@@ -39,6 +39,7 @@ struct writer {
     struct mailbox *servers[SERVERS_MAX];
     size_t servers_count;
     size_t turn_bytes_max;
+    bool has_readers;
     // Shared:
     struct mailbox mailbox;
     struct outbox outbox;

@@ -14,15 +14,16 @@
 #include "base/check.h"
 #include "base/log.h"
 
-_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 3");
-_Static_assert(offsetof(struct control_page, source) == 96, "layout 3");
-_Static_assert(offsetof(struct control_page, pid) == 104, "layout 3");
-_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 3");
-_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 3");
-_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 3");
-_Static_assert(offsetof(struct control_page, life) == 184, "layout 3");
-_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 3");
-_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 3");
+_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 4");
+_Static_assert(offsetof(struct control_page, source) == 96, "layout 4");
+_Static_assert(offsetof(struct control_page, pid) == 104, "layout 4");
+_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 4");
+_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 4");
+_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 4");
+_Static_assert(offsetof(struct control_page, life) == 184, "layout 4");
+_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 4");
+_Static_assert(offsetof(struct control_page, tier_life) == 232, "layout 4");
+_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 4");
 _Static_assert(sizeof(struct control_page) <= CONTROL_BYTES, "one page");
 
 static bool is_usable(struct control_page *page)

@@ -6,7 +6,7 @@
 // heartbeat, the sweep's hand) after: so whoever reads the page first and the cache after it is
 // never too trusting.
 //
-// Layout 2, in the machine's byte order; offsets are fixed by the asserts in control.c:
+// Layout 4, in the machine's byte order; offsets are fixed by the asserts in control.c:
 //
 //      0  magic, layout, page bytes             constant once `magic` is set
 //     16  boot id, node uuid                    constant while serving
@@ -17,6 +17,7 @@
 //    176  namespace of the pids                 constant while serving
 //    184  life: a lock held while serving       the kernel marks it where its holder dies
 //    224  inode of the cache's file             of the generation
+//    232  life of the hot tier                  see tier.h
 //    256  sequence, then what it guards         odd while it is being changed
 #pragma once
 
@@ -26,7 +27,7 @@
 #include "cachefile/directory.h"
 #include "cachefile/trust.h"
 
-enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 3, CONTROL_HAND_WORDS = 64 };
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 4, CONTROL_HAND_WORDS = 64 };
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
 
@@ -55,7 +56,8 @@ struct control_page {
     uint64_t pid_namespace;       // inode; pids in LMDB's reader table are of it
     pthread_mutex_t life;         // robust, shared between processes
     _Atomic uint64_t cache_inode; // of the file that the generation is in
-    uint8_t reserved[24];
+    _Atomic uint64_t tier_life;   // of entries of the hot tier that count; 0: none do
+    uint8_t reserved[16];
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;

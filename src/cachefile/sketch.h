@@ -10,8 +10,9 @@
 #include "cachefile/directory.h"
 
 // Passes of the hand that a key survives after a read, and after it was stored. Less for the
-// latter: else what only comes in once would cool what is read again and again.
-enum { SKETCH_WARM = 2, SKETCH_STORED = 1 };
+// latter: else what only comes in once would cool what is read again and again. SKETCH_HOT is as
+// warm as a read, and was made by a direct reader since the hot tier was last looked after.
+enum { SKETCH_HOT = 3, SKETCH_WARM = 2, SKETCH_STORED = 1 };
 
 struct sketch {
     _Atomic uint8_t *slots; // mapped
@@ -56,6 +57,24 @@ static inline void sketch_warm_hash(const struct sketch *sketch, uint64_t hash, 
 static inline void sketch_warm(const struct sketch *sketch, struct slice key, uint8_t warmth)
 {
     sketch_warm_hash(sketch, sketch_hash(key), warmth);
+}
+
+// How warm the key with that hash is.
+static inline uint8_t sketch_warmth(const struct sketch *sketch, uint64_t hash)
+{
+    return atomic_load_explicit(&sketch->slots[hash & (sketch->slots_count - 1)],
+                                memory_order_relaxed);
+}
+
+// Was hot, and is warm from now on.
+static inline bool sketch_take_heat(const struct sketch *sketch, uint64_t hash)
+{
+    bool hot = sketch_warmth(sketch, hash) >= SKETCH_HOT;
+    if (hot) {
+        atomic_store_explicit(&sketch->slots[hash & (sketch->slots_count - 1)], SKETCH_WARM,
+                              memory_order_relaxed);
+    }
+    return hot;
 }
 
 // The hand passes: true where the key was warm, and it is cooler then.

@@ -3,6 +3,9 @@
 // was taken is never too trusting (rule 11 of docs/architecture.md); looking again is for the
 // daemon that ends, and for the cache that is made anew, in between.
 //
+// One key alone is looked for in the hot tier first (cachefile/tier.h): a copy of what LMDB has
+// committed at that moment, so as good as a snapshot taken then, and judged by the same rules.
+//
 // An acknowledged write is in the cache's committed state before its acknowledgement, so a snapshot
 // taken after that holds it (promise 1).
 #include "client/direct.h"
@@ -122,14 +125,18 @@ static bool refresh_view(struct direct *direct, struct control_page *page)
     return direct->sequence != NO_SEQUENCE;
 }
 
+// What is looked at from now on is judged by a page and a time that are no older.
+static inline bool begin_look(struct direct *direct, const struct mapping *mapping)
+{
+    bool viewed = refresh_view(direct, mapping->page);
+    direct->now_boot_us = clock_boot_us();
+    return viewed;
+}
+
 // The reader at a snapshot; false where the cache cannot be read.
-static bool begin(struct direct *direct, struct direct_reader *reader)
+static bool begin_snapshot(struct direct_reader *reader)
 {
     CHECK(!reader->is_reading);
-    if (!refresh_view(direct, reader->mapping->page)) {
-        return false;
-    }
-    direct->now_boot_us = clock_boot_us();
     if (mdb_txn_renew(reader->txn) != MDB_SUCCESS) {
         // The map became too small, or the slot was taken from us.
         close_reader(reader);
@@ -137,6 +144,11 @@ static bool begin(struct direct *direct, struct direct_reader *reader)
     }
     reader->is_reading = true;
     return true;
+}
+
+static bool begin(struct direct *direct, struct direct_reader *reader)
+{
+    return begin_look(direct, reader->mapping) && begin_snapshot(reader);
 }
 
 static void end(struct direct_reader *reader)
@@ -233,40 +245,43 @@ static void hand_out(const struct record *record, bool present, pgnear_item *ite
 }
 
 // `cut_off`: the daemon is not there to be asked about what is suspect or expired.
-static inline bool look(struct direct *direct, const struct direct_reader *reader, struct slice key,
-                        bool cut_off, const struct direct_wish *wish, pgnear_item *item)
+static inline bool judge(struct direct *direct, const struct mapping *mapping, struct slice key,
+                         uint64_t hash, const struct record *record, bool cut_off,
+                         const struct direct_wish *wish, pgnear_item *item)
 {
-    const struct sketch *sketch = &reader->mapping->sketch;
-    uint64_t hash = sketch_hash(key);
-    sketch_prefetch(sketch, hash);
+    int64_t current_boot_us;
+    enum trust trust =
+        trust_of_record(record, key, &direct->view, direct->now_boot_us, &current_boot_us);
+    bool trusted = trust == TRUST_GOOD || (cut_off && trust == TRUST_SUSPECT);
+    bool expired = record->expires_at_us != 0 && record_is_expired(record, now_us(direct));
+    if (!trusted || (expired && !cut_off) || !satisfies(direct, record, current_boot_us, wish) ||
+        is_behind(direct, hash, record)) {
+        return false;
+    }
+    sketch_warm_hash(&mapping->sketch, hash, SKETCH_HOT);
+    if (!record->pending && !record->absent) {
+        seen_note(&direct->seen, hash, record->version);
+    }
+    hand_out(record, !record->absent && !expired, item);
+    return true;
+}
+
+static bool look(struct direct *direct, const struct direct_reader *reader, struct slice key,
+                 uint64_t hash, bool cut_off, const struct direct_wish *wish, pgnear_item *item)
+{
+    sketch_prefetch(&reader->mapping->sketch, hash);
     MDB_val name = environment_value(key);
     MDB_val value;
     struct record record;
-    if (mdb_get(reader->txn, reader->mapping->records, &name, &value) != MDB_SUCCESS ||
-        record_decode(environment_slice(value), &record) != ERROR_NONE) {
-        return false;
-    }
-    int64_t current_boot_us;
-    enum trust trust =
-        trust_of_record(&record, key, &direct->view, direct->now_boot_us, &current_boot_us);
-    bool trusted = trust == TRUST_GOOD || (cut_off && trust == TRUST_SUSPECT);
-    bool expired = record.expires_at_us != 0 && record_is_expired(&record, now_us(direct));
-    if (!trusted || (expired && !cut_off) || !satisfies(direct, &record, current_boot_us, wish) ||
-        is_behind(direct, hash, &record)) {
-        return false;
-    }
-    sketch_warm_hash(sketch, hash, SKETCH_WARM);
-    if (!record.pending && !record.absent) {
-        seen_note(&direct->seen, hash, record.version);
-    }
-    hand_out(&record, !record.absent && !expired, item);
-    return true;
+    return mdb_get(reader->txn, reader->mapping->records, &name, &value) == MDB_SUCCESS &&
+           record_decode(environment_slice(value), &record) == ERROR_NONE &&
+           judge(direct, reader->mapping, key, hash, &record, cut_off, wish, item);
 }
 
 bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item)
 {
-    return look(direct, &direct->reader, key, false, wish, item);
+    return look(direct, &direct->reader, key, sketch_hash(key), false, wish, item);
 }
 
 // ---- one key
@@ -283,19 +298,65 @@ void direct_copy(struct direct *direct, pgnear_item *item)
     copy_value(&direct->value, item);
 }
 
-bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
-                pgnear_item *item)
+static uint64_t tier_life(const struct mapping *mapping)
 {
-    if (!direct_begin(direct)) {
+    return atomic_load_explicit(&mapping->page->tier_life, memory_order_acquire);
+}
+
+// In the hot tier, within a look. `answered` is false where the record that was found will not do.
+static bool find_hot(struct direct *direct, struct slice key, uint64_t hash,
+                     const struct direct_wish *wish, pgnear_item *item, bool *answered)
+{
+    const struct mapping *mapping = direct->reader.mapping;
+    uint64_t life = tier_life(mapping);
+    if (mapping->tier.buckets_count == 0 || life == 0) {
         return false;
     }
-    bool answered = look(direct, &direct->reader, key, false, wish, item) &&
+    uint64_t *room = direct->hot[direct->hot_turn % 2];
+    size_t bytes = tier_find(&mapping->tier, life, hash, key, room);
+    struct record record;
+    if (bytes == 0 || record_decode(slice_of(room, bytes), &record) != ERROR_NONE) {
+        return false;
+    }
+    *answered =
+        judge(direct, mapping, key, hash, &record, false, wish, item) && holds(direct, mapping);
+    direct->hot_turn += *answered;
+    return true;
+}
+
+static bool get_in_snapshot(struct direct *direct, struct slice key, uint64_t hash,
+                            const struct direct_wish *wish, pgnear_item *item)
+{
+    if (!begin_snapshot(&direct->reader)) {
+        return false;
+    }
+    bool answered = look(direct, &direct->reader, key, hash, false, wish, item) &&
                     holds(direct, direct->reader.mapping);
     if (answered && item->present) {
         copy_value(&direct->value, item);
     }
     end(&direct->reader);
     return answered;
+}
+
+bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
+                pgnear_item *item)
+{
+    if (!has_files(direct) || !mapping_is_served(direct->reader.mapping)) {
+        return false;
+    }
+    const struct mapping *mapping = direct->reader.mapping;
+    // What lies far away comes while the clock is read.
+    uint64_t hash = sketch_hash(key);
+    tier_prefetch(&mapping->tier, tier_life(mapping), hash);
+    sketch_prefetch(&mapping->sketch, hash);
+    if (!begin_look(direct, mapping)) {
+        return false;
+    }
+    bool answered;
+    return find_hot(direct, key, hash, wish, item, &answered)
+               ? answered
+               : get_in_snapshot(direct, key, hash, wish, item);
 }
 
 bool direct_get_cut_off(struct direct *direct, struct slice key, const struct direct_wish *wish,
@@ -305,7 +366,7 @@ bool direct_get_cut_off(struct direct *direct, struct slice key, const struct di
     if (mapping == NULL || !mapping_is_present(mapping) || !begin(direct, &direct->reader)) {
         return false;
     }
-    bool answered = look(direct, &direct->reader, key, true, wish, item);
+    bool answered = look(direct, &direct->reader, key, sketch_hash(key), true, wish, item);
     if (answered && item->present) {
         copy_value(&direct->value, item);
     }
@@ -336,7 +397,8 @@ bool direct_lend(struct direct *direct, struct slice key, const struct direct_wi
     if (!has_lender(direct) || !begin(direct, lender)) {
         return false;
     }
-    bool answered = look(direct, lender, key, false, wish, item) && holds(direct, lender->mapping);
+    bool answered = look(direct, lender, key, sketch_hash(key), false, wish, item) &&
+                    holds(direct, lender->mapping);
     if (!answered || !item->present) {
         end(lender);
     }

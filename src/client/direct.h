@@ -31,7 +31,11 @@ struct direct {
     uint64_t sequence;
     bool guards; // a direct read was possible once: from then on `seen` is minded
     struct seen seen;
-    struct buffer value; // copied out by the last get
+    struct buffer value; // copied out by the last get; or:
+    // What was found in the hot tier, in turns, since the key that is looked for may lie in what
+    // the last call handed out.
+    uint64_t hot[2][TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)];
+    unsigned hot_turn;
     struct buffer lent;  // what came over the socket instead
     int64_t now_boot_us; // of the snapshot that is being read
 };

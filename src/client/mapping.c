@@ -61,6 +61,7 @@ static void destroy(struct mapping *mapping)
         control_unmap(mapping->page);
     }
     sketch_close(&mapping->sketch);
+    tier_close(&mapping->tier);
     free(mapping);
 }
 
@@ -154,6 +155,7 @@ static struct mapping *share_or_open(struct registry *registry, struct mapping *
         return NULL;
     }
     sketch_map(&made->sketch, directory_fd);
+    tier_map(&made->tier, directory_fd);
     made->users = 1;
     made->next = registry->mappings;
     registry->mappings = made;

@@ -1,6 +1,7 @@
-// Direct reads answer as the socket does: counters that only grow are read both ways while they are
-// written through the node and by psql, evicted, invalidated and swept, and while the daemon is
-// killed and stands still. Each reader keeps the history of what it was told.
+// Direct reads answer as the socket does, from LMDB and from the hot tier: counters that only grow
+// are read both ways while they are written through the node and by psql, evicted, invalidated and
+// swept, and while the daemon is killed and stands still. Each reader keeps the history of what it
+// was told.
 //
 //   own:<n>      written through the node: no read, by whatever way and handle, is older than what
 //                was acknowledged, or answered to anybody, before it began
@@ -370,6 +371,8 @@ static void both_ways_answer_the_same(struct scenario *scenario)
         DISTURBANCE[i % 7](history);
     }
     node_await_ready(history->node);
+    await_reads(history);
+    node_await_stat_min(history->node, "cache.hot_entries", OWN_KEYS);
     await_reads(history);
     int64_t evicted = node_stat_int(history->node, "cache.evictions");
     workers_stop(workers);

@@ -41,6 +41,7 @@ struct rig {
     struct cache_clock clock;
     char boot_id[40];
     int stops;
+    bool has_readers; // as if direct readers had the cache open
     struct writer *writer;
     struct cache_port cache;
     struct outbox_port outbox;
@@ -135,6 +136,7 @@ RIG_UNUSED static enum error rig_try_open(struct rig *rig, struct failure *failu
         .stop = {.context = rig, .stop = rig_on_stop},
         .boot_id = rig->boot_id,
         .clock = &rig->clock,
+        .has_readers = rig->has_readers,
     };
     memset(failure, 0, sizeof *failure);
     enum error error = writer_open(&options, &rig->writer, failure);

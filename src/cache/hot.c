@@ -1,0 +1,253 @@
+// The keeper of the hot tier. The order of things is the writer's: hot_change and hot_drop within a
+// transaction, so before its commit; hot_catch_up and hot_walk outside of one, on what is
+// committed. This thread alone commits, so what they read is still so when it is put in.
+//
+// How hot a key is, is in the sketch: a direct reader makes it hot, and the hand takes the heat
+// when it passes. An entry makes room for another only where nobody has read it since.
+#include "cache/hot.h"
+
+#include <sys/random.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "cachefile/environment.h"
+
+enum {
+    AGAIN_BYTES_MAX = 64 << 10,
+    STEP_EVERY_US = 1000,
+    PAUSE_US_MIN = 1000000,
+    PAUSE_USE_US_MIN = 100000
+};
+// A round is followed by a pause of as many times what it took; by a shorter one while it was of
+// use, which is that the tier grew by one for so many records visited.
+enum { PAUSE_TIMES = 10, USE_PART = 64 };
+// The tier begins small, and grows where one entry in so many finds its bucket full.
+enum { BUCKETS_FIRST = 32, CROWDED_PART = 16, CROWDED_MIN = 16 };
+
+// A number that no bucket of the file has, whatever the file went through.
+static void begin_life(struct hot *hot)
+{
+    uint64_t life = 0;
+    while (life <= TIER_HALVINGS_MAX) {
+        CHECK(getrandom(&life, sizeof life, 0) == (ssize_t)sizeof life);
+        life = (life & ~(uint64_t)TIER_HALVINGS_MAX) | hot->halvings;
+    }
+    hot->life = life;
+    hot->entries = 0;
+    hot->crowded = 0;
+    atomic_store_explicit(&hot->page->tier_life, life, memory_order_seq_cst);
+}
+
+void hot_open(struct hot *hot, const struct directory *directory, size_t bytes,
+              struct control_page *page, const struct sketch *sketch)
+{
+    struct failure failure;
+    *hot = (struct hot){.page = page, .sketch = sketch};
+    if (tier_open(&hot->tier, directory, bytes, &failure) != ERROR_NONE) {
+        LOG_WARNING("no hot tier", LOG_TEXT("error", failure.message));
+    }
+    while (hot->tier.buckets_count >> hot->halvings > BUCKETS_FIRST) {
+        hot->halvings++;
+    }
+    begin_life(hot);
+}
+
+void hot_close(struct hot *hot)
+{
+    if (hot->page != NULL) {
+        atomic_store(&hot->page->tier_life, 0);
+    }
+    tier_close(&hot->tier);
+    buffer_deinit(&hot->again);
+    *hot = (struct hot){0};
+}
+
+// ---- before a commit
+
+static bool take_out(struct hot *hot, uint64_t hash, struct slice key)
+{
+    bool held = hot->entries > 0 && tier_remove(&hot->tier, hot->life, hash, key);
+    hot->entries -= held;
+    return held;
+}
+
+void hot_change(struct hot *hot, struct slice key)
+{
+    if (hot->entries == 0 && !hot->is_read) {
+        return;
+    }
+    uint64_t hash = sketch_hash(key);
+    bool comes_back = take_out(hot, hash, key) || sketch_warmth(hot->sketch, hash) >= SKETCH_HOT;
+    if (hot->is_read && comes_back && buffer_len(&hot->again) < AGAIN_BYTES_MAX) {
+        uint16_t len = (uint16_t)key.len;
+        buffer_append(&hot->again, &len, sizeof len);
+        buffer_append_slice(&hot->again, key);
+    }
+}
+
+void hot_drop(struct hot *hot, struct slice key)
+{
+    if (hot->entries > 0) {
+        take_out(hot, sketch_hash(key), key);
+    }
+}
+
+void hot_drop_all(struct hot *hot)
+{
+    if (hot->entries > 0) {
+        begin_life(hot);
+    }
+}
+
+// ---- between commits
+
+void hot_set_read(struct hot *hot, bool is_read)
+{
+    if (is_read && !hot->is_read) {
+        hot->due_boot_us = 0;
+    }
+    hot->is_read = is_read && hot->tier.buckets_count > 0;
+}
+
+static bool is_cold(void *context, struct slice key)
+{
+    const struct hot *hot = context;
+    return sketch_warmth(hot->sketch, sketch_hash(key)) < SKETCH_HOT;
+}
+
+static void put_in(struct hot *hot, uint64_t hash, struct slice key, struct slice record)
+{
+    size_t left = 0;
+    if (!tier_takes(key.len, record.len)) {
+        return;
+    }
+    bool put = tier_put(&hot->tier, hot->life, hash, key, record, is_cold, hot, &left);
+    CHECK_VALUES(hot->entries >= left, "%zu entries, %zu left", hot->entries, left);
+    hot->entries += put;
+    hot->entries -= left;
+    hot->grown += put - (int64_t)left;
+    hot->crowded += !put || left > 0;
+}
+
+void hot_catch_up(struct hot *hot, MDB_env *env, MDB_dbi records)
+{
+    MDB_txn *txn;
+    struct slice keys = buffer_slice(&hot->again);
+    if (keys.len == 0 || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+        buffer_clear(&hot->again, AGAIN_BYTES_MAX);
+        return;
+    }
+    while (keys.len > 0) {
+        uint16_t len;
+        memcpy(&len, keys.at, sizeof len);
+        struct slice key = slice_of(keys.at + sizeof len, len);
+        keys = slice_of(key.at + len, keys.len - sizeof len - len);
+        MDB_val name = environment_value(key);
+        MDB_val value;
+        if (mdb_get(txn, records, &name, &value) == MDB_SUCCESS) {
+            put_in(hot, sketch_hash(key), key, environment_slice(value));
+        }
+    }
+    mdb_txn_abort(txn);
+    buffer_clear(&hot->again, AGAIN_BYTES_MAX);
+}
+
+// ---- the walk
+
+static void pass(struct hot *hot, MDB_val name, MDB_val value)
+{
+    struct slice key = environment_slice(name);
+    uint64_t hash = sketch_hash(key);
+    hot->visited++;
+    if (sketch_take_heat(hot->sketch, hash) && !tier_holds(&hot->tier, hot->life, hash, key)) {
+        put_in(hot, hash, key, environment_slice(value));
+    }
+}
+
+static int seek(const struct hot *hot, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
+{
+    if (hot->hand_bytes == 0) {
+        return mdb_cursor_get(cursor, key, value, MDB_FIRST);
+    }
+    *key = environment_value(slice_of(hot->hand, hot->hand_bytes));
+    int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+    bool passed = code == MDB_SUCCESS &&
+                  slice_equal(environment_slice(*key), slice_of(hot->hand, hot->hand_bytes));
+    return passed ? mdb_cursor_get(cursor, key, value, MDB_NEXT) : code;
+}
+
+// True where the round has come to its end.
+static bool walk_on(struct hot *hot, MDB_cursor *cursor, size_t records_max)
+{
+    MDB_val key, value;
+    int code = seek(hot, cursor, &key, &value);
+    for (size_t count = 0; code == MDB_SUCCESS; count++) {
+        pass(hot, key, value);
+        if (count + 1 >= records_max && key.mv_size <= sizeof hot->hand) {
+            memcpy(hot->hand, key.mv_data, key.mv_size);
+            hot->hand_bytes = key.mv_size;
+            return false;
+        }
+        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    return true;
+}
+
+// More buckets, all of them empty: a round fills them again. As many as the rest of the round would
+// need if it were like what was visited of it.
+static void grow(struct hot *hot, size_t records_count, int64_t now_boot_us)
+{
+    if (hot->halvings == 0 || hot->crowded < CROWDED_MIN ||
+        hot->crowded < hot->entries / CROWDED_PART) {
+        return;
+    }
+    hot->halvings--;
+    for (size_t part = 2; hot->halvings > 0 && hot->visited * part < records_count; part *= 2) {
+        hot->halvings--;
+    }
+    begin_life(hot);
+    hot->fills_up = true;
+    hot->hand_bytes = 0;
+    hot->begun_boot_us = now_boot_us;
+    hot->visited = 0;
+    hot->grown = 0;
+}
+
+static void end_round(struct hot *hot, int64_t now_boot_us)
+{
+    bool of_use = hot->grown * USE_PART > (int64_t)hot->visited;
+    int64_t pause_us = (now_boot_us - hot->begun_boot_us) * (of_use ? 1 : PAUSE_TIMES);
+    int64_t least_us = of_use ? PAUSE_USE_US_MIN : PAUSE_US_MIN;
+    hot->due_boot_us = now_boot_us + (pause_us > least_us ? pause_us : least_us);
+    hot->hand_bytes = 0;
+    hot->begun_boot_us = 0;
+    hot->visited = 0;
+    hot->fills_up = false;
+}
+
+void hot_walk(struct hot *hot, MDB_env *env, MDB_dbi records, int64_t now_boot_us,
+              size_t records_max)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_stat stat;
+    if (now_boot_us < hot_due_boot_us(hot) ||
+        mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+        return;
+    }
+    if (hot->begun_boot_us == 0) {
+        hot->begun_boot_us = now_boot_us;
+        hot->grown = 0;
+    }
+    hot->due_boot_us = now_boot_us + STEP_EVERY_US;
+    if (mdb_stat(txn, records, &stat) == MDB_SUCCESS &&
+        mdb_cursor_open(txn, records, &cursor) == MDB_SUCCESS) {
+        grow(hot, stat.ms_entries, now_boot_us);
+        bool ended = walk_on(hot, cursor, records_max);
+        mdb_cursor_close(cursor);
+        if (ended) {
+            end_round(hot, now_boot_us);
+        }
+    }
+    mdb_txn_abort(txn);
+}

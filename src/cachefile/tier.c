@@ -1,0 +1,160 @@
+// The reading half of the hot tier, and its file. The sequence lock is that of the control page:
+// acquire and release on every word instead of fences (cachefile/control.c).
+#include "cachefile/tier.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cachefile/tier_bucket.h"
+
+static const char FILE_NAME[] = "tier";
+
+_Static_assert(sizeof(struct tier_bucket) == TIER_BUCKET_BYTES, "a bucket is a page");
+_Static_assert(offsetof(struct tier_bucket, places) == 64, "the first look is at one cache line");
+
+// ---- the file
+
+static bool map(struct tier *tier, int fd, size_t bytes, int protection)
+{
+    void *buckets = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+    if (buckets == MAP_FAILED) {
+        return false;
+    }
+    // What is read lies anywhere: what lies beside it on the disk is of no use.
+    madvise(buckets, bytes, MADV_RANDOM);
+    *tier = (struct tier){.buckets = buckets, .buckets_count = bytes / TIER_BUCKET_BYTES};
+    return true;
+}
+
+bool tier_map(struct tier *tier, int directory_fd)
+{
+    *tier = (struct tier){0};
+    int fd = openat(directory_fd, FILE_NAME, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    struct stat status;
+    bool mapped = fstat(fd, &status) == 0 && status.st_size >= TIER_BUCKET_BYTES &&
+                  map(tier, fd, (size_t)status.st_size, PROT_READ);
+    close(fd);
+    return mapped;
+}
+
+void tier_close(struct tier *tier)
+{
+    if (tier->buckets != NULL) {
+        munmap(tier->buckets, tier->buckets_count * TIER_BUCKET_BYTES);
+    }
+    *tier = (struct tier){0};
+}
+
+// A file of another size is left to those who have it mapped: it must not shrink under them.
+static int open_file(const struct directory *directory, size_t bytes)
+{
+    struct stat status;
+    if (fstatat(directory->fd, FILE_NAME, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+        (!S_ISREG(status.st_mode) || (size_t)status.st_size != bytes)) {
+        unlinkat(directory->fd, FILE_NAME, 0);
+    }
+    return openat(directory->fd, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+}
+
+enum error tier_open(struct tier *tier, const struct directory *directory, size_t bytes,
+                     struct failure *failure)
+{
+    *tier = (struct tier){0};
+    bytes = bytes / TIER_BUCKET_BYTES * TIER_BUCKET_BYTES;
+    if (bytes == 0) {
+        return ERROR_NONE;
+    }
+    int fd = open_file(directory, bytes);
+    if (fd < 0) {
+        return failure_set(failure, ERROR_SYSTEM, "cannot open %s/tier: %s", directory->path,
+                           strerrordesc_np(errno));
+    }
+    errno = posix_fallocate(fd, 0, (off_t)bytes);
+    bool mapped = errno == 0 && map(tier, fd, bytes, PROT_READ | PROT_WRITE);
+    if (!mapped) {
+        failure_set(failure, ERROR_SYSTEM, "no room for %zu bytes of %s/tier: %s", bytes,
+                    directory->path, strerrordesc_np(errno));
+        unlinkat(directory->fd, FILE_NAME, 0);
+    }
+    close(fd);
+    return mapped ? ERROR_NONE : ERROR_SYSTEM;
+}
+
+// ---- a read
+
+static bool key_equals(const struct tier_bucket *bucket, size_t at, struct slice key)
+{
+    size_t done = 0;
+    uint64_t word;
+    for (; key.len - done >= sizeof word; done += sizeof word) {
+        memcpy(&word, key.at + done, sizeof word);
+        if (tier_load(&bucket->entries[at++]) != word) {
+            return false;
+        }
+    }
+    if (done == key.len) {
+        return true;
+    }
+    word = 0;
+    memcpy(&word, key.at + done, key.len - done);
+    return tier_load(&bucket->entries[at]) == word;
+}
+
+// Whether the entry at that way is the key's. What it says of itself may be torn, or anything.
+static bool is_of(const struct tier_bucket *bucket, size_t way, uint64_t hash, struct slice key,
+                  struct tier_entry *entry)
+{
+    size_t place = tier_place(bucket, way);
+    if (place >= TIER_ENTRY_WORDS) {
+        return false;
+    }
+    uint64_t head = tier_load(&bucket->entries[place]);
+    *entry = tier_entry_of(head, place);
+    return head >> 32 == (hash & UINT32_MAX) && entry->key_bytes == key.len &&
+           place + entry->words <= TIER_ENTRY_WORDS && entry->words <= TIER_ENTRY_BYTES_MAX / 8 &&
+           key_equals(bucket, place + 1, key);
+}
+
+bool tier_seek(const struct tier_bucket *bucket, uint64_t hash, struct slice key, size_t *way,
+               struct tier_entry *entry)
+{
+    uint64_t wanted = tier_tag(hash) * TIER_ONES;
+    for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
+        uint64_t differs = tier_load(&bucket->tags[i]) ^ wanted;
+        // The high bit of each byte that is zero, and of some that follow one: looked at in vain.
+        uint64_t found = (differs - TIER_ONES) & ~differs & (TIER_ONES << 7);
+        for (; found != 0; found &= found - 1) {
+            *way = i * 8 + (size_t)__builtin_ctzll(found) / 8;
+            if (is_of(bucket, *way, hash, key, entry)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key,
+                 uint64_t *room)
+{
+    const struct tier_bucket *bucket = tier_bucket_of(tier, life, hash);
+    uint64_t sequence = tier_load(&bucket->sequence);
+    struct tier_entry entry;
+    size_t way;
+    if (sequence % 2 != 0 || tier_load(&bucket->life) != life ||
+        !tier_seek(bucket, hash, key, &way, &entry)) {
+        return 0;
+    }
+    size_t first = entry.place + 1 + tier_words(entry.key_bytes);
+    size_t words = tier_words(entry.record_bytes);
+    for (size_t i = 0; i < words; i++) {
+        room[i] = tier_load(&bucket->entries[first + i]);
+    }
+    return tier_load(&bucket->sequence) == sequence ? entry.record_bytes : 0;
+}

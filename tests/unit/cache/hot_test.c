@@ -1,0 +1,375 @@
+// The keeper of the hot tier: what is in it is what LMDB has committed, at every moment.
+
+#include "cache/writer_state.h"
+#include "unit/cache/rig.h"
+
+#include <pthread.h>
+
+enum { KEYS = 40, STEPS = 4000 };
+
+static int setup(void **state)
+{
+    struct rig *rig = memory_zeroed(1, sizeof *rig);
+    rig_init(rig);
+    rig->has_readers = true;
+    rig->settings.cache.size_bytes = 4 << 20;
+    rig->settings.writes.outbox_bytes = 1 << 20;
+    rig_open(rig);
+    rig_feed(rig, FEED_STARTED);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    rig_arm(NULL);
+    rig_deinit(*state);
+    free(*state);
+    return 0;
+}
+
+static struct store *store_of(struct rig *rig)
+{
+    return &rig->writer->store;
+}
+
+static struct hot *hot_of(struct rig *rig)
+{
+    return &store_of(rig)->hot;
+}
+
+// As a direct reader's read of it does.
+static void heat(struct rig *rig, const char *key)
+{
+    sketch_warm(&store_of(rig)->sketch, rig_text(key), SKETCH_HOT);
+}
+
+static size_t find(const struct hot *hot, struct slice key, uint64_t *room)
+{
+    return tier_find(&hot->tier, hot->life, sketch_hash(key), key, room);
+}
+
+static bool is_hot(struct rig *rig, const char *key)
+{
+    uint64_t room[TIER_ENTRY_BYTES_MAX / 8];
+    return find(hot_of(rig), rig_text(key), room) > 0;
+}
+
+// A round of the walk at least.
+static void walk(struct rig *rig)
+{
+    for (int i = 0; i < 4; i++) {
+        rig_pass(rig, 20 * RIG_S);
+        rig_feed(rig, FEED_HEARTBEAT);
+    }
+}
+
+// Every entry is a record as it is committed, and there are no others.
+static void expect_committed(struct rig *rig)
+{
+    struct store *store = store_of(rig);
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t room[TIER_ENTRY_BYTES_MAX / 8];
+    size_t found = 0;
+    assert_int_equal(mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_cursor_open(txn, store->records, &cursor), 0);
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
+        size_t bytes = find(&store->hot, environment_slice(key), room);
+        if (bytes > 0) {
+            assert_int_equal(bytes, value.mv_size);
+            assert_memory_equal(room, value.mv_data, bytes);
+            found++;
+        }
+    }
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    assert_int_equal(found, store->hot.entries);
+}
+
+// ---- how it is filled
+
+static void what_direct_readers_read_comes_in(void **state)
+{
+    struct rig *rig = *state;
+    rig_fill(rig, "read", "r", 1);
+    rig_fill(rig, "unread", "u", 2);
+    heat(rig, "read");
+    walk(rig);
+    assert_true(is_hot(rig, "read"));
+    assert_false(is_hot(rig, "unread"));
+    assert_int_equal(status_get(&rig->status, STATUS_CACHE_HOT_ENTRIES), 1);
+    assert_true(status_get(&rig->status, STATUS_CACHE_HOT_BYTES) > 0);
+    expect_committed(rig);
+}
+
+static void nothing_comes_in_where_nobody_reads(void **state)
+{
+    struct rig *rig = *state;
+    rig->writer->has_readers = false;
+    rig_pass(rig, 2 * RIG_S);
+    rig_fill(rig, "read", "r", 1);
+    heat(rig, "read");
+    walk(rig);
+    assert_false(is_hot(rig, "read"));
+}
+
+static void a_hot_record_is_back_after_each_change(void **state)
+{
+    struct rig *rig = *state;
+    rig_fill(rig, "key", "one", 1);
+    heat(rig, "key");
+    walk(rig);
+    uint64_t seq = rig_set(rig, "key", "two");
+    assert_true(is_hot(rig, "key"));
+    expect_committed(rig);
+    rig_flush(rig, "key", seq, 2);
+    assert_true(is_hot(rig, "key"));
+    expect_committed(rig);
+    rig_change(rig, "key", 3, false);
+    assert_false(is_hot(rig, "key"));
+    heat(rig, "key");
+    rig_fill(rig, "key", "three", 3);
+    assert_true(is_hot(rig, "key"));
+    expect_committed(rig);
+}
+
+static void large_values_stay_out(void **state)
+{
+    struct rig *rig = *state;
+    char value[TIER_ENTRY_BYTES_MAX];
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = '\0';
+    rig_fill(rig, "large", value, 1);
+    heat(rig, "large");
+    walk(rig);
+    assert_false(is_hot(rig, "large"));
+    assert_int_equal(hot_of(rig)->entries, 0);
+}
+
+static void it_grows_with_what_is_read(void **state)
+{
+    struct rig *rig = *state;
+    enum { MANY = 4000 };
+    size_t before = hot_of(rig)->halvings;
+    for (int i = 0; i < MANY; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%05d", i);
+        rig_push_fill(rig, key, "value", i + 1, rig_epoch(rig));
+        if (i % 100 == 99) {
+            rig_turn(rig);
+        }
+        heat(rig, key);
+    }
+    for (int i = 0; i < 10; i++) {
+        walk(rig);
+    }
+    assert_true(hot_of(rig)->halvings < before);
+    assert_true(hot_of(rig)->entries > MANY * 9 / 10);
+    expect_committed(rig);
+}
+
+// ---- the invariant
+
+static void an_entry_leaves_before_the_commit(void **state)
+{
+    struct rig *rig = *state;
+    struct store *store = store_of(rig);
+    rig_fill(rig, "put", "one", 1);
+    rig_fill(rig, "deleted", "one", 2);
+    heat(rig, "put");
+    heat(rig, "deleted");
+    walk(rig);
+    assert_true(is_hot(rig, "put") && is_hot(rig, "deleted"));
+    MDB_txn *txn;
+    assert_int_equal(mdb_txn_begin(store->env, NULL, 0, &txn), 0);
+    const struct record record = {.version = 9, .value = rig_text("two")};
+    assert_int_equal(store_put(store, txn, rig_text("put"), &record), ERROR_NONE);
+    assert_int_equal(store_delete(store, txn, rig_text("deleted")), ERROR_NONE);
+    assert_false(is_hot(rig, "put"));
+    assert_false(is_hot(rig, "deleted"));
+    mdb_txn_abort(txn);
+    expect_committed(rig);
+}
+
+static void every_way_to_drop_records_empties_it(void **state)
+{
+    struct rig *rig = *state;
+    struct failure failure;
+    for (int way = 0; way < 3; way++) {
+        for (int i = 0; i < KEYS; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%d", i);
+            rig_fill(rig, key, "v", i + 1);
+            heat(rig, key);
+        }
+        walk(rig);
+        assert_int_equal(hot_of(rig)->entries, KEYS);
+        size_t freed_bytes;
+        switch (way) {
+        case 0:
+            rig_feed(rig, FEED_REPLACED);
+            break;
+        case 1:
+            assert_int_equal(store_renew(store_of(rig), &failure), ERROR_NONE);
+            break;
+        default:
+            assert_int_equal(eviction_run(&rig->writer->eviction, store_of(rig), SIZE_MAX, SIZE_MAX,
+                                          &freed_bytes),
+                             ERROR_NONE);
+            break;
+        }
+        assert_int_equal(hot_of(rig)->entries, 0);
+        assert_false(is_hot(rig, "1"));
+        expect_committed(rig);
+    }
+}
+
+static void a_start_believes_nothing(void **state)
+{
+    struct rig *rig = *state;
+    rig_fill(rig, "key", "one", 1);
+    heat(rig, "key");
+    walk(rig);
+    uint64_t life = hot_of(rig)->life;
+    rig_crash(rig);
+    rig_open(rig);
+    assert_true(hot_of(rig)->life != life);
+    assert_false(is_hot(rig, "key"));
+    expect_committed(rig);
+}
+
+// One of the things that happen to a record.
+static void happen(struct rig *rig, unsigned *seed, const char *key)
+{
+    char value[16];
+    int64_t version = (int64_t)(rand_r(seed) % 1000) + 1;
+    snprintf(value, sizeof value, "%u", (unsigned)rand_r(seed));
+    switch (rand_r(seed) % 12) {
+    case 0:
+    case 1:
+        rig_set(rig, key, value);
+        break;
+    case 2:
+        rig_change(rig, key, version, rand_r(seed) % 2 == 0);
+        break;
+    case 3:
+        rig_feed(rig, FEED_HEARTBEAT);
+        break;
+    case 4:
+        if (rand_r(seed) % 20 == 0) {
+            rig_feed(rig, rand_r(seed) % 2 == 0 ? FEED_REPLACED : FEED_STARTED);
+        }
+        break;
+    case 5:
+        rig_flush(rig, key, rig_set(rig, key, value), version);
+        break;
+    case 6:
+        // The first try finds the map full.
+        rig_arm("cache.map_full=fail:1");
+        rig_set(rig, key, value);
+        rig_arm(NULL);
+        break;
+    default:
+        rig_fill(rig, key, rand_r(seed) % 4 == 0 ? NULL : value, version);
+        break;
+    }
+}
+
+static void whatever_happens_it_holds_what_is_committed(void **state)
+{
+    struct rig *rig = *state;
+    unsigned seed = 20;
+    size_t most = 0;
+    for (int step = 0; step < STEPS; step++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", (unsigned)rand_r(&seed) % KEYS);
+        happen(rig, &seed, key);
+        expect_committed(rig);
+        snprintf(key, sizeof key, "%u", (unsigned)rand_r(&seed) % KEYS);
+        heat(rig, key);
+        rig_pass(rig, (int64_t)(rand_r(&seed) % 5) * RIG_S / 10);
+        expect_committed(rig);
+        most = hot_of(rig)->entries > most ? hot_of(rig)->entries : most;
+    }
+    assert_true(most > KEYS / 4);
+}
+
+// ---- beside a reader
+
+struct watcher {
+    struct rig *rig;
+    atomic_bool stop;
+    long hits;
+    long behind;
+};
+
+// What LMDB shows in a snapshot is never newer than what the tier shows after it.
+static void *watch(void *context)
+{
+    struct watcher *watcher = context;
+    const struct hot *hot = hot_of(watcher->rig);
+    struct cache_reader *reader;
+    uint64_t life = hot->life;
+    struct slice key = rig_text("key");
+    uint64_t room[TIER_ENTRY_BYTES_MAX / 8];
+    assert_int_equal(watcher->rig->cache.reader_open(watcher->rig->cache.cache, &reader),
+                     ERROR_NONE);
+    while (!atomic_load(&watcher->stop)) {
+        struct cached cached = {0};
+        struct record record;
+        watcher->rig->cache.begin(reader);
+        watcher->rig->cache.lookup(reader, key, &cached);
+        watcher->rig->cache.end(reader);
+        size_t bytes = tier_find(&hot->tier, life, sketch_hash(key), key, room);
+        if (bytes > 0 && record_decode(slice_of(room, bytes), &record) == ERROR_NONE) {
+            watcher->hits++;
+            watcher->behind += record.pending_seq < cached.pending_seq;
+        }
+    }
+    watcher->rig->cache.reader_close(reader);
+    return NULL;
+}
+
+static void no_reader_goes_back_behind_a_snapshot(void **state)
+{
+    struct rig *rig = *state;
+    enum { SETS = 1500 };
+    rig_set(rig, "key", "value");
+    heat(rig, "key");
+    walk(rig);
+    assert_true(is_hot(rig, "key"));
+    struct watcher watcher = {.rig = rig};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
+    for (int i = 0; i < SETS; i++) {
+        rig_push_set(rig, "key", "value", ACK_MEMORY);
+        rig_turn(rig);
+        rig_expect_home(rig, ERROR_NONE);
+    }
+    atomic_store(&watcher.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    print_message("%ld hits\n", watcher.hits);
+    assert_true(watcher.hits > 0);
+    assert_int_equal(watcher.behind, 0);
+}
+
+#define HOT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HOT_TEST(what_direct_readers_read_comes_in),
+        HOT_TEST(nothing_comes_in_where_nobody_reads),
+        HOT_TEST(a_hot_record_is_back_after_each_change),
+        HOT_TEST(large_values_stay_out),
+        HOT_TEST(it_grows_with_what_is_read),
+        HOT_TEST(an_entry_leaves_before_the_commit),
+        HOT_TEST(every_way_to_drop_records_empties_it),
+        HOT_TEST(a_start_believes_nothing),
+        HOT_TEST(whatever_happens_it_holds_what_is_committed),
+        HOT_TEST(no_reader_goes_back_behind_a_snapshot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
