@@ -198,12 +198,6 @@ def preload(world):
         node.stop()
         return Sample(seconds)
 
-    try:
-        loaded(0)
-    except Failed as failure:
-        if "Not available yet" in str(failure) or "not available yet" in str(failure):
-            return None
-        raise
     return Row(f"preload of {size} rows from exec to the last entry, against COPY in binary to "
                f"nowhere", "s", loaded, {"copy": copy(world, database)}, 1.5, False,
                value_bytes=VALUE_BYTES, rounds=min(3, world.scale.rounds))

@@ -64,7 +64,7 @@ struct fills_message {
     struct arena arena;
     uint64_t epoch;  // at the sending of the query
     uint64_t number; // counts up; the message comes back once applied. 0: it need not
-    bool preloads;   // nobody asked for them yet
+    bool preloads;   // nobody asked for them yet; in byte order of keys
     size_t fills_count;
     struct fill *fills;
 };

@@ -4,6 +4,8 @@
 
 #include "base/fault.h"
 
+enum { WARM_AHEAD = 16 };
+
 static struct feed_state feed_of(const struct turn *turn)
 {
     return (struct feed_state){.epoch = turn->page.epoch, .live = turn->page.feed_live};
@@ -29,29 +31,67 @@ static struct fetched fetched_of(const struct fills_message *fills, const struct
     };
 }
 
-// What is held stays: what somebody asked for is newer than the preload's page, or the same.
-static enum error apply_preload(struct turn *turn, const struct fills_message *fills)
+// The sketch is in no cache of the processor: slots are fetched while others are dealt with.
+struct warming {
+    const struct sketch *sketch;
+    const struct fills_message *fills;
+    uint64_t hashes[WARM_AHEAD]; // of fill i at i modulo WARM_AHEAD
+};
+
+static void fetch_ahead(struct warming *warming, size_t place)
 {
-    struct store *store = &turn->writer->store;
+    if (place < warming->fills->fills_count) {
+        uint64_t hash = sketch_hash(warming->fills->fills[place].key);
+        warming->hashes[place % WARM_AHEAD] = hash;
+        sketch_prefetch(warming->sketch, hash);
+    }
+}
+
+static enum error add_fills(struct turn *turn, const struct fills_message *fills,
+                            struct store_adding *adding)
+{
+    const struct store *store = &turn->writer->store;
+    struct warming warming = {.sketch = &store->sketch, .fills = fills};
+    for (size_t i = 0; i < WARM_AHEAD; i++) {
+        fetch_ahead(&warming, i);
+    }
     for (size_t i = 0; i < fills->fills_count; i++) {
         const struct fill *fill = &fills->fills[i];
         const struct fetched fetched = fetched_of(fills, fill);
         struct decision decision = coherence_fill(NULL, &fetched, feed_of(turn), false);
+        uint64_t hash = warming.hashes[i % WARM_AHEAD];
+        fetch_ahead(&warming, i + WARM_AHEAD);
         if (decision.verdict != VERDICT_STORE || fill->value.len > store->fill_bytes_max) {
             continue;
         }
         bool added;
         stamp(turn, &decision, RECORD_ORIGIN_PRELOAD);
-        enum error error = store_add(store, turn->txn, fill->key, &decision.record, &added);
+        enum error error = store_add(adding, fill->key, &decision.record, &added);
         if (error != ERROR_NONE) {
             return error;
         }
         if (added) {
-            sketch_warm(&store->sketch, fill->key, SKETCH_STORED);
+            sketch_warm_hash(&store->sketch, hash, SKETCH_STORED);
             turn->fills++;
         }
     }
     return ERROR_NONE;
+}
+
+// What is held stays: what somebody asked for is newer than the preload's page, or the same.
+static enum error apply_preload(struct turn *turn, const struct fills_message *fills)
+{
+    struct store_adding adding;
+    if (fills->fills_count == 0) {
+        return ERROR_NONE;
+    }
+    enum error error =
+        store_adding_begin(&turn->writer->store, turn->txn, fills->fills[0].key, &adding);
+    if (error == ERROR_NONE) {
+        error = add_fills(turn, fills, &adding);
+        store_adding_end(&adding);
+    }
+    return error;
 }
 
 enum error apply_fills(struct turn *turn, const struct fills_message *fills)

@@ -318,19 +318,53 @@ enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
     return environment_error(code);
 }
 
-enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
-                     const struct record *record, bool *added)
+enum error store_adding_begin(const struct store *store, MDB_txn *txn, struct slice first_key,
+                              struct store_adding *adding)
+{
+    MDB_val last, value;
+    *adding = (struct store_adding){0};
+    int code =
+        FAULT_POINT(CACHE_CURSOR) ? ENOMEM : mdb_cursor_open(txn, store->records, &adding->cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    code = mdb_cursor_get(adding->cursor, &last, &value, MDB_LAST);
+    adding->appends =
+        code == MDB_NOTFOUND ||
+        (code == MDB_SUCCESS && slice_compare(environment_slice(last), first_key) < 0);
+    return ERROR_NONE;
+}
+
+static int put_place(struct store_adding *adding, struct slice key, MDB_val *place)
 {
     MDB_val name = environment_value(key);
+    size_t bytes = place->mv_size;
+    if (adding->appends) {
+        int code = mdb_cursor_put(adding->cursor, &name, place, MDB_RESERVE | MDB_APPEND);
+        if (code != MDB_KEYEXIST) {
+            return code;
+        }
+        adding->appends = false; // not in order after all
+        *place = (MDB_val){.mv_size = bytes};
+    }
+    return mdb_cursor_put(adding->cursor, &name, place, MDB_RESERVE | MDB_NOOVERWRITE);
+}
+
+enum error store_add(struct store_adding *adding, struct slice key, const struct record *record,
+                     bool *added)
+{
     MDB_val place = {.mv_size = record_bytes(record)};
-    int code = FAULT_POINT(CACHE_PUT)
-                   ? EIO
-                   : mdb_put(txn, store->records, &name, &place, MDB_RESERVE | MDB_NOOVERWRITE);
+    int code = FAULT_POINT(CACHE_PUT) ? EIO : put_place(adding, key, &place);
     *added = code == MDB_SUCCESS;
     if (*added) {
         record_encode(record, place.mv_data);
     }
     return code == MDB_KEYEXIST ? ERROR_NONE : environment_error(code);
+}
+
+void store_adding_end(struct store_adding *adding)
+{
+    mdb_cursor_close(adding->cursor);
 }
 
 enum error store_delete(struct store *store, MDB_txn *txn, struct slice key)

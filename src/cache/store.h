@@ -130,9 +130,19 @@ enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
 // ERROR_FULL where the map is. Slices of the record may be of what it replaces.
 enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
                      const struct record *record);
-// The same only where the key has no record, in one walk down the tree; `added` says whether. The
-// record's slices are of nothing in the cache.
-enum error store_add(const struct store *store, MDB_txn *txn, struct slice key,
-                     const struct record *record, bool *added);
+// Adding many records in byte order of their keys: where nothing that is held comes after the first
+// of them, each is appended, without a walk down the tree and into pages that are left full.
+// Nothing else is written to the records in between.
+struct store_adding {
+    MDB_cursor *cursor;
+    bool appends;
+};
+enum error store_adding_begin(const struct store *store, MDB_txn *txn, struct slice first_key,
+                              struct store_adding *adding);
+// Only where the key has no record; `added` says whether. ERROR_FULL where the map is. The record's
+// slices are of nothing in the cache. Keys that are not in order only cost more.
+enum error store_add(struct store_adding *adding, struct slice key, const struct record *record,
+                     bool *added);
+void store_adding_end(struct store_adding *adding);
 // Fine where there is none.
 enum error store_delete(struct store *store, MDB_txn *txn, struct slice key);

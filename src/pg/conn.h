@@ -60,6 +60,8 @@ struct unit {
     void *context;
     // The rows of query `index`, in order; valid during the call. NULL: not wanted.
     void (*on_result)(void *context, size_t index, const PGresult *result);
+    // The same for who wants to keep the result and PQclears it; one of the two is NULL.
+    void (*on_result_taken)(void *context, size_t index, PGresult *result);
     // `failure` is NULL where OK; else .message is PostgreSQL's primary message alone and .sqlstate
     // its code (REFUSED: ERROR_REJECTED), or libpq's words (LOST: ERROR_UNAVAILABLE).
     void (*on_done)(void *context, enum unit_outcome outcome, const struct failure *failure);

@@ -60,14 +60,28 @@ static void note_refusal(struct conn *conn, const PGresult *result)
              sqlstate == NULL ? "" : sqlstate);
 }
 
-static void take_result(struct conn *conn, const PGresult *result)
+static void give_result(struct conn *conn, PGresult *result)
+{
+    const struct unit *unit = &conn->unit;
+    if (unit->on_result_taken != NULL) {
+        unit->on_result_taken(unit->context, conn->index, result);
+        return;
+    }
+    if (unit->on_result != NULL) {
+        unit->on_result(unit->context, conn->index, result);
+    }
+    PQclear(result);
+}
+
+// The result is gone afterwards.
+static void take_result(struct conn *conn, PGresult *result)
 {
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
-        if (conn->errand == ERRAND_UNIT && conn->unit.on_result != NULL && !conn->refused &&
-            conn->preludes == 0) {
-            conn->unit.on_result(conn->unit.context, conn->index, result);
+        if (conn->errand == ERRAND_UNIT && !conn->refused && conn->preludes == 0) {
+            give_result(conn, result);
+            return;
         }
         break;
     case PGRES_PIPELINE_ABORTED:
@@ -75,6 +89,7 @@ static void take_result(struct conn *conn, const PGresult *result)
     default:
         note_refusal(conn, result);
     }
+    PQclear(result);
 }
 
 // Takes one result. False where there is nothing more to take now.
@@ -112,7 +127,6 @@ static bool process_result(struct conn *conn)
         return false;
     }
     take_result(conn, result);
-    PQclear(result);
     if (conn->life != life) {
         return false;
     }

@@ -1,8 +1,12 @@
 // Runs on the pg worker's thread.
 //
-// The hand is the last key that is done with. A page asks for the rows behind it; what it may hold
-// is bounded twice: by the number of its rows, which follows the size of those before, and by a
-// share of PAGE_TEXT_MAX for each row. A row that is larger ends its page and is asked for alone.
+// The hand is the last key that has come. A page asks for the rows behind it; what it may hold is
+// bounded twice: by the number of its rows, which follows the size of those before, and by a share
+// of PAGE_TEXT_MAX for each row. A row that is larger ends its page and is asked for alone.
+//
+// A page that has come waits until the next one has been asked for, and is converted while
+// PostgreSQL makes that one. What is heard meanwhile marks it, and where it cannot be used any more
+// the hand goes back to where it began.
 #include "pg/preloader.h"
 
 #include <stdio.h>
@@ -13,51 +17,56 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
-#include "pg/pg_array.h"
+#include "pg/marks.h"
+#include "pg/preload_query.h"
 #include "pg/read_pool.h"
 #include "pg/retry.h"
 #include "pg/table_row.h"
 
 enum {
-    PAGE_ROWS_MAX = 4000,
+    PAGE_ROWS_MAX = 16000,
+    STEP_ROWS_MAX = 1000, // converted before others have their turn
     PAGE_ROWS_FIRST = 200,
     PAGE_TEXT_WANTED = 1 << 20, // of a page, and no more than a part of the cache:
     PAGE_PART_OF_CACHE = 128,
     PAGE_TEXT_MAX = 32 << 20,
-    MARKS_MAX = 4096,
     FULL_PERCENT = 80, // eviction begins at 90
+    FILLINGS_MAX = 16, // steps, so that the figures are of now
     LOOK_AGAIN_US = 5 * CLOCK_US_PER_MS,
     TELL_EVERY_US = 10 * CLOCK_US_PER_S,
-    LIMIT_TEXT_BYTES = 24,
-    QUERY_PARAMS = 3
 };
 
-// What was heard of while a page is in flight.
-struct marks {
-    struct arena arena;
-    struct slice keys[MARKS_MAX];
-    size_t count;
-    bool all;
+struct page {
+    PGresult *result;            // NULL until it has come
+    size_t rows_count;           // of those that are taken
+    size_t row;                  // the first that is not converted yet
+    uint64_t epoch;              // when it was asked for
+    bool is_void;                // it follows one that could not be used
+    struct marks marks;          // heard of since then
+    uint8_t from[KEY_BYTES_MAX]; // the last key before `row`
+    size_t from_bytes;
 };
 
 struct preloader {
     struct worker *worker;
     struct read_user user;
     struct event *timer; // pending: nothing is asked before it fires
+    struct event *converter;
     struct retry retry;
     bool is_begun;
     bool is_over;
     bool is_active; // between a sweep's end and the next gap
     bool is_asking;
-    size_t filling_count; // pages with the writer
-    uint64_t epoch;       // of the page in flight
+    size_t filling_count; // steps of pages with the writer
     uint8_t hand[KEY_BYTES_MAX];
     size_t hand_bytes;
     size_t page_rows;  // of the page in flight
     size_t rows_count; // of the next page
     bool is_alone;     // the next page has one row, since it is large
     bool is_last;
-    struct marks marks;
+    struct page *asked; // in flight where is_asking
+    struct page *held;  // it has come where it has a result
+    struct page pages[2];
     struct buffer value; // of the row at hand
     int64_t stored_count;
     int64_t skipped_count;
@@ -124,40 +133,21 @@ static void tell_progress(struct preloader *preloader)
 
 // ---- Marks
 
-static void clear_marks(struct marks *marks)
-{
-    arena_deinit(&marks->arena);
-    marks->count = 0;
-    marks->all = false;
-}
-
 void preloader_mark(struct preloader *preloader, struct slice key)
 {
-    struct marks *marks = &preloader->marks;
-    if (!preloader->is_asking || marks->all ||
-        slice_compare(key, slice_of(preloader->hand, preloader->hand_bytes)) <= 0) {
-        return;
+    if (preloader->held->result != NULL) {
+        marks_add(&preloader->held->marks, key);
     }
-    if (marks->count == MARKS_MAX) {
-        marks->all = true;
-        return;
+    if (preloader->is_asking &&
+        slice_compare(key, slice_of(preloader->hand, preloader->hand_bytes)) > 0) {
+        marks_add(&preloader->asked->marks, key);
     }
-    marks->keys[marks->count++] = arena_copy(&marks->arena, key);
 }
 
 void preloader_mark_all(struct preloader *preloader)
 {
-    preloader->marks.all = true;
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-    return slice_compare(*(const struct slice *)a, *(const struct slice *)b);
-}
-
-static bool is_marked(const struct marks *marks, struct slice key)
-{
-    return bsearch(&key, marks->keys, marks->count, sizeof marks->keys[0], compare_keys) != NULL;
+    preloader->held->marks.all = true;
+    preloader->asked->marks.all = true;
 }
 
 // ---- Answers
@@ -194,7 +184,7 @@ static void post_fills(struct preloader *preloader, struct fills_message *fills)
         message_destroy(&fills->message);
         return;
     }
-    fills->epoch = preloader->epoch;
+    fills->epoch = preloader->held->epoch;
     fills->number = 1; // it comes back
     fills->preloads = true;
     fills->message.bytes += fills->arena.bytes;
@@ -215,51 +205,126 @@ static void choose_rows_count(struct preloader *preloader, size_t rows, size_t t
     preloader->rows_count = wanted > 1 ? wanted : 1;
 }
 
-// Takes the rows up to the first that is too large for this page.
-static void take_rows(struct preloader *preloader, const PGresult *result)
+static bool is_current(const struct preloader *preloader, const struct page *page)
 {
-    size_t rows = (size_t)PQntuples(result), text_bytes = 0, i = 0;
+    const struct worker *worker = preloader->worker;
+    return preloader->is_active && worker->feed_live && worker->epoch == page->epoch &&
+           !page->marks.all && !page->is_void;
+}
+
+static void drop_page(struct page *page)
+{
+    PQclear(page->result);
+    page->result = NULL;
+    page->is_void = false;
+    marks_clear(&page->marks);
+}
+
+static void convert_step(struct preloader *preloader, struct page *page)
+{
+    size_t left = page->rows_count - page->row;
+    size_t end = page->row + (left < STEP_ROWS_MAX ? left : STEP_ROWS_MAX);
     struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-    fills->fills = arena_alloc(&fills->arena, (rows + 1) * sizeof fills->fills[0]);
-    bool was_alone = preloader->page_rows == 1;
-    preloader->is_alone = false;
-    for (; i < rows && !preloader->is_alone; i++) {
-        struct table_row row;
-        table_row_read(result, (int)i, &row);
-        if (!row.has_json && !was_alone) {
-            preloader->is_alone = true;
-            break;
-        }
-        text_bytes += row.json.len + row.key.len;
-        if (!is_marked(&preloader->marks, row.key)) {
+    fills->fills = arena_alloc(&fills->arena, (end - page->row + 1) * sizeof fills->fills[0]);
+    marks_sort(&page->marks);
+    struct table_row row = {.key = slice_of(page->from, page->from_bytes)};
+    for (; page->row < end; page->row++) {
+        table_row_read(page->result, (int)page->row, &row);
+        if (!marks_has(&page->marks, row.key)) {
             add_fill(preloader, fills, &row);
         }
-        move_hand(preloader, row.key);
     }
-    preloader->is_last = !preloader->is_alone && rows < preloader->page_rows;
-    if (!was_alone && i > 0) {
-        choose_rows_count(preloader, i, text_bytes);
-    }
+    memmove(page->from, row.key.at, row.key.len);
+    page->from_bytes = row.key.len;
     post_fills(preloader, fills);
 }
 
-static bool is_current(const struct preloader *preloader)
+// What is left of it is asked for again, together with what follows.
+static void go_back(struct preloader *preloader, struct page *page)
 {
-    const struct worker *worker = preloader->worker;
-    return preloader->is_active && worker->feed_live && worker->epoch == preloader->epoch &&
-           !preloader->marks.all;
+    move_hand(preloader, slice_of(page->from, page->from_bytes));
+    preloader->is_last = false;
+    preloader->is_alone = false;
+    preloader->asked->is_void = preloader->is_asking;
+    drop_page(page);
 }
 
-// Everything is handed to the writer now, not when the unit is done: whatever is heard in between
-// goes there behind it.
-static void on_result(void *context, size_t index, const PGresult *result)
+// Some rows of what is held go to the writer.
+static void convert(struct preloader *preloader)
+{
+    struct page *page = preloader->held;
+    if (page->result == NULL) {
+        return;
+    }
+    if (!is_current(preloader, page)) {
+        go_back(preloader, page);
+        return;
+    }
+    convert_step(preloader, page);
+    if (page->row < page->rows_count) {
+        event_active(preloader->converter, EV_TIMEOUT, 1);
+        return;
+    }
+    drop_page(page);
+    if (preloader->is_last) {
+        end_preload(preloader, "the whole table was read");
+    }
+}
+
+// Looks how far the rows go: up to the first that is too large for this page.
+static void measure_rows(struct preloader *preloader, struct page *page)
+{
+    size_t rows = (size_t)PQntuples(page->result), text_bytes = 0, i = 0;
+    bool was_alone = preloader->page_rows == 1;
+    struct table_row row = {0};
+    preloader->is_alone = false;
+    for (; i < rows; i++) {
+        struct table_row next;
+        table_row_read(page->result, (int)i, &next);
+        if (!next.has_json && !was_alone) {
+            preloader->is_alone = true;
+            break;
+        }
+        row = next;
+        text_bytes += row.json.len + row.key.len;
+    }
+    page->rows_count = i;
+    page->row = 0;
+    preloader->is_last = !preloader->is_alone && rows < preloader->page_rows;
+    if (i > 0) {
+        move_hand(preloader, row.key);
+    }
+    if (!was_alone && i > 0) {
+        choose_rows_count(preloader, i, text_bytes);
+    }
+}
+
+static void on_result(void *context, size_t index, PGresult *result)
 {
     (void)index;
     struct preloader *preloader = context;
-    struct marks *marks = &preloader->marks;
-    if (is_current(preloader)) {
-        qsort(marks->keys, marks->count, sizeof marks->keys[0], compare_keys);
-        take_rows(preloader, result);
+    struct page *page = preloader->asked;
+    while (preloader->held->result != NULL) {
+        convert(preloader);
+    }
+    page->result = result;
+    if (!is_current(preloader, page)) {
+        drop_page(page);
+        return;
+    }
+    preloader->asked = preloader->held;
+    preloader->held = page;
+    measure_rows(preloader, page);
+}
+
+static void on_convert(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct preloader *preloader = context;
+    convert(preloader);
+    if (preloader->held->result == NULL) {
+        read_pool_wake(preloader->worker->read_pool);
     }
 }
 
@@ -277,74 +342,55 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
 {
     struct preloader *preloader = context;
     preloader->is_asking = false;
-    clear_marks(&preloader->marks);
+    drop_page(preloader->asked);
     if (preloader->is_active && outcome == UNIT_REFUSED) {
         take_refusal(preloader, failure);
     } else if (preloader->is_active && outcome == UNIT_OK) {
         retry_reset(&preloader->retry);
         tell_progress(preloader);
-        if (preloader->is_last) {
-            end_preload(preloader, "the whole table was read");
-        }
     }
+    // In this order: the next page is asked for first.
     read_pool_wake(preloader->worker->read_pool);
+    event_active(preloader->converter, EV_TIMEOUT, 1);
 }
 
 // ---- Questions
 
 static void ask(struct preloader *preloader, struct conn *conn)
 {
-    struct buffer sql = {0};
-    char bytes_max[LIMIT_TEXT_BYTES], rows_max[LIMIT_TEXT_BYTES];
     size_t rows = preloader->is_alone ? 1 : preloader->rows_count;
     preloader->page_rows = rows;
-    preloader->epoch = preloader->worker->epoch;
+    preloader->asked->epoch = preloader->worker->epoch;
+    preloader->asked->from_bytes = preloader->hand_bytes;
+    memcpy(preloader->asked->from, preloader->hand, preloader->hand_bytes);
     preloader->is_asking = true;
-    clear_marks(&preloader->marks);
-    buffer_printf(&sql,
-                  "SELECT key, CASE WHEN octet_length(json) <= $2 THEN json END, version::int8,"
-                  " expires_at::timestamptz FROM (SELECT key, value::text AS json, version,"
-                  " expires_at FROM %s WHERE key > $1 COLLATE \"C\" AND octet_length(key) <= %d"
-                  " ORDER BY key COLLATE \"C\" LIMIT $3) page ORDER BY key COLLATE \"C\"",
-                  preloader->worker->table, KEY_BYTES_MAX);
-    buffer_append(&sql, "", 1);
-    snprintf(bytes_max, sizeof bytes_max, "%zu", json_bytes_max(preloader, rows));
-    snprintf(rows_max, sizeof rows_max, "%zu", rows);
-    const char *values[QUERY_PARAMS] = {(const char *)preloader->hand, bytes_max, rows_max};
-    const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
-        .params_count = QUERY_PARAMS,
-        .types = (const Oid[]){PG_OID_TEXT, PG_OID_INT8, PG_OID_INT8},
-        .values = values,
-        .lengths = (const int[]){(int)preloader->hand_bytes, 0, 0},
-        .formats = (const int[]){1, 0, 0},
-        .result_format = 1,
-    };
+    marks_clear(&preloader->asked->marks);
     const struct unit unit = {
-        .queries = &query,
-        .queries_count = 1,
         .context = preloader,
-        .on_result = on_result,
+        .on_result_taken = on_result,
         .on_done = on_done,
     };
-    conn_send(conn, &unit);
-    buffer_deinit(&sql);
+    preload_query_send(conn, &unit, preloader->worker->table,
+                       slice_of(preloader->hand, preloader->hand_bytes), rows,
+                       json_bytes_max(preloader, rows));
 }
 
 static bool on_idle(void *context, struct conn *conn)
 {
     struct preloader *preloader = context;
     const struct worker *worker = preloader->worker;
-    if (!preloader->is_active || preloader->is_asking || worker->is_stopping || !worker->is_swept ||
-        evtimer_pending(preloader->timer, NULL)) {
+    if (!preloader->is_active || preloader->is_asking || preloader->is_last ||
+        worker->is_stopping || !worker->is_swept || evtimer_pending(preloader->timer, NULL)) {
         return false;
     }
     // As any read, it waits until what a failover lost is applied again.
     if (worker_is_reapplying(worker)) {
         return false; // woken by fetcher_on_applied
     }
-    // One page with the writer while the next is asked for, so that the figures are of now.
-    if (preloader->filling_count > 1 || mailbox_is_full(worker->writer)) {
+    if (preloader->filling_count >= FILLINGS_MAX) {
+        return false; // woken by preloader_on_filled
+    }
+    if (mailbox_is_full(worker->writer)) {
         ask_arm(preloader->timer, LOOK_AGAIN_US);
         return false;
     }
@@ -397,7 +443,10 @@ struct preloader *preloader_create(struct worker *worker)
     struct preloader *preloader = memory_zeroed(1, sizeof *preloader);
     preloader->worker = worker;
     preloader->timer = evtimer_new(worker->base, on_timer, preloader);
-    CHECK(preloader->timer != NULL);
+    preloader->converter = evtimer_new(worker->base, on_convert, preloader);
+    CHECK(preloader->timer != NULL && preloader->converter != NULL);
+    preloader->asked = &preloader->pages[0];
+    preloader->held = &preloader->pages[1];
     preloader->user = (struct read_user){.is_bulk = true, .context = preloader, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &preloader->user);
     return preloader;
@@ -411,7 +460,9 @@ void preloader_destroy(struct preloader *preloader)
     preloader->is_active = false;
     read_pool_leave(preloader->worker->read_pool, &preloader->user);
     event_free(preloader->timer);
-    clear_marks(&preloader->marks);
+    event_free(preloader->converter);
+    drop_page(preloader->asked);
+    drop_page(preloader->held);
     buffer_deinit(&preloader->value);
     free(preloader);
 }

@@ -246,7 +246,11 @@ void wire_take(struct conn *conn)
         take_accepted(conn);
         break;
     case PACKET_RESULT:
-        if (conn->unit.on_result != NULL) {
+        if (conn->unit.on_result_taken != NULL) {
+            PGresult *result = packet->result;
+            packet->result = NULL;
+            conn->unit.on_result_taken(conn->unit.context, packet->index, result);
+        } else if (conn->unit.on_result != NULL) {
             conn->unit.on_result(conn->unit.context, packet->index, packet->result);
         }
         break;
@@ -454,5 +458,6 @@ void conn_run_script(struct conn *conn, const char *script, const struct unit *u
     one.queries = &query;
     one.queries_count = 1;
     one.on_result = NULL;
+    one.on_result_taken = NULL;
     conn_send(conn, &one);
 }

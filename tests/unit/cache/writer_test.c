@@ -55,6 +55,46 @@ static void a_fill_is_held_until_a_foreign_change(void **state)
     assert_int_equal(rig_status(rig, STATUS_CACHE_INVALIDATIONS), 2);
 }
 
+// A page of the preload: the keys are letters, the values "new".
+static void preload(struct rig *rig, const char *letters)
+{
+    struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
+    fills->epoch = rig_epoch(rig);
+    fills->preloads = true;
+    fills->fills = arena_alloc(&fills->arena, strlen(letters) * sizeof *fills->fills);
+    for (const char *at = letters; *at != '\0'; at++) {
+        fills->fills[fills->fills_count++] = (struct fill){
+            .key = arena_copy(&fills->arena, slice_of(at, 1)),
+            .present = true,
+            .value = arena_copy(&fills->arena, rig_text("new")),
+            .version = *at,
+        };
+    }
+    rig_push_message(rig, fills);
+    rig_turn(rig);
+}
+
+static void a_preload_adds_what_is_not_held(void **state)
+{
+    struct rig *rig = *state;
+    rig_feed(rig, FEED_STARTED);
+    preload(rig, "");
+    preload(rig, "bdf"); // into an empty cache
+    preload(rig, "gh");  // behind all that is held
+    rig_fill(rig, "y", "old", 1);
+    rig_push_set(rig, "x", "pending", ACK_JOURNAL);
+    rig_turn(rig);
+    preload(rig, "acegvxyz"); // between
+    preload(rig, "|{~}");     // out of order
+    for (const char *at = "abcdefghvz{|}~"; *at != '\0'; at++) {
+        char key[] = {*at, '\0'};
+        rig_assert_clean(rig, key, "new", *at);
+    }
+    rig_assert_clean(rig, "y", "old", 1);
+    rig_assert_pending(rig, "x", "pending");
+    assert_int_equal(rig_status(rig, STATUS_CACHE_ENTRIES), 16);
+}
+
 static void a_fill_of_an_epoch_before_is_not_held(void **state)
 {
     struct rig *rig = *state;
@@ -760,6 +800,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_set_is_read_at_once_and_clean_after_its_flush),
         TEST(a_fill_is_held_until_a_foreign_change),
+        TEST(a_preload_adds_what_is_not_held),
         TEST(a_fill_of_an_epoch_before_is_not_held),
         TEST(a_foreign_change_met_while_pending_drops_at_the_flush),
         TEST(a_later_write_stays_pending_over_an_earlier_flush),
