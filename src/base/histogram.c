@@ -52,16 +52,18 @@ static struct histogram_slot *slot_at(struct histogram *histogram, int64_t numbe
     return slot;
 }
 
-void histogram_record(struct histogram *histogram, int64_t duration_us, int64_t now_boot_us)
+void histogram_record(struct histogram *histogram, uint32_t count, int64_t duration_us,
+                      int64_t now_boot_us)
 {
     duration_us = duration_us > 0 ? duration_us : 0;
     struct histogram_slot *slot = slot_at(histogram, slot_number(now_boot_us));
     // One thread writes, so that what it has read it may add to.
     _Atomic uint32_t *bucket = &slot->counts[bucket_of(duration_us)];
     uint32_t before = atomic_load_explicit(bucket, memory_order_relaxed);
-    atomic_store_explicit(bucket, before + 1, memory_order_relaxed);
-    atomic_store_explicit(&histogram->count, load(&histogram->count) + 1, memory_order_relaxed);
-    atomic_store_explicit(&histogram->sum_us, load(&histogram->sum_us) + (uint64_t)duration_us,
+    atomic_store_explicit(bucket, before + count, memory_order_relaxed);
+    atomic_store_explicit(&histogram->count, load(&histogram->count) + count, memory_order_relaxed);
+    atomic_store_explicit(&histogram->sum_us,
+                          load(&histogram->sum_us) + (uint64_t)duration_us * count,
                           memory_order_relaxed);
 }
 

@@ -25,8 +25,9 @@ struct histogram {
     _Atomic uint64_t sum_us;
 };
 
-// The one thread that records. What is negative counts as 0.
-void histogram_record(struct histogram *histogram, int64_t duration_us, int64_t now_boot_us);
+// The one thread that records: `count` that took so long each. What is negative counts as 0.
+void histogram_record(struct histogram *histogram, uint32_t count, int64_t duration_us,
+                      int64_t now_boot_us);
 
 // What was looked at: of one histogram, or of several added up. All zeroes is empty.
 struct histogram_view {

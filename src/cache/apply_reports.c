@@ -186,7 +186,7 @@ enum error apply_changes(struct turn *turn, const struct changes_message *change
 static void note_lag(struct writer *writer, int64_t sent_boot_us)
 {
     int64_t now_boot_us = writer_boot_us(writer);
-    histogram_record(&writer->status->lag, now_boot_us - sent_boot_us, now_boot_us);
+    histogram_record(&writer->status->lag, 1, now_boot_us - sent_boot_us, now_boot_us);
 }
 
 enum error apply_feed(struct turn *turn, const struct feed_message *feed)

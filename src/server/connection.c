@@ -6,6 +6,11 @@
 //
 //   read() -> [scratch or in] -> session_take -> session.out -> send()
 //
+// Events are edge-triggered, which spares the kernel a second look at each socket that was read:
+// one tells that bytes came or room was made, not that there are some. So after a read that may
+// have left some behind, the connection asks for a turn to read on. An event that is added anew
+// tells what is there at that moment.
+//
 // What was read stays in the loop's scratch memory unless something of it is left: an idle
 // connection holds no buffer of its own.
 //
@@ -38,10 +43,10 @@ struct connection *connection_open(struct loop *loop, int fd, bool read_only)
     struct connection *connection = memory_zeroed(1, sizeof *connection);
     connection->loop = loop;
     connection->fd = fd;
-    connection->read_event =
-        event_new(loop->base, fd, EV_READ | EV_PERSIST, on_readable, connection);
+    connection->read_event = event_new(loop->base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST,
+                                       on_readable, connection);
     connection->write_event =
-        event_new(loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, connection);
+        event_new(loop->base, fd, EV_WRITE | EV_ET | EV_PERSIST, on_writable, connection);
     CHECK(connection->read_event != NULL && connection->write_event != NULL);
     session_init(&connection->session, &loop->desk, read_only, connection);
     return connection;
@@ -115,7 +120,8 @@ static void settle(struct connection *connection)
     set_event(connection->read_event, &connection->reads, may_read);
     set_event(connection->write_event, &connection->writes,
               buffer_len(&connection->session.out) > 0);
-    if (connection->has_backlog && session_may_take(&connection->session)) {
+    bool may_take_on = connection->has_backlog && session_may_take(&connection->session);
+    if (may_take_on || (may_read && connection->input_left)) {
         loop_give_turn(connection->loop, connection);
     }
 }
@@ -182,6 +188,8 @@ static void read_once(struct connection *connection)
         at = buffer_reserve(&connection->in, room);
     }
     ssize_t len = recv(connection->fd, at, room, MSG_DONTWAIT);
+    // A read that did not fill the room has emptied the socket (epoll(7), questions and answers).
+    connection->input_left = (len >= 0 && (size_t)len == room) || (len < 0 && errno == EINTR);
     if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         return;
     }
@@ -247,10 +255,11 @@ static bool write_once(struct connection *connection)
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
-    (void)what;
     struct connection *connection = context;
     loop_begin_callback(connection->loop);
     read_once(connection);
+    // The end was told of together with the bytes before it, and is not told of again.
+    connection->input_left |= (what & EV_CLOSED) != 0;
     if (connection->fd >= 0 && write_once(connection)) {
         settle(connection);
     }
@@ -271,8 +280,10 @@ void connection_turn(struct connection *connection)
     }
     if (connection->has_backlog && session_may_take(&connection->session)) {
         take(connection, buffer_slice(&connection->in), true);
+    } else if (connection->reads && connection->input_left) {
+        read_once(connection);
     }
-    if (write_once(connection)) {
+    if (connection->fd >= 0 && write_once(connection)) {
         settle(connection);
     }
 }

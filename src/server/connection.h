@@ -16,6 +16,7 @@ struct connection {
     struct event *write_event;
     bool reads;        // read_event is pending
     bool writes;       // write_event is pending
+    bool input_left;   // the socket may hold bytes that no event will tell of
     bool input_ended;  // nothing will be read any more: close once all is answered
     bool has_backlog;  // whole messages may be left in `in`
     struct buffer in;  // what was read and not taken yet

@@ -2,11 +2,13 @@
 
 #include "base/clock.h"
 
-void latency_record(struct latency *latency, enum method method, int64_t started_boot_us)
+void latency_record(struct latency *latency, enum method method, uint32_t count,
+                    int64_t started_boot_us)
 {
     if (latency != NULL) {
         int64_t now_boot_us = clock_boot_us();
-        histogram_record(&latency->of_method[method], now_boot_us - started_boot_us, now_boot_us);
+        histogram_record(&latency->of_method[method], count, now_boot_us - started_boot_us,
+                         now_boot_us);
     }
 }
 

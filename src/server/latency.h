@@ -1,6 +1,6 @@
 // How long requests take, by method: from the turn in which a loop read them until their answer
-// stands in the connection's buffer. Each loop records its own; whoever answers `stats` adds them
-// up.
+// stands in the connection's buffer, and with it those to all gets that were read with it. Each
+// loop records its own; whoever answers `stats` adds them up.
 #pragma once
 
 #include "base/histogram.h"
@@ -28,8 +28,10 @@ struct latency_summary {
     int64_t max_us;
 };
 
-// NULL records nothing. On the loop's thread.
-void latency_record(struct latency *latency, enum method method, int64_t started_boot_us);
+// One request, or `count` that began and were answered together. NULL records nothing. On the
+// loop's thread.
+void latency_record(struct latency *latency, enum method method, uint32_t count,
+                    int64_t started_boot_us);
 
 // Any thread. NULL is a board without loops.
 struct latency_summary latency_of_method(const struct latency_board *board, enum method method,

@@ -45,6 +45,7 @@ static enum error open_base(struct loop *loop)
     struct event_config *config = event_config_new();
     CHECK(config != NULL);
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
     loop->base = event_base_new_with_config(config);
     event_config_free(config);
     if (loop->base == NULL) {

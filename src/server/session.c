@@ -209,7 +209,12 @@ static void submit(struct session *session, uint32_t msgid, const struct call *c
     struct route route;
     bool must_wait = order_must_wait(&session->order, call);
     if (!must_wait && answer_at_once(session, msgid, call, &route)) {
-        latency_record(session->desk->latency, call->method, session->desk->dispatch.now_boot_us);
+        if (call->method == METHOD_GET) {
+            session->desk->gets_count++;
+        } else {
+            latency_record(session->desk->latency, call->method, 1,
+                           session->desk->dispatch.now_boot_us);
+        }
         return;
     }
     if (session->desk->weight_bytes >= DESK_WEIGHT_MAX) {
@@ -248,7 +253,7 @@ static void run_flight(struct flight *flight)
     session->waiting_count--;
     session->desk->waiting_count--;
     if (flight->answered || answer_at_once(session, flight->msgid, &waiting->call, &route)) {
-        latency_record(session->desk->latency, waiting->call.method, flight->started_boot_us);
+        latency_record(session->desk->latency, waiting->call.method, 1, flight->started_boot_us);
         finish(flight);
     } else {
         send_flight(flight, &waiting->call, &route);
@@ -274,7 +279,7 @@ struct session *session_take_home(struct request *request)
         struct addressee addressee = {session, flight->msgid};
         dispatch_complete(&session->desk->dispatch, &flight->held, request);
         answer_reply(&addressee, &request->call, &request->reply);
-        latency_record(session->desk->latency, request->call.method, flight->started_boot_us);
+        latency_record(session->desk->latency, request->call.method, 1, flight->started_boot_us);
         finish(flight);
         run_ready(session);
     }
@@ -327,7 +332,7 @@ static size_t take_get(struct session *session, uint32_t msgid, struct slice key
     return 1 + call.pairs_count;
 }
 
-enum taking session_take(struct session *session, struct slice bytes, size_t *consumed)
+static enum taking take_frames(struct session *session, struct slice bytes, size_t *consumed)
 {
     *consumed = 0;
     for (size_t work = 0; work < TURN_WORK_MAX;) {
@@ -362,6 +367,18 @@ enum taking session_take(struct session *session, struct slice bytes, size_t *co
         *consumed += len;
     }
     return TAKING_YIELDS;
+}
+
+enum taking session_take(struct session *session, struct slice bytes, size_t *consumed)
+{
+    struct desk *desk = session->desk;
+    enum taking taking = take_frames(session, bytes, consumed);
+    if (desk->gets_count > 0) {
+        // The clock is read once for them all.
+        latency_record(desk->latency, METHOD_GET, desk->gets_count, desk->dispatch.now_boot_us);
+        desk->gets_count = 0;
+    }
+    return taking;
 }
 
 void session_refuse(struct session *session, struct slice bytes)

@@ -31,6 +31,7 @@ struct desk {
     size_t frame_bytes_max;
     size_t weight_bytes;  // of all undecided requests
     size_t waiting_count; // of requests that wait for an earlier one
+    uint32_t gets_count;  // answered of what is being taken, and not recorded yet
 };
 
 struct flight;

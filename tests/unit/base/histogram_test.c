@@ -37,7 +37,7 @@ static void percentiles_are_at_most_an_eighth_too_large(void **state)
         durations[i] = (int64_t)(random >> (30 + random % 33)); // of every magnitude
         durations[i] = durations[i] < (1ll << 36) ? durations[i] : (1ll << 36) - 1;
         sum += (uint64_t)durations[i];
-        histogram_record(&histogram, durations[i], MINUTE_US);
+        histogram_record(&histogram, 1, durations[i], MINUTE_US);
     }
     histogram_look(&view, &histogram, MINUTE_US);
     qsort(durations, COUNT, sizeof durations[0], compare);
@@ -59,13 +59,29 @@ static void extremes_stay_in_range(void **state)
     struct histogram_view view = {.count = 0};
     memset(&histogram, 0, sizeof histogram);
     assert_int_equal(histogram_percentile_us(&view, 500), -1);
-    histogram_record(&histogram, -5, 0);
+    histogram_record(&histogram, 1, -5, 0);
     histogram_look(&view, &histogram, 0);
     assert_int_equal(histogram_percentile_us(&view, 1000), 0);
-    histogram_record(&histogram, INT64_MAX, 0);
+    histogram_record(&histogram, 1, INT64_MAX, 0);
     view = (struct histogram_view){.count = 0};
     histogram_look(&view, &histogram, 0);
     assert_int_equal(histogram_percentile_us(&view, 1000), (1ll << 36) - 1);
+}
+
+static void several_at_once_count_as_so_many(void **state)
+{
+    (void)state;
+    static struct histogram histogram;
+    struct histogram_view view = {.count = 0};
+    memset(&histogram, 0, sizeof histogram);
+    histogram_record(&histogram, 3, 7, 0);
+    histogram_record(&histogram, 1, 9, 0);
+    histogram_look(&view, &histogram, 0);
+    assert_int_equal(view.count, 4);
+    assert_int_equal(view.recent, 4);
+    assert_int_equal(view.sum_us, 30);
+    assert_int_equal(histogram_percentile_us(&view, 750), 7);
+    assert_int_equal(histogram_percentile_us(&view, 760), 9);
 }
 
 static void what_is_older_than_two_minutes_is_forgotten(void **state)
@@ -74,7 +90,7 @@ static void what_is_older_than_two_minutes_is_forgotten(void **state)
     static struct histogram histogram;
     memset(&histogram, 0, sizeof histogram);
     for (int minute = 10; minute < 16; minute++) {
-        histogram_record(&histogram, minute, minute * MINUTE_US);
+        histogram_record(&histogram, 1, minute, minute * MINUTE_US);
         struct histogram_view view = {.count = 0};
         histogram_look(&view, &histogram, minute * MINUTE_US + 1);
         assert_int_equal(view.recent, minute == 10 ? 1 : 2);
@@ -107,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(percentiles_are_at_most_an_eighth_too_large),
         cmocka_unit_test(extremes_stay_in_range),
+        cmocka_unit_test(several_at_once_count_as_so_many),
         cmocka_unit_test(what_is_older_than_two_minutes_is_forgotten),
         cmocka_unit_test(a_rate_is_that_of_the_last_ten_seconds),
     };

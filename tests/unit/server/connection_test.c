@@ -3,6 +3,7 @@
 
 #include "unit/server/fake_node.h"
 
+#include "server/loop.h"
 #include "server/session.h"
 
 // Answers every request that reaches the mailboxes: a read of a key by the key itself.
@@ -329,6 +330,28 @@ static void a_large_value_passes(void **state)
     client_close(&client);
 }
 
+// More than one read takes, all of it there before the first: no event tells of the rest.
+static void what_one_read_leaves_behind_is_read(void **state)
+{
+    struct fake_node *node = *state;
+    size_t len = LOOP_SCRATCH_BYTES / 2 * 3;
+    struct buffer request = {0};
+    msgpack_packer packer;
+    buffer_append(&request, "\x94\x00\x05\xa3set\x92\xa1k", 10);
+    mpack_packer_init(&packer, &request);
+    msgpack_pack_str(&packer, len);
+    memset(buffer_reserve(&request, len), 'x', len);
+    buffer_commit(&request, len);
+    for (int round = 0; round < 30; round++) {
+        struct client client = client_of(node);
+        client_send_bytes(&client, buffer_slice(&request).at, buffer_len(&request));
+        finish_with_seq(await_request(&node->writer), 1);
+        assert_received(&client, "[1,5,null,{\"seq\":1}]");
+        client_close(&client);
+    }
+    buffer_deinit(&request);
+}
+
 static void a_half_closed_client_gets_its_answers(void **state)
 {
     struct fake_node *node = *state;
@@ -424,6 +447,7 @@ int main(void)
         NODE_TEST(a_client_that_does_not_read_is_paused),
         NODE_TEST(a_message_larger_than_the_limit_is_refused),
         NODE_TEST(a_large_value_passes),
+        NODE_TEST(what_one_read_leaves_behind_is_read),
         NODE_TEST(a_half_closed_client_gets_its_answers),
         NODE_TEST(requests_of_a_closed_connection_come_home_to_nobody),
         NODE_TEST(thousands_of_idle_connections_are_held),
