@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,20 +12,19 @@
 
 static const char FILE_NAME[] = "tier";
 
-_Static_assert(sizeof(struct tier_bucket) == TIER_BUCKET_BYTES, "a bucket is a page");
-_Static_assert(offsetof(struct tier_bucket, places) == 64, "the first look is at one cache line");
+_Static_assert(TIER_AT_PLACES == TIER_LINE_WORDS, "the first look is at one cache line");
 
 // ---- the file
 
 static bool map(struct tier *tier, int fd, size_t bytes, int protection)
 {
-    void *buckets = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
-    if (buckets == MAP_FAILED) {
+    void *words = mmap(NULL, bytes, protection, MAP_SHARED, fd, 0);
+    if (words == MAP_FAILED) {
         return false;
     }
     // What is read lies anywhere: what lies beside it on the disk is of no use.
-    madvise(buckets, bytes, MADV_RANDOM);
-    *tier = (struct tier){.buckets = buckets, .buckets_count = bytes / TIER_BUCKET_BYTES};
+    madvise(words, bytes, MADV_RANDOM);
+    *tier = (struct tier){.words = words, .buckets_count = bytes / TIER_BUCKET_BYTES};
     return true;
 }
 
@@ -46,8 +44,8 @@ bool tier_map(struct tier *tier, int directory_fd)
 
 void tier_close(struct tier *tier)
 {
-    if (tier->buckets != NULL) {
-        munmap(tier->buckets, tier->buckets_count * TIER_BUCKET_BYTES);
+    if (tier->words != NULL) {
+        munmap((void *)tier->words, tier->buckets_count * TIER_BUCKET_BYTES);
     }
     *tier = (struct tier){0};
 }
@@ -89,13 +87,13 @@ enum error tier_open(struct tier *tier, const struct directory *directory, size_
 
 // ---- a read
 
-static bool key_equals(const struct tier_bucket *bucket, size_t at, struct slice key)
+static bool key_equals(struct tier_bucket bucket, size_t at, struct slice key)
 {
     size_t done = 0;
     uint64_t word;
     for (; key.len - done >= sizeof word; done += sizeof word) {
         memcpy(&word, key.at + done, sizeof word);
-        if (tier_load(&bucket->entries[at++]) != word) {
+        if (tier_load(bucket, TIER_AT_ENTRIES + at++) != word) {
             return false;
         }
     }
@@ -104,30 +102,30 @@ static bool key_equals(const struct tier_bucket *bucket, size_t at, struct slice
     }
     word = 0;
     memcpy(&word, key.at + done, key.len - done);
-    return tier_load(&bucket->entries[at]) == word;
+    return tier_load(bucket, TIER_AT_ENTRIES + at) == word;
 }
 
 // Whether the entry at that way is the key's. What it says of itself may be torn, or anything.
-static bool is_of(const struct tier_bucket *bucket, size_t way, uint64_t hash, struct slice key,
+static bool is_of(struct tier_bucket bucket, size_t way, uint64_t hash, struct slice key,
                   struct tier_entry *entry)
 {
     size_t place = tier_place(bucket, way);
     if (place >= TIER_ENTRY_WORDS) {
         return false;
     }
-    uint64_t head = tier_load(&bucket->entries[place]);
+    uint64_t head = tier_load(bucket, TIER_AT_ENTRIES + place);
     *entry = tier_entry_of(head, place);
     return head >> 32 == (hash & UINT32_MAX) && entry->key_bytes == key.len &&
            place + entry->words <= TIER_ENTRY_WORDS && entry->words <= TIER_ENTRY_BYTES_MAX / 8 &&
            key_equals(bucket, place + 1, key);
 }
 
-bool tier_seek(const struct tier_bucket *bucket, uint64_t hash, struct slice key, size_t *way,
+bool tier_seek(struct tier_bucket bucket, uint64_t hash, struct slice key, size_t *way,
                struct tier_entry *entry)
 {
     uint64_t wanted = tier_tag(hash) * TIER_ONES;
     for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
-        uint64_t differs = tier_load(&bucket->tags[i]) ^ wanted;
+        uint64_t differs = tier_load(bucket, TIER_AT_TAGS + i) ^ wanted;
         // The high bit of each byte that is zero, and of some that follow one: looked at in vain.
         uint64_t found = (differs - TIER_ONES) & ~differs & (TIER_ONES << 7);
         for (; found != 0; found &= found - 1) {
@@ -143,18 +141,18 @@ bool tier_seek(const struct tier_bucket *bucket, uint64_t hash, struct slice key
 size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key,
                  uint64_t *room)
 {
-    const struct tier_bucket *bucket = tier_bucket_of(tier, life, hash);
-    uint64_t sequence = tier_load(&bucket->sequence);
+    struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
+    uint64_t sequence = tier_load(bucket, TIER_AT_SEQUENCE);
     struct tier_entry entry;
     size_t way;
-    if (sequence % 2 != 0 || tier_load(&bucket->life) != life ||
+    if (sequence % 2 != 0 || tier_load(bucket, TIER_AT_LIFE) != life ||
         !tier_seek(bucket, hash, key, &way, &entry)) {
         return 0;
     }
     size_t first = entry.place + 1 + tier_words(entry.key_bytes);
     size_t words = tier_words(entry.record_bytes);
     for (size_t i = 0; i < words; i++) {
-        room[i] = tier_load(&bucket->entries[first + i]);
+        room[i] = tier_load(bucket, TIER_AT_ENTRIES + first + i);
     }
-    return tier_load(&bucket->sequence) == sequence ? entry.record_bytes : 0;
+    return tier_load(bucket, TIER_AT_SEQUENCE) == sequence ? entry.record_bytes : 0;
 }

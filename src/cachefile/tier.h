@@ -14,6 +14,9 @@
 //      0         8      16     24                64                  144
 //      | sequence | life | ends | 40 tags, a byte | 40 places, 16 bit | entries, side by side ... |
 //
+// The lines of a page are turned by one from bucket to bucket: with all heads at the same place of
+// their pages, a few sets of the processor's caches would have to hold them all.
+//
 // An entry is a word of lengths and hash, the key, and the record, each filled up to whole words.
 // `sequence` is odd while the bucket is changed. A bucket counts only while its `life` is that of
 // the control page (tier_life): a new life, which every start, wipe and new generation begins,
@@ -37,25 +40,28 @@ enum { TIER_BUCKET_BYTES = 4096, TIER_WAYS = 40 };
 enum { TIER_ENTRY_BYTES_MAX = 1280 };
 enum { TIER_HALVINGS_MAX = 31 };
 
+// Words of a bucket.
 enum {
+    TIER_AT_SEQUENCE = 0,
+    TIER_AT_LIFE = 1,
+    TIER_AT_ENDS = 2, // entries in the low half, words of them in use in the high half
+    TIER_AT_TAGS = 3,
     TIER_TAG_WORDS = TIER_WAYS / 8,
+    TIER_AT_PLACES = TIER_AT_TAGS + TIER_TAG_WORDS, // first words of the entries, rising
     TIER_PLACE_WORDS = TIER_WAYS / 4,
-    TIER_HEAD_WORDS = 3 + TIER_TAG_WORDS + TIER_PLACE_WORDS,
+    TIER_AT_ENTRIES = TIER_AT_PLACES + TIER_PLACE_WORDS,
     TIER_BUCKET_WORDS = TIER_BUCKET_BYTES / 8,
-    TIER_ENTRY_WORDS = TIER_BUCKET_WORDS - TIER_HEAD_WORDS,
+    TIER_ENTRY_WORDS = TIER_BUCKET_WORDS - TIER_AT_ENTRIES,
+    TIER_LINE_WORDS = 8,
 };
 
 struct tier_bucket {
-    _Atomic uint64_t sequence;
-    _Atomic uint64_t life;
-    _Atomic uint64_t ends; // entries in the low half, words of `entries` in use in the high half
-    _Atomic uint64_t tags[TIER_TAG_WORDS];
-    _Atomic uint64_t places[TIER_PLACE_WORDS]; // first words of the entries, rising
-    _Atomic uint64_t entries[TIER_ENTRY_WORDS];
+    _Atomic uint64_t *words;
+    size_t turn; // where the page's first word is
 };
 
 struct tier {
-    struct tier_bucket *buckets; // mapped; NULL: there is none
+    _Atomic uint64_t *words; // mapped; NULL: there is none
     size_t buckets_count;
 };
 
@@ -66,20 +72,29 @@ bool tier_map(struct tier *tier, int directory_fd);
 void tier_close(struct tier *tier);
 
 // Of a tier that there is.
-static inline struct tier_bucket *tier_bucket_of(const struct tier *tier, uint64_t life,
-                                                 uint64_t hash)
+static inline struct tier_bucket tier_bucket_of(const struct tier *tier, uint64_t life,
+                                                uint64_t hash)
 {
     size_t count = tier->buckets_count >> (life & TIER_HALVINGS_MAX);
-    return &tier->buckets[(size_t)(((unsigned __int128)hash * count) >> 64)];
+    size_t number = (size_t)(((unsigned __int128)hash * count) >> 64);
+    return (struct tier_bucket){
+        .words = tier->words + number * TIER_BUCKET_WORDS,
+        .turn = number * TIER_LINE_WORDS % TIER_BUCKET_WORDS,
+    };
+}
+
+static inline _Atomic uint64_t *tier_word(struct tier_bucket bucket, size_t at)
+{
+    return &bucket.words[(at + bucket.turn) % TIER_BUCKET_WORDS];
 }
 
 // Has the bucket fetched while something else is done.
 static inline void tier_prefetch(const struct tier *tier, uint64_t life, uint64_t hash)
 {
     if (tier->buckets_count > 0) {
-        const char *bucket = (const char *)tier_bucket_of(tier, life, hash);
-        __builtin_prefetch(bucket);
-        __builtin_prefetch(bucket + 64);
+        struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
+        __builtin_prefetch((const void *)tier_word(bucket, 0));
+        __builtin_prefetch((const void *)tier_word(bucket, TIER_LINE_WORDS));
     }
 }
 

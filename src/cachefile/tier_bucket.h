@@ -6,20 +6,20 @@
 #define TIER_ONES 0x0101010101010101ull
 
 struct tier_entry {
-    size_t place; // its first word, of `entries`
+    size_t place; // its first word, counted from the entries' first
     size_t words; // that it takes
     size_t key_bytes;
     size_t record_bytes;
 };
 
-static inline uint64_t tier_load(const _Atomic uint64_t *word)
+static inline uint64_t tier_load(struct tier_bucket bucket, size_t at)
 {
-    return atomic_load_explicit(word, memory_order_acquire);
+    return atomic_load_explicit(tier_word(bucket, at), memory_order_acquire);
 }
 
-static inline void tier_store(_Atomic uint64_t *word, uint64_t value)
+static inline void tier_store(struct tier_bucket bucket, size_t at, uint64_t value)
 {
-    atomic_store_explicit(word, value, memory_order_release);
+    atomic_store_explicit(tier_word(bucket, at), value, memory_order_release);
 }
 
 static inline size_t tier_words(size_t bytes)
@@ -35,9 +35,9 @@ static inline uint64_t tier_tag(uint64_t hash)
     return tag == 0 ? 1 : tag;
 }
 
-static inline size_t tier_place(const struct tier_bucket *bucket, size_t way)
+static inline size_t tier_place(struct tier_bucket bucket, size_t way)
 {
-    return (size_t)(tier_load(&bucket->places[way / 4]) >> (way % 4 * 16) & 0xffff);
+    return (size_t)(tier_load(bucket, TIER_AT_PLACES + way / 4) >> (way % 4 * 16) & 0xffff);
 }
 
 // What the first word of an entry says: 16 bits each of the lengths, and the hash's low half.
@@ -54,5 +54,5 @@ static inline struct tier_entry tier_entry_of(uint64_t head, size_t place)
 }
 
 // The way of the key; its entry lies within the bucket, whatever the bucket holds.
-bool tier_seek(const struct tier_bucket *bucket, uint64_t hash, struct slice key, size_t *way,
+bool tier_seek(struct tier_bucket bucket, uint64_t hash, struct slice key, size_t *way,
                struct tier_entry *entry);

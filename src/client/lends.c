@@ -60,13 +60,11 @@ pgnear_code pgnear_get_into(pgnear *handle, pgnear_bytes key, const pgnear_get_o
     if (code != PGNEAR_OK) {
         return code;
     }
-    if (look(handle, key, &own, &wish, item)) {
-        code = move_into(item, room, room_bytes, error);
-        direct_end(&handle->direct);
-        handle_enter(handle, NULL);
-        return code;
+    if (!get_asks_postgres(&own) && direct_get(&handle->direct, slice_of_bytes(key), &wish, item)) {
+        handle_let_go(handle);
+    } else {
+        code = get_ask(handle, key, &own, &wish, item, error);
     }
-    code = get_ask(handle, key, &own, &wish, item, error);
     return code != PGNEAR_OK ? code : move_into(item, room, room_bytes, error);
 }
 

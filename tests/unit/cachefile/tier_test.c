@@ -211,8 +211,8 @@ static void a_bucket_left_in_the_middle_of_a_change_is_not_read(void **state)
 {
     struct place *place = *state;
     assert_true(put(place, 7, "key", "record", none_may_leave));
-    struct tier_bucket *bucket = tier_bucket_of(&place->tier, LIFE, 7);
-    atomic_fetch_add(&bucket->sequence, 1);
+    struct tier_bucket bucket = tier_bucket_of(&place->tier, LIFE, 7);
+    atomic_fetch_add(tier_word(bucket, TIER_AT_SEQUENCE), 1);
     expect(place, 7, "key", NULL);
     // The next change makes it whole.
     assert_true(put(place, 8, "other", "record", none_may_leave));
@@ -224,20 +224,20 @@ static void any_content_is_harmless(void **state)
 {
     struct place *place = *state;
     unsigned seed = 1;
-    struct tier_bucket *bucket = tier_bucket_of(&place->tier, LIFE, 7);
+    struct tier_bucket bucket = tier_bucket_of(&place->tier, LIFE, 7);
     for (unsigned round = 0; round < 20000; round++) {
-        _Atomic uint64_t *words = (_Atomic uint64_t *)bucket;
         for (size_t i = 0; i < TIER_BUCKET_WORDS; i++) {
             uint64_t word = (uint64_t)rand_r(&seed) << 40 ^ (uint64_t)rand_r(&seed) << 20 ^
                             (uint64_t)rand_r(&seed);
-            atomic_store_explicit(&words[i], round % 2 ? word : word & 0x01ff000f00ff0007u,
+            atomic_store_explicit(tier_word(bucket, i),
+                                  round % 2 ? word : word & 0x01ff000f00ff0007u,
                                   memory_order_relaxed);
         }
         // The looks are not to be stopped by what is looked at first.
-        atomic_store(&bucket->sequence, 2);
-        atomic_store(&bucket->life, LIFE);
+        atomic_store(tier_word(bucket, TIER_AT_SEQUENCE), 2);
+        atomic_store(tier_word(bucket, TIER_AT_LIFE), LIFE);
         for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
-            atomic_store(&bucket->tags[i], 0x0707070707070707u);
+            atomic_store(tier_word(bucket, TIER_AT_TAGS + i), 0x0707070707070707u);
         }
         size_t bytes =
             tier_find(&place->reader, LIFE, 7, slice_of("\0\0\0", round % 4), place->room);
