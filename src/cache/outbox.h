@@ -163,7 +163,7 @@ enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us
 enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int64_t now_us);
 // Whether there is no room for another. Within a transaction.
 bool outbox_ids_are_full(struct outbox *outbox);
-// Nothing where the id is unknown or names another write.
+// Nothing where the id is unknown, names another write or has its answer.
 enum error outbox_answer_id(struct outbox *outbox, const struct id_answer *answer);
 enum error outbox_forget_id(struct outbox *outbox, struct slice id, uint64_t seq);
 // At most `count_max`; `more` says whether there may be others.

@@ -123,7 +123,8 @@ enum error outbox_answer_id(struct outbox *outbox, const struct id_answer *answe
     if (error == ERROR_NOT_FOUND || (error == ERROR_NONE && row.seq != answer->seq)) {
         return ERROR_NONE;
     }
-    if (error == ERROR_NONE) {
+    // What was answered once stays so, though a failover has made it happen again and otherwise.
+    if (error == ERROR_NONE && !row.answered) {
         row.answered = true;
         row.reply = answer->reply;
         error = put(outbox, answer->id, &row);

@@ -146,7 +146,8 @@ void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice 
         .rows_max = SIZE_MAX, .entries_max = SIZE_MAX, .is_unbounded = true};
     struct json_limits json = flusher_json_limits(flusher);
     if (!flush_batch_collect(flusher, &limits, applied_seq)) {
-        worker->stop.stop(worker->stop.context, 1);
+        // What is missing at one moment may be there at the next; nothing is lost by asking again.
+        handshake_restart(worker->handshake, "the outbox cannot be read");
         return;
     }
     if (batch_take_recorded(&flusher->batch, recorded, &json) != ERROR_NONE) {

@@ -47,6 +47,8 @@ struct daemon {
     int flushed;
     int rewinds;
     int resyncs;
+    struct proxy *unreadable_after; // NULL, or: once it has cut, the outbox is not read once
+    int unread;
     int own_changes;
     int foreign_changes;
     // The last FLUSHED of the watched key:
@@ -120,7 +122,12 @@ static enum error visit_outbox(void *outbox, uint64_t after_seq,
     struct daemon *daemon = outbox;
     pthread_mutex_lock(&daemon->mutex);
     enum error error = ERROR_NONE;
-    for (uint64_t seq = after_seq + 1; seq <= daemon->entries_count; seq++) {
+    if (daemon->unreadable_after != NULL && proxy_cuts_fired(daemon->unreadable_after) > 0) {
+        daemon->unreadable_after = NULL;
+        daemon->unread++;
+        error = ERROR_SYSTEM;
+    }
+    for (uint64_t seq = after_seq + 1; error == ERROR_NONE && seq <= daemon->entries_count; seq++) {
         const struct stored *stored = &daemon->entries[seq - 1];
         struct entry entry;
         error = entry_decode(seq, buffer_slice(&stored->bytes), &entry);
@@ -751,6 +758,21 @@ static void the_results_of_a_lost_commit_are_recovered(struct scenario *scenario
     tear_down(daemon);
 }
 
+static void an_outbox_that_cannot_be_read_then_is_read_again(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    struct daemon *daemon = start_behind(scenario, pg, proxy);
+    daemon->unreadable_after = proxy;
+    proxy_cut_at_commit(proxy, PROXY_CUT_AFTER);
+    assert_value(daemon, call(daemon, call_of(METHOD_INCR, "n", "41")), "41");
+    assert_int_equal(proxy_cuts_fired(proxy), 1);
+    assert_int_equal(daemon->unread, 1);
+    assert_int_equal(daemon->stop_status, -1);
+    assert_value(daemon, call(daemon, call_of(METHOD_INCR, "n", "1")), "42");
+    tear_down(daemon);
+}
+
 static void no_cut_at_commit_repeats_or_loses(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
@@ -1068,6 +1090,7 @@ int main(void)
         SCENARIO(an_operators_error_stops_the_flush),
         SCENARIO(every_incr_counts_once_whatever_is_killed),
         SCENARIO(the_results_of_a_lost_commit_are_recovered),
+        SCENARIO(an_outbox_that_cannot_be_read_then_is_read_again),
         SCENARIO(no_cut_at_commit_repeats_or_loses),
         SCENARIO(a_silent_feed_is_given_up),
         SCENARIO(a_lost_listen_is_a_gap),
