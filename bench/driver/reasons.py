@@ -18,11 +18,15 @@ REASONS = [
      "also what its neighbours leave of them."),
     ("direct-get", "Beyond mdb_get in a renewed transaction: the control page before and after, "
      "the record's header, the copy of the value, and the note for the eviction."),
-    ("set-journal", "LMDB syncs twice a commit: the pages, then the page that names them. Redis "
-     "appends and syncs once (docs/decisions/0008-group-commit.md)."),
-    ("set-memory", "A write is laid into two trees by the writer, journaled and sent to PostgreSQL "
-     "while the next ones come: the processor time of all that is spent on the same two cores. "
-     "Redis does none of it."),
+    ("set-journal", "LMDB syncs twice a commit: 325 us, the pages and then the page that names "
+     "them, where one sync is 138. A log in front of it was tried: 1.7 times as many writes, and "
+     "then the two cores are busy, the writer with 16 us a write, the server loop with 12, the "
+     "client with 8 (docs/decisions/0011-log-before-outbox.md)."),
+    ("set-memory", "Two threads and the client share two cores: a write costs the server loop 9 to "
+     "10 us, as much as all of Redis, and the writer 10 to 11 before PostgreSQL hears of it, of "
+     "which half is LMDB copying a page for each record. The flush gives way meanwhile "
+     "(docs/decisions/0010-flush-gives-way.md), for a second: it takes 5 us more here and 20 to "
+     "25 in PostgreSQL, and Redis does nothing of the kind."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who wait "
      "for one, and the rest is PostgreSQL's own work on the rows."),
     ("flush", "Each batch moves the node's row, locks its keys in order and reads back the "

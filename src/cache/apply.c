@@ -82,13 +82,41 @@ static enum error apply_item(struct turn *turn, struct turn_item *item)
     return ERROR_NONE;
 }
 
+// ---- the transaction
+
+enum error apply_begin(struct turn *turn)
+{
+    const struct store *store = &turn->writer->store;
+    int code = mdb_txn_begin(store->env, NULL, 0, &turn->txn);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    enum error error = store_open_cursor(store, turn->txn, &turn->records);
+    if (error != ERROR_NONE) {
+        mdb_txn_abort(turn->txn);
+    }
+    return error;
+}
+
+void apply_abort(struct turn *turn)
+{
+    mdb_cursor_close(turn->records);
+    mdb_txn_abort(turn->txn);
+}
+
+enum error apply_commit(struct turn *turn)
+{
+    mdb_cursor_close(turn->records);
+    return environment_error(mdb_txn_commit(turn->txn));
+}
+
 // ---- records
 
 // What is held of the key; `held` is NULL where nothing is.
 enum error apply_get(struct turn *turn, struct slice key, struct record *record,
                      const struct record **held)
 {
-    enum error error = store_get(&turn->writer->store, turn->txn, key, record);
+    enum error error = store_get(turn->records, key, record);
     *held = error == ERROR_NONE ? record : NULL;
     return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
 }
@@ -105,7 +133,7 @@ enum error apply_decision(struct turn *turn, struct slice key, const struct reco
         return ERROR_NONE;
     case VERDICT_STORE:
         is_pending = decision->record.pending;
-        error = store_put(store, turn->txn, key, &decision->record);
+        error = store_put(store, turn->records, key, held, &decision->record);
         break;
     case VERDICT_DROP:
         is_pending = false;
@@ -133,13 +161,19 @@ static enum error drop_moved_rows(struct turn *turn)
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
-    while (code == MDB_SUCCESS &&
-           (code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)) == MDB_SUCCESS &&
-           environment_number_of(key) <= writer->memory.moved_seq) {
-        code = mdb_cursor_del(cursor, 0);
-    }
+    // All of them: this turn's come after it.
+    code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
     mdb_cursor_close(cursor);
-    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+    if (code == MDB_NOTFOUND) {
+        return ERROR_NONE;
+    }
+    if (code == MDB_SUCCESS) {
+        CHECK_VALUES(environment_number_of(key) <= writer->memory.moved_seq, "%llu after %llu",
+                     (unsigned long long)environment_number_of(key),
+                     (unsigned long long)writer->memory.moved_seq);
+        code = mdb_drop(turn->txn, writer->store.memory, 0);
+    }
+    return environment_error(code);
 }
 
 static void begin_try(struct turn *turn)
@@ -172,29 +206,28 @@ static enum error try_apply(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     begin_try(turn);
-    int code =
-        FAULT_POINT(CACHE_BEGIN) ? ENOMEM : mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
+    enum error error = FAULT_POINT(CACHE_BEGIN) ? ERROR_SYSTEM : apply_begin(turn);
+    if (error != ERROR_NONE) {
+        return error;
     }
-    enum error error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : drop_moved_rows(turn);
+    error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : drop_moved_rows(turn);
     for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
         if (!turn->items[i].is_settled) {
             error = apply_item(turn, &turn->items[i]);
         }
     }
     if (error != ERROR_NONE) {
-        mdb_txn_abort(turn->txn);
+        apply_abort(turn);
         return error;
     }
     turn->used_bytes = store_used_bytes(&writer->store, turn->txn);
     turn->entries = store_entries(&writer->store, turn->txn);
     publish_epoch(turn);
     if (FAULT_POINT(CACHE_COMMIT)) {
-        mdb_txn_abort(turn->txn);
+        apply_abort(turn);
         return ERROR_SYSTEM;
     }
-    return environment_error(mdb_txn_commit(turn->txn));
+    return apply_commit(turn);
 }
 
 // Room for the next try, more of it each time.

@@ -5,13 +5,19 @@
 #include "cache/coherence.h"
 #include "cache/turn.h"
 
+// ---- the transaction, with its cursor of the records; apply.c
+
+enum error apply_begin(struct turn *turn);
+void apply_abort(struct turn *turn);
+enum error apply_commit(struct turn *turn);
+
 // ---- records; apply.c
 
 // What is held of the key, in `record`; `held` points to it, or is NULL where nothing is.
 enum error apply_get(struct turn *turn, struct slice key, struct record *record,
                      const struct record **held);
 
-// Carries out what the coherence decided about the key of which `held` was held.
+// Carries out what the coherence decided about the key of which apply_get has just found `held`.
 enum error apply_decision(struct turn *turn, struct slice key, const struct record *held,
                           const struct decision *decision);
 

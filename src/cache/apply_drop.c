@@ -93,7 +93,7 @@ enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)
         struct decision decision = coherence_drop_all(&kept->record);
         const struct record *record =
             taints && decision.verdict == VERDICT_STORE ? &decision.record : &kept->record;
-        error = store_put(&writer->store, turn->txn, kept->key, record);
+        error = store_put(&writer->store, turn->records, kept->key, NULL, record);
     }
     arena_deinit(&visit.arena);
     if (error == ERROR_NONE) {

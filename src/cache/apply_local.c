@@ -2,6 +2,8 @@
 // failover, and taken back when PostgreSQL will never have them. Part of the cache phase of a turn.
 #include "cache/apply.h"
 
+enum { ENCODING_KEEP_BYTES = 1 << 16 };
+
 // ---- this node's writes
 
 static enum error apply_pair(struct turn *turn, const struct entry *entry, const struct pair *pair)
@@ -46,13 +48,13 @@ static void await_result(struct turn *turn, const struct entry *entry)
 
 static enum error put_memory_row(struct turn *turn, const struct entry *entry)
 {
-    struct buffer bytes = {0};
-    entry_encode(entry, &bytes);
+    struct buffer *bytes = &turn->writer->encoding;
+    buffer_clear(bytes, ENCODING_KEEP_BYTES);
+    entry_encode(entry, bytes);
     MDB_val key = environment_number(&entry->seq);
-    MDB_val value = environment_value(buffer_slice(&bytes));
-    int code = mdb_put(turn->txn, turn->writer->store.memory, &key, &value, MDB_APPEND);
-    buffer_deinit(&bytes);
-    return environment_error(code);
+    MDB_val value = environment_value(buffer_slice(bytes));
+    return environment_error(
+        mdb_put(turn->txn, turn->writer->store.memory, &key, &value, MDB_APPEND));
 }
 
 enum error apply_entry(struct turn *turn, const struct entry *entry)

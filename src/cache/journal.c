@@ -102,7 +102,7 @@ static enum error move_memory(struct turn *turn)
         struct entry entry;
         error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
         if (error == ERROR_NONE) {
-            error = outbox_append(&writer->outbox, &entry);
+            error = outbox_append_encoded(&writer->outbox, entry.seq, environment_slice(value));
         }
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }

@@ -205,6 +205,7 @@ void outbox_close(struct outbox *outbox)
         mdb_env_close(outbox->env);
     }
     directory_close(&outbox->directory);
+    buffer_deinit(&outbox->encoding);
     *outbox = (struct outbox){.directory = {.fd = -1, .lock_fd = -1}};
 }
 

@@ -48,7 +48,8 @@ struct outbox {
     uint64_t next_seq;
     struct outbox_state state;
     struct outbox_state committed;
-    MDB_txn *txn; // NULL: none is open
+    MDB_txn *txn;           // NULL: none is open
+    struct buffer encoding; // of the entry that is appended
 };
 
 // Makes it where there is none. ERROR_CORRUPT (with the remedy), ERROR_IN_USE, ERROR_CONFIG,
@@ -77,8 +78,10 @@ bool outbox_has_seq(const struct outbox *outbox);
 // `trimmable_seq` for it where it must. ERROR_OVERLOADED; ERROR_TOO_LARGE where it never fits.
 enum error outbox_make_capacity(struct outbox *outbox, size_t bytes, uint64_t trimmable_seq);
 
-// Appends an entry with a seq greater than all before.
+// Appends an entry with a seq greater than all before; `bytes` are its encoding, where there is
+// one.
 enum error outbox_append(struct outbox *outbox, const struct entry *entry);
+enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct slice bytes);
 
 // Gives up entries up to `seq`, oldest first, at most `count_max`.
 enum error outbox_trim(struct outbox *outbox, uint64_t seq, size_t count_max);

@@ -9,7 +9,7 @@
 #include "base/mpack.h"
 #include "cache/outbox.h"
 
-enum { TRIM_STEP = 64, ENTRY_OVERHEAD_PAGES = 3 };
+enum { TRIM_STEP = 64, ENTRY_OVERHEAD_PAGES = 3, ENCODING_KEEP_BYTES = 1 << 16 };
 
 static bool has_capacity(const struct outbox *outbox, size_t bytes)
 {
@@ -38,23 +38,27 @@ enum error outbox_make_capacity(struct outbox *outbox, size_t bytes, uint64_t tr
 
 enum error outbox_append(struct outbox *outbox, const struct entry *entry)
 {
+    buffer_clear(&outbox->encoding, ENCODING_KEEP_BYTES);
+    entry_encode(entry, &outbox->encoding);
+    return outbox_append_encoded(outbox, entry->seq, buffer_slice(&outbox->encoding));
+}
+
+enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct slice bytes)
+{
     CHECK(outbox->txn != NULL);
-    CHECK_VALUES(entry->seq > outbox->state.last_seq && entry->seq <= outbox->state.ceiling,
-                 "seq %llu after %llu", (unsigned long long)entry->seq,
+    CHECK_VALUES(seq > outbox->state.last_seq && seq <= outbox->state.ceiling,
+                 "seq %llu after %llu", (unsigned long long)seq,
                  (unsigned long long)outbox->state.last_seq);
-    struct buffer bytes = {0};
-    entry_encode(entry, &bytes);
-    MDB_val key = environment_number(&entry->seq);
-    MDB_val value = environment_value(buffer_slice(&bytes));
+    MDB_val key = environment_number(&seq);
+    MDB_val value = environment_value(bytes);
     int code = FAULT_POINT(OUTBOX_PUT) ? EIO
                : FAULT_POINT(OUTBOX_MAP_FULL)
                    ? MDB_MAP_FULL
                    : mdb_put(outbox->txn, outbox->entries, &key, &value, MDB_APPEND);
     enum error error = environment_error(code);
     if (error == ERROR_NONE) {
-        outbox->state.last_seq = entry->seq;
+        outbox->state.last_seq = seq;
     }
-    buffer_deinit(&bytes);
     return error;
 }
 

@@ -9,8 +9,8 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cache/apply.h"
 #include "cache/coherence.h"
-#include "cache/turn.h"
 
 enum { LAY_ENTRIES_PER_COMMIT = 1024, DROPS_PER_COMMIT = 4096 };
 
@@ -175,17 +175,16 @@ static enum error lay_range(struct turn *turn, uint64_t after_seq, uint64_t up_t
 {
     struct writer *writer = turn->writer;
     turn->pending_count = writer->pending_count;
-    int code =
-        FAULT_POINT(CACHE_LAY) ? ENOMEM : mdb_txn_begin(writer->store.env, NULL, 0, &turn->txn);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
-    }
-    enum error error = apply_unapplied(turn, after_seq, up_to_seq);
+    enum error error = FAULT_POINT(CACHE_LAY) ? ERROR_SYSTEM : apply_begin(turn);
     if (error != ERROR_NONE) {
-        mdb_txn_abort(turn->txn);
         return error;
     }
-    error = environment_error(mdb_txn_commit(turn->txn));
+    error = apply_unapplied(turn, after_seq, up_to_seq);
+    if (error != ERROR_NONE) {
+        apply_abort(turn);
+        return error;
+    }
+    error = apply_commit(turn);
     if (error == ERROR_NONE) {
         writer->pending_count = turn->pending_count;
         writer->outbox.identity.decided_seq = turn->decided_seq;

@@ -276,12 +276,16 @@ size_t store_entries(const struct store *store, MDB_txn *txn)
     return stat.ms_entries;
 }
 
-enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
-                     struct record *record)
+enum error store_open_cursor(const struct store *store, MDB_txn *txn, MDB_cursor **cursor)
+{
+    return environment_error(mdb_cursor_open(txn, store->records, cursor));
+}
+
+enum error store_get(MDB_cursor *cursor, struct slice key, struct record *record)
 {
     MDB_val name = environment_value(key);
     MDB_val value;
-    int code = mdb_get(txn, store->records, &name, &value);
+    int code = mdb_cursor_get(cursor, &name, &value, MDB_SET);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
@@ -289,29 +293,33 @@ enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
 }
 
 // The old record's place is written over by the new one, so a value that lies in it is moved first.
-static bool lies_in(struct slice value, MDB_val old)
+static bool lies_in(struct slice value, struct slice old)
 {
     uintptr_t at = (uintptr_t)value.at;
-    uintptr_t start = (uintptr_t)old.mv_data;
-    return value.len > 0 && at >= start && at < start + old.mv_size;
+    uintptr_t start = (uintptr_t)old.at;
+    return value.len > 0 && at >= start && at < start + old.len;
 }
 
-enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
-                     const struct record *record)
+enum error store_put(struct store *store, MDB_cursor *cursor, struct slice key,
+                     const struct record *held, const struct record *record)
 {
     MDB_val name = environment_value(key);
-    MDB_val old = {0};
     MDB_val place = {.mv_size = record_bytes(record)};
     struct record moved = *record;
-    bool held = mdb_get(txn, store->records, &name, &old) == MDB_SUCCESS;
     hot_change(&store->hot, key);
-    if (held && lies_in(record->value, old)) {
+    if (held != NULL && lies_in(record->value, held->value)) {
         buffer_clear(&store->moving, SIZE_MAX);
         buffer_append_slice(&store->moving, record->value);
         moved.value = buffer_slice(&store->moving);
     }
-    int code =
-        FAULT_POINT(CACHE_PUT) ? EIO : mdb_put(txn, store->records, &name, &place, MDB_RESERVE);
+    if (held != NULL) {
+        // LMDB replaces what is under the cursor, whatever the key says.
+        MDB_val at, value;
+        CHECK(mdb_cursor_get(cursor, &at, &value, MDB_GET_CURRENT) == MDB_SUCCESS &&
+              slice_equal(environment_slice(at), key));
+    }
+    unsigned flags = held != NULL ? MDB_RESERVE | MDB_CURRENT : MDB_RESERVE;
+    int code = FAULT_POINT(CACHE_PUT) ? EIO : mdb_cursor_put(cursor, &name, &place, flags);
     if (code == MDB_SUCCESS) {
         record_encode(&moved, place.mv_data);
     }

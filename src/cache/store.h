@@ -124,12 +124,18 @@ void store_give_right(const struct store *store, const char *name, mode_t group_
 //
 // What changes or drops a record by other ways takes it out of the hot tier first.
 
+// A cursor of `records`, for what is read and then written of one key after the other: a record
+// that was found is replaced where it is, without another walk down the tree. Closed before the
+// commit.
+enum error store_open_cursor(const struct store *store, MDB_txn *txn, MDB_cursor **cursor);
+
 // ERROR_NOT_FOUND where there is none; ERROR_CORRUPT.
-enum error store_get(const struct store *store, MDB_txn *txn, struct slice key,
-                     struct record *record);
-// ERROR_FULL where the map is. Slices of the record may be of what it replaces.
-enum error store_put(struct store *store, MDB_txn *txn, struct slice key,
-                     const struct record *record);
+enum error store_get(MDB_cursor *cursor, struct slice key, struct record *record);
+// ERROR_FULL where the map is. `held` is what store_get has found of the key just before, with the
+// same cursor and nothing written since; the record's value may be its value. NULL: it was not
+// looked for, or is not there, and the record's slices are of nothing there.
+enum error store_put(struct store *store, MDB_cursor *cursor, struct slice key,
+                     const struct record *held, const struct record *record);
 // Adding many records in byte order of their keys: where nothing that is held comes after the first
 // of them, each is appended, without a walk down the tree and into pages that are left full.
 // Nothing else is written to the records in between.

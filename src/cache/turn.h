@@ -30,6 +30,7 @@ struct turn {
     int64_t accepted_bytes; // of the writes that were accepted, about
     // Of the cache phase; begun anew at each try:
     MDB_txn *txn;
+    MDB_cursor *records; // of the transaction
     struct page_view page;
     bool page_changed;
     struct server_start server; // that answers from now on; .started_us == 0: as before

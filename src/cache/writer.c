@@ -342,6 +342,7 @@ void writer_close(struct writer *writer)
     destroy_messages(writer->undurable);
     mailbox_deinit(&writer->mailbox);
     awaited_deinit(&writer->awaited);
+    buffer_deinit(&writer->encoding);
     store_close(&writer->store);
     outbox_close(&writer->outbox);
     free(writer);

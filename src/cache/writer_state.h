@@ -13,7 +13,7 @@
 #include "cache/store.h"
 #include "cache/writer.h"
 
-enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 4096 };
+enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 8192 };
 // Memory-acknowledged writes go to the outbox at this age, or on a slow disk after so many times
 // what its last commit took: however slow it is, most of the writer's time is left for others.
 enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 10 };
@@ -59,6 +59,7 @@ struct writer {
     struct eviction eviction;
     struct memory_writes memory;
     struct slots slots;
+    struct buffer encoding;        // of the entry that is laid into `memory`
     int64_t slots_boot_us;         // when to look at them again
     uint64_t last_seq;             // newest accepted write
     uint64_t trimmable_seq;        // entries up to here were retained long enough

@@ -185,10 +185,13 @@ static void an_entry_leaves_before_the_commit(void **state)
     MDB_txn *txn;
     assert_int_equal(mdb_txn_begin(store->env, NULL, 0, &txn), 0);
     const struct record record = {.version = 9, .value = rig_text("two")};
-    assert_int_equal(store_put(store, txn, rig_text("put"), &record), ERROR_NONE);
+    MDB_cursor *cursor;
+    assert_int_equal(store_open_cursor(store, txn, &cursor), ERROR_NONE);
+    assert_int_equal(store_put(store, cursor, rig_text("put"), NULL, &record), ERROR_NONE);
     assert_int_equal(store_delete(store, txn, rig_text("deleted")), ERROR_NONE);
     assert_false(is_hot(rig, "put"));
     assert_false(is_hot(rig, "deleted"));
+    mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
     expect_committed(rig);
 }
