@@ -48,7 +48,9 @@ def register_commit(quantile_name, rate):
         other = world.second_node(database)
         url = world.postgres.url(database)
         program = world.home.program("bench/bench_notify")
-        count, pause_us = world.scale.commits, 2000
+        scale = world.scale
+        count = scale.commits if quantile_name == "p50" else scale.tail_commits
+        pause_us = 2000
 
         def contestant(kind, where):
             def command(turn):
