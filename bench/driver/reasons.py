@@ -19,8 +19,9 @@ REASONS = [
      "machine's wake-ups."),
     ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual machine "
      "also what its neighbours leave of them."),
-    ("direct-get", "Beyond mdb_get in a renewed transaction: the control page before and after, "
-     "the record's header, the copy of the value, and the note for the eviction."),
+    ("direct-get", "A hit in the hot tier waits for the memory twice, at the head of its bucket and "
+     "at its entry; what is not in it costs that and then what LMDB takes "
+     "(docs/decisions/0009-hot-tier.md)."),
     ("set-journal", "LMDB syncs twice a commit: 325 us, the pages and then the page that names "
      "them, where one sync is 138. A log in front of it was tried: 1.7 times as many writes, and "
      "then the two cores are busy, the writer with 16 us a write, the server loop with 12, the "

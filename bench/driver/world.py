@@ -7,7 +7,11 @@ import re
 import socket
 import subprocess
 
+from driver.measure import run_json
 from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
+
+SETTLE_S = 2
+SETTLE_TURNS_MAX = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,26 @@ class World:
         node, database = self.filled_node(f"node-{keys}-{value_bytes}", keys, value_bytes)
         node.warm(keys)
         return node, database
+
+    def read_node(self, keys, value_bytes):
+        """The same in the state that reading brings it to: rows that wrote may have left keys to be
+        asked for again, and the hot tier fills while it is read."""
+        node, _ = self.node(keys, value_bytes)
+        if node.stats()["cache"]["entries"] < keys:
+            node.warm(keys)
+        if self.scale.name != "smoke":
+            self.settle(node, keys, value_bytes)
+        return node
+
+    def settle(self, node, keys, value_bytes):
+        """Reads until the hot tier grows by less than a hundredth of what it holds."""
+        held, now = -1, node.stats()["cache"]["hot_entries"]
+        for turn in range(SETTLE_TURNS_MAX):
+            if now <= held * 1.01 or now >= keys * 0.99:
+                break
+            run_json([self.home.program("bench/bench_direct"), "get", node.socket, keys,
+                      value_bytes, SETTLE_S, turn + 1])
+            held, now = now, node.stats()["cache"]["hot_entries"]
 
     def filled_node(self, name, keys, value_bytes, extra=None):
         database = self.database(name)
