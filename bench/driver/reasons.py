@@ -61,8 +61,8 @@ REASONS = [
      "has the same p99 beside the same disturbance (last reference). By perf sched nothing in the "
      "daemon holds a read up: the loop waits for no page or disk, and most of a slow read's "
      "time is before it is sent (docs/decisions/0009-short-turns.md)."),
-    ("eviction", "The hand passes keys in their order and knows four degrees of use; LRU knows the "
-     "order of all uses."),
+    ("eviction", "The hand passes keys in their order and knows few degrees of use; LRU knows the "
+     "order of all uses. Simulated figures are in docs/decisions/0013-cold-fills.md."),
     ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself takes 12.7 "
      "thousand instructions; the whole way to MessagePack 38.3, of which 9.3 are simdjson's, 9.6 "
      "write it, 6.2 put keys in order, 5.3 make numbers, 3.0 look for the end of strings; the way "

@@ -4,8 +4,6 @@
 
 #include "base/fault.h"
 
-enum { WARM_AHEAD = 16 };
-
 static struct feed_state feed_of(const struct turn *turn)
 {
     return (struct feed_state){.epoch = turn->page.epoch, .live = turn->page.feed_live};
@@ -31,36 +29,14 @@ static struct fetched fetched_of(const struct fills_message *fills, const struct
     };
 }
 
-// The sketch is in no cache of the processor: slots are fetched while others are dealt with.
-struct warming {
-    const struct sketch *sketch;
-    const struct fills_message *fills;
-    uint64_t hashes[WARM_AHEAD]; // of fill i at i modulo WARM_AHEAD
-};
-
-static void fetch_ahead(struct warming *warming, size_t place)
-{
-    if (place < warming->fills->fills_count) {
-        uint64_t hash = sketch_hash(warming->fills->fills[place].key);
-        warming->hashes[place % WARM_AHEAD] = hash;
-        sketch_prefetch(warming->sketch, hash);
-    }
-}
-
 static enum error add_fills(struct turn *turn, const struct fills_message *fills,
                             struct store_adding *adding)
 {
     const struct store *store = &turn->writer->store;
-    struct warming warming = {.sketch = &store->sketch, .fills = fills};
-    for (size_t i = 0; i < WARM_AHEAD; i++) {
-        fetch_ahead(&warming, i);
-    }
     for (size_t i = 0; i < fills->fills_count; i++) {
         const struct fill *fill = &fills->fills[i];
         const struct fetched fetched = fetched_of(fills, fill);
         struct decision decision = coherence_fill(NULL, &fetched, feed_of(turn), false);
-        uint64_t hash = warming.hashes[i % WARM_AHEAD];
-        fetch_ahead(&warming, i + WARM_AHEAD);
         if (decision.verdict != VERDICT_STORE || fill->value.len > store->fill_bytes_max) {
             continue;
         }
@@ -70,10 +46,7 @@ static enum error add_fills(struct turn *turn, const struct fills_message *fills
         if (error != ERROR_NONE) {
             return error;
         }
-        if (added) {
-            sketch_warm_hash(&store->sketch, hash, SKETCH_STORED);
-            turn->fills++;
-        }
+        turn->fills += added;
     }
     return ERROR_NONE;
 }
@@ -120,7 +93,6 @@ enum error apply_fills(struct turn *turn, const struct fills_message *fills)
             if (fill->value.len > writer->store.fill_bytes_max) {
                 decision = coherence_invalidate(held);
             } else {
-                sketch_warm(&writer->store.sketch, fill->key, SKETCH_STORED);
                 turn->fills++;
             }
         }
