@@ -44,8 +44,8 @@ REASONS = [
      "which passes the same SELECT on in one thread and looks at nothing, took 82 us beside it, 1.6 "
      "times, and a miss 163. It goes from the server loop to the pg worker and back: 4.5 sleeps of the "
      "daemon's threads a miss, on the way 12 system calls, and none of the writer's, which is told "
-     "later. Waiting for the processor after a wake-up is 31 us of a miss and 13 of a SELECT (perf "
-     "sched); the rest is the processor time of two threads, 58 % of it in the kernel. Spinning for "
+     "later. Waiting for the processor after a wake-up is 31 us of a miss, 13 of them the backend's "
+     "and the client's, which a SELECT has too (perf sched); the rest is the processor time of two threads, 58 % of it in the kernel. Spinning for "
      "PostgreSQL's answer, for up to 100 us, took half as much processor time again and gained nothing "
      "(150 us without, 163 with); pipes instead of eventfds neither. What is left is a SELECT sent by "
      "the server loop itself, on a connection of its own."),
