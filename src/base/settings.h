@@ -27,6 +27,7 @@ struct server_settings {
     int threads;
     int max_connections;
     size_t max_value_bytes;
+    int64_t busy_poll_us;    // 0: not at all
     int64_t idle_timeout_us; // 0: never
     int64_t drain_timeout_us;
 };

@@ -24,6 +24,11 @@ const struct key_row KEY_ROWS[] = {
      .help = "User ids that may connect, checked by SO_PEERCRED. Empty: whoever the mode lets in."},
     {"server", "threads", KEY_INTEGER, "1", .offset = AT(server.threads), .min = 1, .max = 64,
      .help = "Threads that serve clients. Reads from the shared map need none of them."},
+    {"server", "busy_poll", KEY_DURATION, "\"0s\"", .offset = AT(server.busy_poll_us),
+     .max = SECONDS(1),
+     .help = "How long a thread that has just served goes on looking for more before it sleeps. "
+             "Spares clients a wake-up and takes the processor all that time: 1ms where there is "
+             "one to spare, 0s: not at all."},
     {"server", "max_connections", KEY_INTEGER, "1024", .offset = AT(server.max_connections),
      .min = 1, .max = 1000000, .help = "Clients beyond this are turned away."},
     {"server", "max_value", KEY_SIZE, "\"1MiB\"", .offset = AT(server.max_value_bytes),

@@ -249,6 +249,13 @@ static void close_all(struct loop *loop)
     }
 }
 
+// Whether to look for more instead of sleeping, which saves those who ask next the wake-up.
+static bool is_busy(const struct loop *loop)
+{
+    return loop->options.busy_poll_us > 0 &&
+           loop->desk.dispatch.now_boot_us - loop->served_boot_us < loop->options.busy_poll_us;
+}
+
 static void *run(void *context)
 {
     struct loop *loop = context;
@@ -265,8 +272,8 @@ static void *run(void *context)
     while (!loop->stopping) {
         // A snapshot held while asleep would keep the pages of all that is replaced meanwhile.
         CHECK(!dispatch->reading);
-        int may_sleep = TAILQ_EMPTY(&loop->turns) ? 0 : EVLOOP_NONBLOCK;
-        CHECK(event_base_loop(loop->base, EVLOOP_ONCE | may_sleep) >= 0);
+        bool may_sleep = TAILQ_EMPTY(&loop->turns) && !is_busy(loop);
+        CHECK(event_base_loop(loop->base, may_sleep ? EVLOOP_ONCE : EVLOOP_NONBLOCK) >= 0);
         loop_look_at_clock(loop);
         give_turns(loop);
         dispatch_end(dispatch);
@@ -305,6 +312,7 @@ void loop_begin_callback(struct loop *loop)
     if (loop->callbacks++ % CALLBACKS_PER_LOOK == 0) {
         loop_look_at_clock(loop);
     }
+    loop->served_boot_us = loop->desk.dispatch.now_boot_us;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
@@ -337,6 +345,7 @@ static void on_mail(evutil_socket_t fd, short what, void *context)
     (void)what;
     struct loop *loop = context;
     loop_look_at_clock(loop);
+    loop->served_boot_us = loop->desk.dispatch.now_boot_us;
     mail_handle(loop);
     dispatch_end(&loop->desk.dispatch);
 }

@@ -23,6 +23,7 @@ struct loop_options {
     size_t value_bytes_max;
     int64_t timeout_ms;
     enum ack ack;
+    int64_t busy_poll_us;    // 0: not at all
     int64_t idle_timeout_us; // 0: never
 };
 
@@ -47,7 +48,8 @@ struct loop {
     unsigned callbacks;             // of this pass
     bool draining;
     bool stopping;
-    int64_t tick_us; // after which tick_event was set to come; 0: it is not pending
+    int64_t served_boot_us; // when bytes or mail last came
+    int64_t tick_us;        // after which tick_event was set to come; 0: it is not pending
     // Shared, under mutex:
     pthread_mutex_t mutex;
     pthread_cond_t changed;

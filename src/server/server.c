@@ -47,6 +47,7 @@ static struct loop_options loop_options_of(struct server *server)
         .value_bytes_max = settings->server.max_value_bytes,
         .timeout_ms = settings->writes.timeout_us / CLOCK_US_PER_MS,
         .ack = settings->writes.ack,
+        .busy_poll_us = settings->server.busy_poll_us,
         .idle_timeout_us = settings->server.idle_timeout_us,
     };
 }

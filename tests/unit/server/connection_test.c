@@ -433,6 +433,36 @@ static void idle_connections_are_closed_where_asked(void **state)
     client_close(&watching);
 }
 
+static int64_t processor_us(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * CLOCK_US_PER_S + used.tv_nsec / 1000;
+}
+
+static void a_loop_polls_for_a_while_where_asked(void **state)
+{
+    struct fake_node *node = *state;
+    enum { POLL_US = 200000, WINDOW_US = 20000 };
+    node->settings.server.busy_poll_us = POLL_US;
+    node_start(node);
+    struct client client = client_of(node);
+    int64_t began_us = clock_boot_us();
+    int64_t used_us = processor_us();
+    assert_answer(&client, "[0,1,\"ping\",[]]", "[1,1,null,\"pong\"]");
+    // It polls for so long, and then no more.
+    int64_t window_us;
+    do {
+        int64_t before_us = processor_us();
+        usleep(WINDOW_US);
+        window_us = processor_us() - before_us;
+        assert_true(clock_boot_us() - began_us < DEADLINE_US);
+    } while (clock_boot_us() - began_us < POLL_US || window_us > WINDOW_US / 10);
+    assert_true(processor_us() - used_us > POLL_US / 50);
+    assert_answer(&client, "[0,2,\"ping\",[]]", "[1,2,null,\"pong\"]");
+    client_close(&client);
+}
+
 #define NODE_TEST(test) cmocka_unit_test_setup_teardown(test, setup_node, teardown_node)
 
 int main(void)
@@ -453,6 +483,8 @@ int main(void)
         NODE_TEST(thousands_of_idle_connections_are_held),
         cmocka_unit_test_setup_teardown(idle_connections_are_closed_where_asked,
                                         setup_unstarted_node, teardown_node),
+        cmocka_unit_test_setup_teardown(a_loop_polls_for_a_while_where_asked, setup_unstarted_node,
+                                        teardown_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
