@@ -148,7 +148,7 @@ def size_curve(world):
 
         def measured(turn):
             sample = load(turn)
-            node.cli("flush")
+            node.settle()
             return sample
         return measured
 

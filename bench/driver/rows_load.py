@@ -28,7 +28,7 @@ class Settled(Load):
     def __call__(self, turn):
         sample = super().__call__(turn)
         if self.protocol == "pgnear":
-            self.server.cli("flush")
+            self.server.settle()
         return sample
 
 

@@ -69,7 +69,7 @@ def flushed_sets(world, node, first):
         began = time.monotonic()
         command = load.command(first_key=first(turn))
         sample_of(run_json(command), command)
-        node.cli("flush")
+        node.settle()
         return Sample(rows / (time.monotonic() - began))
     return measured
 

@@ -249,6 +249,15 @@ static void go_back(struct preloader *preloader, struct page *page)
     drop_page(page);
 }
 
+// Who waits for the end reads hits from then on: the writer has applied all of it.
+static void end_where_all_is_filled(struct preloader *preloader)
+{
+    if (preloader->is_active && preloader->is_last && preloader->held->result == NULL &&
+        preloader->filling_count == 0) {
+        end_preload(preloader, "the whole table was read");
+    }
+}
+
 // Some rows of what is held go to the writer.
 static void convert(struct preloader *preloader)
 {
@@ -266,9 +275,7 @@ static void convert(struct preloader *preloader)
         return;
     }
     drop_page(page);
-    if (preloader->is_last) {
-        end_preload(preloader, "the whole table was read");
-    }
+    end_where_all_is_filled(preloader);
 }
 
 // Looks how far the rows go: up to the first that is too large for this page.
@@ -421,6 +428,7 @@ void preloader_on_swept(struct preloader *preloader)
         begin(preloader);
     }
     preloader->is_active = true;
+    preloader->is_last = false; // looked at once more: rows may have come behind the hand
     read_pool_wake(preloader->worker->read_pool);
 }
 
@@ -428,6 +436,7 @@ void preloader_on_filled(struct preloader *preloader)
 {
     CHECK(preloader->filling_count > 0);
     preloader->filling_count--;
+    end_where_all_is_filled(preloader);
     read_pool_wake(preloader->worker->read_pool);
 }
 
