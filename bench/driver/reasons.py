@@ -69,7 +69,7 @@ REASONS = [
      "pause and the reader: each waits for the processor. Redis, which takes no part in any of it, "
      "has the same p99 beside the same disturbance (last reference). By perf sched nothing in the "
      "daemon holds a read up: the loop waits for no page or disk, and most of a slow read's "
-     "time is before it is sent (docs/decisions/0009-short-turns.md)."),
+     "time is before it is sent (docs/decisions/0014-short-turns.md)."),
     ("eviction", "The hand passes keys in their order and knows few degrees of use; LRU knows the "
      "order of all uses. Simulated figures are in docs/decisions/0013-cold-fills.md."),
     ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself takes 12.7 "
