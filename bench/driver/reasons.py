@@ -2,80 +2,84 @@
 missed, and nowhere else. The first that fits is taken."""
 
 REASONS = [
-    ("socket-get-echo", "The echo is the kernel's part alone: 5.0 us of processor time a request with "
-     "50 connections, of which a get takes 8.4. The rest is a walk down LMDB's tree (18 % of a get, "
-     "four fifths of it at two instructions that wait for memory), 3.2 thousand instructions in all, and what "
-     "they push out of the caches."),
-    ("socket-get-select", "The goal supposed a SELECT of 100 us and more. On one core it takes 56 us "
-     "here (44 to 65), the round trip alone 18 (14 to 19), as a bare echo of the same bytes shows, and "
-     "a get 24 (18 to 28): what looks up nothing is at 3.2 times a SELECT, and no server on a socket "
-     "can be at 8. Of the backend's processor time 29 % is the kernel's (one recv and one send), the "
-     "rest PostgreSQL's."),
-    ("socket-get-50x16", "With 16 gets in one read the kernel has 23 % of the processor time and LMDB "
-     "44 % (perf): a tree of pages in a file, so of 4 KiB each in the processor's table of pages, where "
-     "a walk waits for memory. memcached, with a hash table, has 34 % in the kernel and 43 % in itself."),
-    ("socket-get-50x1-same", "One recv, one send and one epoll_wait for each 47 gets (strace), which is the "
-     "least; memcached and Redis do the same. A bare echo takes 5.0 us of processor time a request, "
-     "memcached 7.5, Redis 8.3 and pgnear 8.4, so that 1.2 x memcached would leave 0.8 us beyond the echo "
-     "for the whole get. Of pgnear's, 60 % are the kernel's, 18 % LMDB's, 11 % its own (perf)."),
-    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 60 to 64 % of the "
-     "processor time is the kernel's, 17 % LMDB's walk down a tree of pages, 9 to 11 % pgnear's own "
-     "(perf). On cores apart wake-ups count besides: with server.busy_poll one client "
-     "makes a third more gets a second."),
-    ("direct-get-select", "The ratio is that of a system call to none, and of a context switch to "
-     "none; it moves with the machine's wake-ups."),
+    ("socket-get-echo", "The echo is the kernel's part alone: 5.0 us of processor time a "
+     "request with 50 connections, of which a get takes 8.4. The rest is a walk down LMDB's "
+     "tree (18 % of a get, four fifths of it at two instructions that wait for memory), 3.2 "
+     "thousand instructions in all, and what they push out of the caches."),
+    ("socket-get-select", "The goal supposed a SELECT of 100 us and more. On one core it takes "
+     "56 us here (44 to 65), the round trip alone 18 (14 to 19), as a bare echo of the same "
+     "bytes shows, and a get 24 (18 to 28): what looks up nothing is at 3.2 times a SELECT, "
+     "and no server on a socket can be at 8. Of the backend's processor time 29 % is the "
+     "kernel's (one recv and one send), the rest PostgreSQL's."),
+    ("socket-get-50x16", "With 16 gets in one read the kernel has 23 % of the processor time "
+     "and LMDB 44 % (perf): a tree of pages in a file, so of 4 KiB each in the processor's "
+     "table of pages, where a walk waits for memory. memcached, with a hash table, has 34 % in "
+     "the kernel and 43 % in itself."),
+    ("socket-get-50x1-same", "One recv, one send and one epoll_wait for each 47 gets (strace), "
+     "which is the least; memcached and Redis do the same. A bare echo takes 5.0 us of "
+     "processor time a request, memcached 7.5, Redis 8.3 and pgnear 8.4, so that 1.2 x "
+     "memcached would leave 0.8 us beyond the echo for the whole get. Of pgnear's, 60 % are "
+     "the kernel's, 18 % LMDB's, 11 % its own (perf)."),
+    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 60 to "
+     "64 % of the processor time is the kernel's, 17 % LMDB's walk down a tree of pages, 9 to "
+     "11 % pgnear's own (perf). On cores apart wake-ups count besides: with server.busy_poll "
+     "one client makes a third more gets a second."),
+    ("direct-get-select", "The ratio is that of a system call to none, and of a context switch "
+     "to none; it moves with the machine's wake-ups."),
     ("direct-get-redis", "The reference is a round trip over a socket, which moves with the "
      "machine's wake-ups."),
-    ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual machine "
-     "also what its neighbours leave of them."),
-    ("direct-get", "A hit in the hot tier waits for the memory twice, at the head of its bucket and "
-     "at its entry; what is not in it costs that and then what LMDB takes "
+    ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual "
+     "machine also what its neighbours leave of them."),
+    ("direct-get", "A hit in the hot tier waits for the memory twice, at the head of its "
+     "bucket and at its entry; what is not in it costs that and then what LMDB takes "
      "(docs/decisions/0009-hot-tier.md)."),
     ("set-journal", "LMDB syncs twice a commit: 325 us, the pages and then the page that names "
-     "them, where one sync is 138. A log in front of it was tried: 1.7 times as many writes, and "
-     "then the two cores are busy, the writer with 16 us a write, the server loop with 12, the "
-     "client with 8 (docs/decisions/0011-log-before-outbox.md)."),
-    ("set-memory", "Two threads and the client share two cores: a write costs the server loop 9 to "
-     "10 us, as much as all of Redis, and the writer 10 to 11 before PostgreSQL hears of it, of "
-     "which half is LMDB copying a page for each record. The flush gives way meanwhile "
-     "(docs/decisions/0010-flush-gives-way.md), for a second: it takes 5 us more here and 20 to "
-     "25 in PostgreSQL, and Redis does nothing of the kind."),
-    ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who wait "
-     "for one, and the rest is PostgreSQL's own work on the rows."),
+     "them, where one sync is 138. A log in front of it was tried: 1.7 times as many writes, "
+     "and then the two cores are busy, the writer with 16 us a write, the server loop with 12, "
+     "the client with 8 (docs/decisions/0011-log-before-outbox.md)."),
+    ("set-memory", "Two threads and the client share two cores: a write costs the server loop "
+     "9 to 10 us, as much as all of Redis, and the writer 10 to 11 before PostgreSQL hears of "
+     "it, of which half is LMDB copying a page for each record. The flush gives way meanwhile "
+     "(docs/decisions/0010-flush-gives-way.md), for a second: it takes 5 us more here and 20 "
+     "to 25 in PostgreSQL, and Redis does nothing of the kind."),
+    ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
+     "wait for one, and the rest is PostgreSQL's own work on the rows."),
     ("flush", "Each batch moves the node's row, locks its keys in order and reads back the "
      "versions, which the hand-written upsert does not."),
     ("commit-to-cache", "The notification passes the pg worker, the writer's commit and the "
-     "server loop before a watcher hears of it: three threads to wake where the bare listener is "
-     "one. Of 1200 commits on an idle node the p99 was 1.22 times the listener's, of 700 beside "
-     "10,000 writes a second 1.17 times: both move by tens of percent from round to round with what "
-     "else wants the two cores."),
-    ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 us: PgBouncer, "
-     "which passes the same SELECT on in one thread and looks at nothing, took 82 us beside it, 1.6 "
-     "times, and a miss 163. It goes from the server loop to the pg worker and back: 4.5 sleeps of the "
-     "daemon's threads a miss, on the way 12 system calls, and none of the writer's, which is told "
-     "later. Waiting for the processor after a wake-up is 31 us of a miss, 13 of them the backend's "
-     "and the client's, which a SELECT has too (perf sched); the rest is the processor time of two threads, 58 % of it in the kernel. Spinning for "
-     "PostgreSQL's answer, for up to 100 us, took half as much processor time again and gained nothing "
-     "(150 us without, 163 with); pipes instead of eventfds neither. What is left is a SELECT sent by "
-     "the server loop itself, on a connection of its own."),
+     "server loop before a watcher hears of it: three threads to wake where the bare listener "
+     "is one. Of 1200 commits on an idle node the p99 was 1.22 times the listener's, of 700 "
+     "beside 10,000 writes a second 1.17 times: both move by tens of percent from round to "
+     "round with what else wants the two cores."),
+    ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
+     "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
+     "82 us beside it, 1.6 times, and a miss 163. It goes from the server loop to the pg "
+     "worker and back: 4.5 sleeps of the daemon's threads a miss, on the way 12 system calls, "
+     "and none of the writer's, which is told later. Waiting for the processor after a wake-up "
+     "is 31 us of a miss, 13 of them the backend's and the client's, which a SELECT has too "
+     "(perf sched); the rest is the processor time of two threads, 58 % of it in the kernel. "
+     "Spinning for PostgreSQL's answer, for up to 100 us, took half as much processor time "
+     "again and gained nothing (150 us without, 163 with); pipes instead of eventfds neither. "
+     "What is left is a SELECT sent by the server loop itself, on a connection of its own."),
     ("warm-start", "The cache is read through once before it is trusted."),
-    ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; the "
-     "COPY reads the table as it lies."),
-    ("preload", "PostgreSQL makes pages in order of keys and values as text, for 1.3 to 1.6 s of "
-     "processor time where the COPY of the table as it lies takes 0.9 to 1.2; beside it the pg "
-     "worker spends 0.6 s on converting and the writer 0.55 s on the tree, on the same two cores "
-     "(docs/decisions/0012-preload-in-step.md)."),
-    ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without a "
-     "pause and the reader: each waits for the processor. Redis, which takes no part in any of it, "
-     "has the same p99 beside the same disturbance (last reference). By perf sched nothing in the "
-     "daemon holds a read up: the loop waits for no page or disk, and most of a slow read's "
-     "time is before it is sent (docs/decisions/0014-short-turns.md)."),
-    ("eviction", "The hand passes keys in their order and knows few degrees of use; LRU knows the "
-     "order of all uses. Simulated figures are in docs/decisions/0013-cold-fills.md."),
-    ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself takes 12.7 "
-     "thousand instructions; the whole way to MessagePack 38.3, of which 9.3 are simdjson's, 7.4 "
-     "write it, 6.2 put keys in order, 5.3 make numbers, 3.0 look for the end of strings; the way "
-     "back 28.6, of which 10.8 check what it reads, UTF-8 and nesting, as if it were a stranger's."),
+    ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
+     "the COPY reads the table as it lies."),
+    ("preload", "PostgreSQL makes pages in order of keys and values as text, for 1.3 to 1.6 s "
+     "of processor time where the COPY of the table as it lies takes 0.9 to 1.2; beside it the "
+     "pg worker spends 0.6 s on converting and the writer 0.55 s on the tree, on the same two "
+     "cores (docs/decisions/0012-preload-in-step.md)."),
+    ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without "
+     "a pause and the reader: each waits for the processor. Redis, which takes no part in any "
+     "of it, has the same p99 beside the same disturbance (last reference). By perf sched "
+     "nothing in the daemon holds a read up: the loop waits for no page or disk, and most of a "
+     "slow read's time is before it is sent (docs/decisions/0014-short-turns.md)."),
+    ("eviction", "The hand passes keys in their order and knows few degrees of use; LRU knows "
+     "the order of all uses. Simulated figures are in docs/decisions/0013-cold-fills.md."),
+    ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself "
+     "takes 12.7 thousand instructions; the whole way to MessagePack 38.3, of which 9.3 are "
+     "simdjson's, 7.4 write it, 6.2 put keys in order, 5.3 make numbers, 3.0 look for the end "
+     "of strings; the way back 28.6, of which 10.8 check what it reads, UTF-8 and nesting, as "
+     "if it were a stranger's."),
 ]
 
 

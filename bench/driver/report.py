@@ -50,13 +50,17 @@ def heading_of(about):
             f"{about['seconds']} s each, contestants in turn")
 
 
+def goals_of(rows):
+    judged = [result for result in rows if result["met"] is not None]
+    met = sum(result["met"] for result in judged)
+    return f"{met} of {len(judged)} goals met, {len(rows) - len(judged)} rows only reported"
+
+
 def closing_of(document):
     rows = document["rows"]
     judged = [result for result in rows if result["met"] is not None]
-    met = sum(result["met"] for result in judged)
-    lines = [f"{met} of {len(judged)} goals met, {len(rows) - len(judged)} rows only reported, in "
-             f"{document['machine']['took_s']:.0f} s; load {document['machine']['load_after']} at "
-             f"the end"]
+    lines = [f"{goals_of(rows)}, in {document['machine']['took_s']:.0f} s; load "
+             f"{document['machine']['load_after']} at the end"]
     lines += [f"  missed: {result['name']}: {result['ratio']} (goal {result['sense']} "
               f"{result['goal']:g})" for result in judged if not result["met"]]
     return "\n".join(lines)

@@ -56,23 +56,48 @@ def is_told(name):
     return name.startswith("curve-") or name in {f"latency-{row}.svg" for row in few}
 
 
-def plots_of(source, target):
-    """Copies the plots that are told of: [file name...]."""
-    names = sorted(name for name in os.listdir(source) if name.endswith(".svg") and is_told(name))
+def plots_of(sources, target):
+    """Copies the plots that are told of, the last of a name: [file name...]."""
     shutil.rmtree(target, ignore_errors=True)
     os.makedirs(target)
-    for name in names:
-        shutil.copy(os.path.join(source, name), target)
-    return names
+    for source in sources:
+        for name in os.listdir(source):
+            if name.endswith(".svg") and is_told(name):
+                shutil.copy(os.path.join(source, name), target)
+    return sorted(os.listdir(target))
 
 
-def write(results, document, out):
-    """`results`: the directory of the run; `out`: the Markdown file, beside which the plots go."""
-    names = plots_of(results, os.path.join(os.path.dirname(out), "plots"))
-    rows = document["rows"]
-    parts = [INTRODUCTION, f"Measured on {report.heading_of(document['machine'])}.",
-             report.closing_of(document).split("\n", maxsplit=1)[0] + ".",
-             losses_of(rows), wins_of(rows)]
+def rows_of(documents):
+    """Of rows that several runs have, those of the last one."""
+    runs = {result["id"]: number for number, document in enumerate(documents)
+            for result in document["rows"]}
+    rows = [result for number, document in enumerate(documents) for result in document["rows"]
+            if runs[result["id"]] == number]
+    order = list(dict.fromkeys(result["id"] for result in rows))
+    return sorted(rows, key=lambda result: order.index(result["id"]))
+
+
+def conditions_of(documents):
+    lines = []
+    for document in documents:
+        names = "all other rows" if document is documents[0] else ", ".join(
+            dict.fromkeys(result["id"] for result in document["rows"]))
+        of_it = "" if len(documents) == 1 else f", {names}"
+        lines.append(f"Measured on {report.heading_of(document['machine'])}{of_it}: "
+                     f"{document['machine']['took_s']:.0f} s, load "
+                     f"{document['machine']['load_after']} at the end.")
+    return "\n\n".join(lines)
+
+
+def write(runs, out):
+    """`runs`: the directory and the results of each; `out`: the Markdown file, beside which the
+    plots go."""
+    documents = [document for _, document in runs]
+    names = plots_of([directory for directory, _ in runs],
+                     os.path.join(os.path.dirname(out), "plots"))
+    rows = rows_of(documents)
+    parts = [INTRODUCTION, conditions_of(documents), report.goals_of(rows) + ".", losses_of(rows),
+             wins_of(rows)]
     if names:
         parts.append("## Plots")
         parts += [f"![{plot.title_of(name)}](plots/{name})" for name in names]
