@@ -97,8 +97,7 @@ class World:
         """The same in the state that reading brings it to: rows that wrote may have left keys to be
         asked for again, and the hot tier fills while it is read."""
         node, _ = self.node(keys, value_bytes)
-        if node.stats()["cache"]["entries"] < keys:
-            node.warm(keys)
+        node.warm(keys)
         if self.scale.name != "smoke":
             self.settle(node, keys, value_bytes)
         return node
