@@ -95,15 +95,23 @@ static void take_out(struct tier_bucket bucket, size_t way)
     set_ends(bucket, ways - 1, words - gap);
 }
 
-bool tier_remove(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key)
+// The bucket and the way of the key's entry of that life, where there is one.
+static bool find(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key,
+                 struct tier_bucket *bucket, size_t *way)
 {
     struct tier_entry entry;
-    size_t way;
     if (tier->buckets_count == 0) {
         return false;
     }
-    struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
-    if (tier_load(bucket, TIER_AT_LIFE) != life || !tier_seek(bucket, hash, key, &way, &entry)) {
+    *bucket = tier_bucket_of(tier, life, hash);
+    return tier_load(*bucket, TIER_AT_LIFE) == life && tier_seek(*bucket, hash, key, way, &entry);
+}
+
+bool tier_remove(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key)
+{
+    struct tier_bucket bucket;
+    size_t way;
+    if (!find(tier, life, hash, key, &bucket, &way)) {
         return false;
     }
     uint64_t sequence = begin(bucket);
@@ -118,13 +126,9 @@ bool tier_remove(const struct tier *tier, uint64_t life, uint64_t hash, struct s
 
 bool tier_holds(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key)
 {
-    struct tier_entry entry;
+    struct tier_bucket bucket;
     size_t way;
-    if (tier->buckets_count == 0) {
-        return false;
-    }
-    struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
-    return tier_load(bucket, TIER_AT_LIFE) == life && tier_seek(bucket, hash, key, &way, &entry);
+    return find(tier, life, hash, key, &bucket, &way);
 }
 
 // ---- putting in

@@ -18,14 +18,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    rig_arm(NULL);
-    rig_deinit(*state);
-    free(*state);
-    return 0;
-}
-
 static void key_of(unsigned i, char key[24])
 {
     // Spread over the whole order of keys.
@@ -249,7 +241,7 @@ static void a_start_with_more_to_lay_over_than_is_free_makes_room(void **state)
     assert_true(rig_set(rig, "next", "v") > last);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -20,14 +20,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    rig_arm(NULL);
-    rig_deinit(*state);
-    free(*state);
-    return 0;
-}
-
 static struct store *store_of(struct rig *rig)
 {
     return &rig->writer->store;
@@ -358,7 +350,7 @@ static void no_reader_goes_back_behind_a_snapshot(void **state)
     assert_int_equal(watcher.behind, 0);
 }
 
-#define HOT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define HOT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -20,14 +20,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    rig_arm(NULL);
-    rig_deinit(*state);
-    free(*state);
-    return 0;
-}
-
 static const char LONG_VALUE[] = "0123456789012345678901234567890123456789012345678901234567890123"
                                  "0123456789012345678901234567890123456789012345678901234567890123";
 
@@ -557,7 +549,7 @@ static void a_smaller_setting_keeps_what_is_there(void **state)
     assert_true(rig_status(rig, STATUS_OUTBOX_BYTES) <= 128 << 10);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -19,14 +19,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    rig_arm(NULL);
-    rig_deinit(*state);
-    free(*state);
-    return 0;
-}
-
 static void cache_path(const struct rig *rig, const char *dir, const char *name, char path[128])
 {
     snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
@@ -584,7 +576,7 @@ static void the_server_is_known_to_the_next_start(void **state)
     assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
 {

@@ -211,6 +211,15 @@ RIG_UNUSED static void rig_deinit(struct rig *rig)
     rig_remove_tree(rig->dir);
 }
 
+// Of every test whose state is a rig on the heap.
+RIG_UNUSED static int rig_teardown(void **state)
+{
+    rig_arm(NULL);
+    rig_deinit(*state);
+    free(*state);
+    return 0;
+}
+
 RIG_UNUSED static void rig_pass(struct rig *rig, int64_t us)
 {
     rig->boot_us += us;

@@ -302,6 +302,17 @@ static void a_message_larger_than_the_limit_is_refused(void **state)
     client_close(&client);
 }
 
+// A set of key "k" to a string of `len` bytes, with the id 5.
+static void make_large_set(struct buffer *request, size_t len)
+{
+    msgpack_packer packer;
+    buffer_append(request, "\x94\x00\x05\xa3set\x92\xa1k", 10);
+    mpack_packer_init(&packer, request);
+    msgpack_pack_str(&packer, len);
+    memset(buffer_reserve(request, len), 'x', len);
+    buffer_commit(request, len);
+}
+
 // A value at the limit arrives in many pieces; one beyond it is refused and nothing is closed.
 static void a_large_value_passes(void **state)
 {
@@ -310,12 +321,7 @@ static void a_large_value_passes(void **state)
     for (size_t over = 0; over < 2; over++) {
         size_t len = (1 << 20) - 5 + over;
         struct buffer request = {0};
-        msgpack_packer packer;
-        buffer_append(&request, "\x94\x00\x05\xa3set\x92\xa1k", 10);
-        mpack_packer_init(&packer, &request);
-        msgpack_pack_str(&packer, len);
-        memset(buffer_reserve(&request, len), 'x', len);
-        buffer_commit(&request, len);
+        make_large_set(&request, len);
         client_send_bytes(&client, buffer_slice(&request).at, buffer_len(&request));
         if (over == 0) {
             struct request *set = await_request(&node->writer);
@@ -336,12 +342,7 @@ static void what_one_read_leaves_behind_is_read(void **state)
     struct fake_node *node = *state;
     size_t len = LOOP_SCRATCH_BYTES / 2 * 3;
     struct buffer request = {0};
-    msgpack_packer packer;
-    buffer_append(&request, "\x94\x00\x05\xa3set\x92\xa1k", 10);
-    mpack_packer_init(&packer, &request);
-    msgpack_pack_str(&packer, len);
-    memset(buffer_reserve(&request, len), 'x', len);
-    buffer_commit(&request, len);
+    make_large_set(&request, len);
     for (int round = 0; round < 30; round++) {
         struct client client = client_of(node);
         client_send_bytes(&client, buffer_slice(&request).at, buffer_len(&request));
