@@ -22,25 +22,6 @@ static bool pass_on(void *context, const struct entry *entry)
     return visiting->goes_on;
 }
 
-static enum error visit_memory(MDB_cursor *cursor, struct visiting *visiting)
-{
-    uint64_t first_seq = visiting->last_seq + 1;
-    MDB_val key = environment_number(&first_seq);
-    MDB_val value;
-    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    enum error error = ERROR_NONE;
-    while (code == MDB_SUCCESS && visiting->goes_on && error == ERROR_NONE) {
-        struct entry entry;
-        error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
-        if (error == ERROR_NONE) {
-            pass_on(visiting, &entry);
-        }
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    bool is_read = code == MDB_SUCCESS || code == MDB_NOTFOUND;
-    return error != ERROR_NONE || is_read ? error : environment_error(code);
-}
-
 enum error accepted_visit(struct store *store, struct outbox *outbox, uint64_t after_seq,
                           bool (*visit)(void *context, const struct entry *entry), void *context)
 {
@@ -58,7 +39,7 @@ enum error accepted_visit(struct store *store, struct outbox *outbox, uint64_t a
     if (error == ERROR_NONE) {
         error = outbox_visit(outbox, after_seq, UINT64_MAX, pass_on, &visiting);
         if (error == ERROR_NONE && visiting.goes_on) {
-            error = visit_memory(cursor, &visiting);
+            error = outbox_visit_rows(cursor, visiting.last_seq, UINT64_MAX, pass_on, &visiting);
         }
         mdb_cursor_close(cursor);
     }

@@ -164,23 +164,12 @@ static void pass(struct hot *hot, MDB_val name, MDB_val value)
     }
 }
 
-static int seek(const struct hot *hot, MDB_cursor *cursor, MDB_val *key, MDB_val *value)
-{
-    if (hot->hand_bytes == 0) {
-        return mdb_cursor_get(cursor, key, value, MDB_FIRST);
-    }
-    *key = environment_value(slice_of(hot->hand, hot->hand_bytes));
-    int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-    bool passed = code == MDB_SUCCESS &&
-                  slice_equal(environment_slice(*key), slice_of(hot->hand, hot->hand_bytes));
-    return passed ? mdb_cursor_get(cursor, key, value, MDB_NEXT) : code;
-}
-
 // True where the round has come to its end.
 static bool walk_on(struct hot *hot, MDB_cursor *cursor, size_t records_max)
 {
     MDB_val key, value;
-    int code = seek(hot, cursor, &key, &value);
+    struct slice hand = slice_of(hot->hand, hot->hand_bytes);
+    int code = environment_seek_behind(cursor, hand, &key, &value);
     for (size_t count = 0; code == MDB_SUCCESS; count++) {
         pass(hot, key, value);
         if (count + 1 >= records_max && key.mv_size <= sizeof hot->hand) {

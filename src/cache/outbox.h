@@ -105,6 +105,11 @@ size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn);
 enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq,
                         bool (*visit)(void *context, const struct entry *entry), void *context);
 
+// The same of a database of encoded entries by seq, by a cursor of a transaction of the caller's.
+enum error outbox_visit_rows(MDB_cursor *cursor, uint64_t after_seq, uint64_t up_to_seq,
+                             bool (*visit)(void *context, const struct entry *entry),
+                             void *context);
+
 // How many entries have a seq greater than `after_seq` and up to `up_to_seq`.
 size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq);
 

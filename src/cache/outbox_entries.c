@@ -130,9 +130,7 @@ enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
     return error;
 }
 
-// Starts a read of the entries greater than `after_seq`. The cursor stands on the first of them.
-static int open_reading(struct outbox *outbox, uint64_t after_seq, MDB_txn **txn,
-                        MDB_cursor **cursor, MDB_val *key, MDB_val *value)
+static int open_reading(struct outbox *outbox, MDB_txn **txn, MDB_cursor **cursor)
 {
     int code =
         FAULT_POINT(OUTBOX_READ) ? ENOMEM : mdb_txn_begin(outbox->env, NULL, MDB_RDONLY, txn);
@@ -142,28 +140,28 @@ static int open_reading(struct outbox *outbox, uint64_t after_seq, MDB_txn **txn
     code = mdb_cursor_open(*txn, outbox->entries, cursor);
     if (code != MDB_SUCCESS) {
         mdb_txn_abort(*txn);
-        return code;
-    }
-    uint64_t first_seq = after_seq + 1;
-    *key = environment_number(&first_seq);
-    code = mdb_cursor_get(*cursor, key, value, MDB_SET_RANGE);
-    if (code != MDB_SUCCESS) {
-        mdb_cursor_close(*cursor);
-        mdb_txn_abort(*txn);
     }
     return code;
 }
 
-enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq,
-                        bool (*visit)(void *context, const struct entry *entry), void *context)
+static void close_reading(MDB_txn *txn, MDB_cursor *cursor)
 {
-    MDB_txn *txn;
-    MDB_cursor *cursor;
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+}
+
+static int seek(MDB_cursor *cursor, uint64_t after_seq, MDB_val *key, MDB_val *value)
+{
+    uint64_t first_seq = after_seq + 1;
+    *key = environment_number(&first_seq);
+    return mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+}
+
+enum error outbox_visit_rows(MDB_cursor *cursor, uint64_t after_seq, uint64_t up_to_seq,
+                             bool (*visit)(void *context, const struct entry *entry), void *context)
+{
     MDB_val key, value;
-    int code = open_reading(outbox, after_seq, &txn, &cursor, &key, &value);
-    if (code != MDB_SUCCESS) {
-        return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
-    }
+    int code = seek(cursor, after_seq, &key, &value);
     enum error error = ERROR_NONE;
     bool goes_on = true;
     while (code == MDB_SUCCESS && goes_on && error == ERROR_NONE &&
@@ -175,11 +173,23 @@ enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_t
         }
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
     if (error == ERROR_NONE && code != MDB_SUCCESS && code != MDB_NOTFOUND) {
         error = environment_error(code);
     }
+    return error;
+}
+
+enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq,
+                        bool (*visit)(void *context, const struct entry *entry), void *context)
+{
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    int code = open_reading(outbox, &txn, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    enum error error = outbox_visit_rows(cursor, after_seq, up_to_seq, visit, context);
+    close_reading(txn, cursor);
     return error;
 }
 
@@ -188,16 +198,15 @@ size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_se
     MDB_txn *txn;
     MDB_cursor *cursor;
     MDB_val key, value;
-    int code = open_reading(outbox, after_seq, &txn, &cursor, &key, &value);
-    if (code != MDB_SUCCESS) {
+    if (open_reading(outbox, &txn, &cursor) != MDB_SUCCESS) {
         return 0;
     }
     size_t count = 0;
+    int code = seek(cursor, after_seq, &key, &value);
     while (code == MDB_SUCCESS && environment_number_of(key) <= up_to_seq) {
         count++;
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    close_reading(txn, cursor);
     return count;
 }

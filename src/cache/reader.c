@@ -151,20 +151,6 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
     return lookup_of(reader, trust);
 }
 
-// The first record greater than `after`.
-static int seek(MDB_cursor *cursor, struct slice after, MDB_val *key, MDB_val *value)
-{
-    if (after.len == 0) {
-        return mdb_cursor_get(cursor, key, value, MDB_FIRST);
-    }
-    *key = environment_value(after);
-    int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
-    if (code == MDB_SUCCESS && slice_equal(environment_slice(*key), after)) {
-        code = mdb_cursor_get(cursor, key, value, MDB_NEXT);
-    }
-    return code;
-}
-
 enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,
                                  bool (*visit)(void *context, const struct swept_record *record),
                                  void *context)
@@ -180,7 +166,7 @@ enum error reader_visit_suspects(struct cache_reader *reader, struct slice after
     MDB_val key, value;
     size_t count = 0;
     bool goes_on = true;
-    code = seek(cursor, after, &key, &value);
+    code = environment_seek_behind(cursor, after, &key, &value);
     while (code == MDB_SUCCESS && goes_on && count < count_max) {
         struct record record;
         if (record_decode(environment_slice(value), &record) == ERROR_NONE && !record.pending &&
@@ -242,7 +228,7 @@ enum error reader_visit_held(struct cache_reader *reader, struct slice after, si
     }
     MDB_val key, value;
     bool goes_on = true;
-    code = seek(cursor, after, &key, &value);
+    code = environment_seek_behind(cursor, after, &key, &value);
     for (size_t count = 0; code == MDB_SUCCESS && goes_on && count < count_max; count++) {
         struct record record;
         if (record_decode(environment_slice(value), &record) == ERROR_NONE) {

@@ -213,3 +213,16 @@ size_t environment_pages(MDB_txn *txn, const MDB_dbi *dbis, size_t count)
     }
     return pages;
 }
+
+int environment_seek_behind(MDB_cursor *cursor, struct slice after, MDB_val *key, MDB_val *value)
+{
+    if (after.len == 0) {
+        return mdb_cursor_get(cursor, key, value, MDB_FIRST);
+    }
+    *key = environment_value(after);
+    int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+    if (code == MDB_SUCCESS && slice_equal(environment_slice(*key), after)) {
+        code = mdb_cursor_get(cursor, key, value, MDB_NEXT);
+    }
+    return code;
+}

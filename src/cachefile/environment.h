@@ -46,3 +46,7 @@ static inline uint64_t environment_number_of(MDB_val key)
     memcpy(&number, key.mv_data, key.mv_size < sizeof number ? key.mv_size : sizeof number);
     return number;
 }
+
+// Moves the cursor to the first key greater than `after`, or to the first of all where `after` is
+// empty; the code of mdb_cursor_get.
+int environment_seek_behind(MDB_cursor *cursor, struct slice after, MDB_val *key, MDB_val *value);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "system/harness/node.h"
 #include "system/harness/process.h"
 #include "system/harness/random.h"
@@ -65,15 +65,6 @@ static struct threads threads_of(const struct node *node, const char *name)
     }
     closedir(tasks);
     return threads;
-}
-
-static bool kernel_knows_turns(void)
-{
-    struct utsname kernel;
-    int major, minor;
-    assert_int_equal(uname(&kernel), 0);
-    assert_int_equal(sscanf(kernel.release, "%d.%d", &major, &minor), 2);
-    return major > 6 || (major == 6 && minor >= 12);
 }
 
 // Whoever waits for a read is not to wait for the turns of a whole backend of PostgreSQL.

@@ -2,22 +2,15 @@
 
 #include "base/thread.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <linux/sched.h>
 #include <linux/sched/types.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "kernel.h"
 
 enum { COMM_BYTES = 16, NICENESS_MAX = 19, SHORT_TURN_NS = 100000 };
 
@@ -26,15 +19,6 @@ static struct sched_attr attr_of_this_thread(void)
     struct sched_attr attr = {.size = sizeof attr};
     assert_int_equal(syscall(SYS_sched_getattr, 0, &attr, (unsigned)sizeof attr, 0U), 0);
     return attr;
-}
-
-static bool kernel_knows_turns(void)
-{
-    struct utsname kernel;
-    int major, minor;
-    assert_int_equal(uname(&kernel), 0);
-    assert_int_equal(sscanf(kernel.release, "%d.%d", &major, &minor), 2);
-    return major > 6 || (major == 6 && minor >= 12);
 }
 
 static void it_has_its_name(void **state)
