@@ -102,9 +102,14 @@ static void add_write(struct scan_page *page, const struct overlay_write *write)
 
 // ---- Merging
 
-// No client can ask for such a key: it is named by its first characters.
+// No client can ask for such a key, but an operator can: it is named whole, or by its first
+// characters where it is longer than any name need be.
 static void skip_long(struct scan_page *page, struct slice key)
 {
+    if (key.len <= SKIPPED_NAME_BYTES_MAX) {
+        skip(page, key);
+        return;
+    }
     size_t len = SKIPPED_NAME_BYTES_MAX;
     while (len > 0 && (key.at[len] & 0xC0) == 0x80) {
         len--;

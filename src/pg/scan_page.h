@@ -40,8 +40,9 @@ struct scan_page {
     struct slice *skipped; // heap
 };
 
-// What a page ends at, and what the keys of others that are skipped are cut to.
-enum { SKIPPED_NAME_BYTES_MAX = 128, SKIPPED_NAMES_MAX = 1000 };
+// What a page ends at, and what the keys of others that are skipped are cut to: longer than any
+// that an index holds uncompressed, so that what is named can be looked up.
+enum { SKIPPED_NAME_BYTES_MAX = 4096, SKIPPED_NAMES_MAX = 1000 };
 
 void scan_page_deinit(struct scan_page *page);
 
