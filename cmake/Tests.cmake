@@ -139,7 +139,9 @@ function(pgnear_model_test)
 endfunction()
 
 # pgnear_system_tests(TIMEOUT_S <seconds>)
-# The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM.
+# The tests learn where the programs are from PGNEARD_PROGRAM and PGNEAR_PROGRAM. Those that one
+# ctest runs use the data directories of PostgreSQL one after another; the last thing it does is to
+# remove them.
 function(pgnear_system_tests)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "TIMEOUT_S" "")
     pgnear_existing_components(components base json cachefile pg client)
@@ -154,6 +156,9 @@ function(pgnear_system_tests)
         target_link_libraries(pgnear_harness PUBLIC ${components} PkgConfig::LIBPQ
                               PkgConfig::CMOCKA)
     endif()
+    string(MD5 build "${PROJECT_BINARY_DIR}")
+    string(SUBSTRING "${build}" 0 8 build)
+    set(pool "pgnear-pool-${build}")
     pgnear_existing_components(harness_component harness pg)
     pgnear_sources(sources "tests/system/*_test.c")
     foreach(source IN LISTS sources)
@@ -166,7 +171,12 @@ function(pgnear_system_tests)
             endif()
         endforeach()
         pgnear_add_test(${target} system.${name} system ${arg_TIMEOUT_S})
+        set_property(TEST system.${name} APPEND PROPERTY ENVIRONMENT "PGNEAR_TEST_POOL=${pool}")
+        set_tests_properties(system.${name} PROPERTIES FIXTURES_REQUIRED pool)
     endforeach()
+    add_test(NAME system_pool.removed
+             COMMAND "${PROJECT_SOURCE_DIR}/tests/system/remove-pool" ${pool})
+    set_tests_properties(system_pool.removed PROPERTIES FIXTURES_CLEANUP pool LABELS system)
 endfunction()
 
 # pgnear_fuzz_tests(TIMEOUT_S <seconds>)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "system/harness/deadline.h"
+#include "system/harness/pg_data.h"
 #include "system/harness/pg_install.h"
 #include "system/harness/replication.h"
 
@@ -115,7 +116,7 @@ struct pg *pg_start(struct scenario *scenario, const struct pg_options *options)
     if (options->standby_of != NULL) {
         pg_copy_primary(pg, options->standby_of);
     } else {
-        pg_make_data(scenario, pg->data);
+        pg_data_make(scenario, pg->data);
     }
     pg_start_again(pg);
     return pg;
@@ -167,6 +168,16 @@ void pg_release_all(struct scenario *scenario)
     for (struct pg *pg = scenario->servers; pg != NULL; pg = pg->next) {
         disconnect(pg);
         release_held(pg);
+    }
+}
+
+// What a killed server left may still write.
+void pg_retire_all(struct scenario *scenario)
+{
+    for (struct pg *pg = scenario->servers; pg != NULL; pg = pg->next) {
+        if (!pg->orphaned) {
+            pg_data_retire(pg->data);
+        }
     }
 }
 

@@ -78,5 +78,6 @@ pid_t pg_backend(struct pg *pg, const char *condition);
 void pg_hold(struct pg *pg, pid_t backend);
 void pg_release(struct pg *pg, pid_t backend);
 
-// For the scenario's end.
+// For the scenario's end: before and after its processes are ended.
 void pg_release_all(struct scenario *scenario);
+void pg_retire_all(struct scenario *scenario);

@@ -1,22 +1,12 @@
-// initdb takes about a second, a copy of its result a tenth of that.
-
 #include "system/harness/pg_install.h"
 
-#include <errno.h>
-#include <ftw.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "system/harness/process.h"
-
-enum { FILES_OPEN_MAX = 16 };
-
 static char bindir[SCENARIO_PATH_BYTES];
-static char template_directory[SCENARIO_PATH_BYTES]; // "": not made yet
 
 static bool has_server(const char *directory)
 {
@@ -74,59 +64,4 @@ const char *pg_program(struct scenario *scenario, const char *name)
         find_bindir();
     }
     return scenario_text(scenario, "%s/%s", bindir, name);
-}
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-static void remove_template(void)
-{
-    nftw(template_directory, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
-}
-
-static void give_to_server_user(const char *directory)
-{
-    uid_t uid;
-    gid_t gid;
-    process_user(&uid, &gid);
-    if (chown(directory, uid, gid) != 0) {
-        scenario_fail("cannot give %s to PostgreSQL's user: %s", directory, strerror(errno));
-    }
-}
-
-static void make_template(struct scenario *scenario)
-{
-    const char *parent = getenv("TMPDIR");
-    snprintf(template_directory, sizeof template_directory, "%s/pgnear-initdb-XXXXXX",
-             parent == NULL || parent[0] == '\0' ? "/tmp" : parent);
-    if (mkdtemp(template_directory) == NULL) {
-        scenario_fail("cannot make %s: %s", template_directory, strerror(errno));
-    }
-    atexit(remove_template);
-    give_to_server_user(template_directory);
-    const char *arguments[] = {pg_program(scenario, "initdb"),
-                               "--username=postgres",
-                               "--auth=trust",
-                               "--encoding=UTF8",
-                               "--locale=C.UTF-8",
-                               "--wal-segsize=4",
-                               "--no-sync",
-                               scenario_text(scenario, "--pgdata=%s/data", template_directory),
-                               NULL};
-    process_run(scenario, arguments, &(struct process_options){.unprivileged = true});
-}
-
-void pg_make_data(struct scenario *scenario, const char *data)
-{
-    if (template_directory[0] == '\0') {
-        make_template(scenario);
-    }
-    const char *arguments[] = {"cp", "-a", scenario_text(scenario, "%s/data", template_directory),
-                               data, NULL};
-    process_run(scenario, arguments, &(struct process_options){.unprivileged = true});
 }

@@ -66,6 +66,7 @@ int scenario_tear_down(void **state)
     process_end_all(scenario);
     proxy_stop_all(scenario);
     if (scenario->passed) {
+        pg_retire_all(scenario);
         nftw(scenario->directory, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
     } else {
         process_print_logs(scenario);
