@@ -51,10 +51,6 @@ REASONS = [
      "is one. Of 1200 commits on an idle node the p99 was 1.22 times the listener's, of 700 "
      "beside 10,000 writes a second 1.17 times: both move by tens of percent from round to "
      "round with what else wants the two cores."),
-    ("miss-together", "A get that missed just before the cache had the answer, and that the pg "
-     "worker hears of just after, asks once more: in PostgreSQL's log the second SELECT came 7 ms "
-     "after the first, in some runs and not in others. To keep the answer for 50 ms longer was "
-     "tried, and in the simulation a read was stale by it."),
     ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
      "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
      "82 us beside it, 1.6 times, and a miss 163. It goes from the server loop to the pg "

@@ -65,6 +65,7 @@ enum fault_kind {
     X(HEARTBEAT, "feed.heartbeat", ERROR, "a heartbeat does not come back")                        \
     X(PAYLOAD, "feed.payload", ERROR, "a notification is unreadable")                              \
     X(ACCEPT, "server.accept", ERROR, "accept: EMFILE")                                            \
+    X(ASKS, "server.asks", MOMENT, "a request is about to be handed to another thread")            \
     X(READ, "server.read", ERROR, "a client's socket: ECONNRESET at a read")                       \
     X(WRITE, "server.write", ERROR, "a client's socket: EPIPE at a write")
 

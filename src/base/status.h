@@ -15,6 +15,7 @@
     X(CACHE_HITS, "cache", "hits", "server", "reads answered from the cache")                      \
     X(CACHE_NEGATIVE_HITS, "cache", "negative_hits", "server", "hits on a known absence")          \
     X(CACHE_MISSES, "cache", "misses", "server", "reads that asked PostgreSQL")                    \
+    X(CACHE_LATE_HITS, "cache", "late_hits", "pg", "misses that the cache had by the next look")   \
     X(CACHE_SUSPECT_READS, "cache", "suspect", "server", "misses on a record not yet swept")       \
     X(CACHE_ENTRIES, "cache", "entries", "cache", "records held")                                  \
     X(CACHE_BYTES, "cache", "bytes", "cache", "bytes of the pages in use")                         \

@@ -22,12 +22,16 @@
 
 // Beyond these a request is OVERLOADED; beyond the last, an mget is TOO_LARGE.
 enum { ASKS_MAX = 16384, WANTS_MAX = 65536, ANSWER_BYTES_MAX = 256 << 20 };
+// What the cache has is as good as an answer of PostgreSQL for as long as an answer may be on its
+// way before the feed is known to be dead.
+enum { CURRENT_US_MAX = 2 * CLOCK_US_PER_S };
 
 struct ask;
 
 struct want {
     struct flight_waiter waiter; // first: a waiter is a want
     struct ask *ask;
+    bool is_answered; // by the cache
 };
 
 struct ask {
@@ -155,6 +159,51 @@ static bool is_fresh(const struct request *request)
     return call->fresh || call->has_max_age || call->has_min_version || request->after_seq > 0;
 }
 
+// Whether the cache holds what PostgreSQL would answer. Of this node's own writes it is asked
+// itself, and so it is where the feed may be dead.
+static bool look_again(const struct fetcher *fetcher, struct slice key, struct answer *answer)
+{
+    const struct worker *worker = fetcher->worker;
+    struct cached cached = {0};
+    if (worker->cache.lookup(worker->reader, key, &cached) != LOOKUP_HIT || cached.pending ||
+        clock_boot_us() - cached.current_boot_us > CURRENT_US_MAX) {
+        return false;
+    }
+    *answer = (struct answer){
+        .is_present = cached.present,
+        .value = cached.value,
+        .version = cached.version,
+        .expires_at_us = cached.expires_at_us,
+    };
+    return true;
+}
+
+// Between a read's miss and its coming here, however long the server loop had to wait for the
+// processor, somebody else's fetch of the key may have gone into the cache and been forgotten here:
+// rather than that PostgreSQL is asked the same once more, the read looks into the cache as if it
+// were made now.
+static void answer_late(struct ask *ask)
+{
+    struct fetcher *fetcher = ask->fetcher;
+    const struct cache_port *cache = &fetcher->worker->cache;
+    if (is_fresh(ask->request) || !fetcher->worker->feed_live) {
+        return;
+    }
+    cache->begin(fetcher->worker->reader);
+    for (size_t i = 0; i < ask->wants_count && ask->bytes <= ANSWER_BYTES_MAX; i++) {
+        struct slice key = ask->request->call.pairs[i].key;
+        struct want *want = &ask->wants[i];
+        struct answer answer;
+        if (!flights_has(&fetcher->flights, key) && look_again(fetcher, key, &answer)) {
+            set_item(ask, i, &answer);
+            want->is_answered = true;
+            ask->unanswered_count--;
+            status_add(fetcher->worker->status, STATUS_CACHE_LATE_HITS, 1);
+        }
+    }
+    cache->end(fetcher->worker->reader);
+}
+
 static void start(struct ask *ask)
 {
     struct fetcher *fetcher = ask->fetcher;
@@ -162,8 +211,10 @@ static void start(struct ask *ask)
     size_t count = ask->wants_count;
     ask->is_held = false;
     for (size_t i = 0; i < count; i++) {
-        flights_join(&fetcher->flights, ask->request->call.pairs[i].key, fresh,
-                     &ask->wants[i].waiter);
+        if (!ask->wants[i].is_answered) {
+            flights_join(&fetcher->flights, ask->request->call.pairs[i].key, fresh,
+                         &ask->wants[i].waiter);
+        }
     }
     for (size_t i = 0; i < count; i++) {
         struct want *want = &ask->wants[i];
@@ -233,9 +284,13 @@ void fetcher_request(struct fetcher *fetcher, struct request *request)
     }
     struct ask *ask = make_ask(fetcher, request);
     ask_arm(&ask->deadline, request->deadline_boot_us - clock_boot_us());
-    if (ask->wants_count == 0) {
+    bool waits = must_wait(fetcher, request);
+    if (!waits) {
+        answer_late(ask);
+    }
+    if (ask->unanswered_count == 0) {
         request_finish(take_request(ask));
-    } else if (must_wait(fetcher, request)) {
+    } else if (waits) {
         ask->is_held = true;
         flusher_want(fetcher->worker->flusher, request->after_seq);
     } else {

@@ -108,6 +108,11 @@ void flights_join(struct flights *flights, struct slice key, bool fresh,
     attach(flight != NULL ? flight : start_flight(flights, key), waiter);
 }
 
+bool flights_has(const struct flights *flights, struct slice key)
+{
+    return find_open(flights, key) != NULL;
+}
+
 void flights_leave(struct flight_waiter *waiter)
 {
     if (waiter->flight != NULL) {

@@ -78,6 +78,8 @@ void flights_deinit(struct flights *flights);
 // the waiter has it at once.
 void flights_join(struct flights *flights, struct slice key, bool fresh,
                   struct flight_waiter *waiter);
+// Whether one that is not fresh would wait for a question that was asked already, or is to be.
+bool flights_has(const struct flights *flights, struct slice key);
 // It waits no longer; nothing where it does not.
 void flights_leave(struct flight_waiter *waiter);
 

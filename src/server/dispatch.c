@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/memory.h"
 #include "base/words.h"
 #include "server/rules.h"
@@ -324,6 +325,7 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
 
 bool dispatch_send(const struct route *route, struct request *request)
 {
+    (void)FAULT_POINT(ASKS);
     return mailbox_offer(route->to, &request->message);
 }
 

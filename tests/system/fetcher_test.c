@@ -111,6 +111,64 @@ static void a_thousand_ask_once(struct scenario *scenario)
     bench_end(bench);
 }
 
+// A read that missed before another one's answer was cached, and comes after it.
+static void a_late_miss_finds_the_answer_in_the_cache(struct scenario *scenario)
+{
+    static const uint8_t SEVEN[] = {7};
+    struct pg *pg = pg_start(scenario, NULL);
+    struct bench *bench = bench_of(scenario, pg);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('k', '1'), ('other', '2')");
+    bench_sync(bench);
+    const struct cached good = {
+        .present = true,
+        .version = 5,
+        .current_boot_us = INT64_MAX / 2,
+        .value = slice_of(SEVEN, sizeof SEVEN),
+    };
+    bench_hold(bench, "k", LOOKUP_HIT, &good);
+    assert_string_equal(bench_get(bench, "k"), "7 v5");
+    assert_int_equal(status_get(&bench->status, STATUS_PG_FETCHES), 0);
+    assert_int_equal(status_get(&bench->status, STATUS_CACHE_LATE_HITS), 1);
+    // One of two keys.
+    struct pair pairs[] = {{.key = slice_of_string("other")}, {.key = slice_of_string("k")}};
+    struct call mget = {.method = METHOD_MGET, .pairs_count = 2, .pairs = pairs};
+    struct request *request = bench_await_reply(bench, bench_send(bench, &mget));
+    assert_string_equal(bench_item(bench, &request->reply.items[0]),
+                        versioned(bench, "2", "other"));
+    assert_string_equal(bench_item(bench, &request->reply.items[1]), "7 v5");
+    request_destroy(request);
+    assert_int_equal(status_get(&bench->status, STATUS_PG_FETCHED_KEYS), 1);
+    struct cached absent = good;
+    absent.present = false;
+    bench_hold(bench, "k", LOOKUP_HIT, &absent);
+    assert_string_equal(bench_get(bench, "k"), "absent");
+    assert_int_equal(status_get(&bench->status, STATUS_PG_FETCHED_KEYS), 1);
+    bench_end(bench);
+}
+
+static void a_late_miss_believes_no_less_than_postgres(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct bench *bench = bench_of(scenario, pg);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('k', '1')");
+    bench_sync(bench);
+    struct cached good = {.current_boot_us = INT64_MAX / 2};
+    struct cached pending = good, old = good;
+    pending.pending = true;
+    old.current_boot_us = clock_boot_us() - 2 * CLOCK_US_PER_S;
+    const char *expected = versioned(bench, "1", "k");
+    bench_hold(bench, "k", LOOKUP_SUSPECT, &good);
+    assert_string_equal(bench_get(bench, "k"), expected);
+    bench_hold(bench, "k", LOOKUP_HIT, &pending);
+    assert_string_equal(bench_get(bench, "k"), expected);
+    bench_hold(bench, "k", LOOKUP_HIT, &old);
+    assert_string_equal(bench_get(bench, "k"), expected);
+    bench_hold(bench, "k", LOOKUP_HIT, &good);
+    assert_string_equal(bench_outcome(bench, bench_send_fresh(bench, "k")), expected);
+    assert_int_equal(status_get(&bench->status, STATUS_CACHE_LATE_HITS), 0);
+    bench_end(bench);
+}
+
 // Rule 4.
 static void a_marked_fetch_is_not_cached(struct scenario *scenario)
 {
@@ -395,6 +453,8 @@ int main(void)
         SCENARIO(an_mget_keeps_its_order),
         SCENARIO(ttl_counts_by_the_row),
         SCENARIO(a_thousand_ask_once),
+        SCENARIO(a_late_miss_finds_the_answer_in_the_cache),
+        SCENARIO(a_late_miss_believes_no_less_than_postgres),
         SCENARIO(a_marked_fetch_is_not_cached),
         SCENARIO(a_change_of_another_key_marks_nothing),
         SCENARIO(a_fresh_read_asks_again),

@@ -50,6 +50,10 @@ struct bench {
     struct buffer entries[BENCH_ENTRIES_MAX]; // entry_encode, of seq at [seq - 1]
     size_t entries_count;
     bool is_begun_late; // the writer does not get to begin epochs
+    // What a lookup finds of `held_key`; NULL: nothing.
+    const char *held_key;
+    enum lookup held_lookup;
+    struct cached held;
 };
 
 // ---- The ports
@@ -82,6 +86,20 @@ bench_visit_suspects(struct cache_reader *reader, struct slice after, size_t cou
     }
     pthread_mutex_unlock(&bench->mutex);
     return ERROR_NONE;
+}
+
+static inline enum lookup bench_lookup(struct cache_reader *reader, struct slice key,
+                                       struct cached *cached)
+{
+    struct bench *bench = (void *)reader;
+    enum lookup found = LOOKUP_MISS;
+    pthread_mutex_lock(&bench->mutex);
+    if (bench->held_key != NULL && slice_equal(key, slice_of_string(bench->held_key))) {
+        found = bench->held_lookup;
+        *cached = bench->held;
+    }
+    pthread_mutex_unlock(&bench->mutex);
+    return found;
 }
 
 static inline int64_t bench_now_us(void *cache)
@@ -308,6 +326,7 @@ static inline void bench_start(struct bench *bench)
                   .reader_open = bench_reader_open,
                   .reader_close = bench_reader_nothing,
                   .begin = bench_reader_nothing,
+                  .lookup = bench_lookup,
                   .end = bench_reader_nothing,
                   .visit_suspects = bench_visit_suspects,
                   .now_us = bench_now_us,
@@ -453,6 +472,17 @@ static inline const char *bench_outcome(struct bench *bench, struct request *req
 static inline const char *bench_get(struct bench *bench, const char *key)
 {
     return bench_outcome(bench, bench_send_get(bench, key));
+}
+
+// What the cache shows of the key from now on to who looks it up.
+static inline void bench_hold(struct bench *bench, const char *key, enum lookup lookup,
+                              const struct cached *held)
+{
+    pthread_mutex_lock(&bench->mutex);
+    bench->held_key = key;
+    bench->held_lookup = lookup;
+    bench->held = *held;
+    pthread_mutex_unlock(&bench->mutex);
 }
 
 // ---- Writes

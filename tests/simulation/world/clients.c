@@ -35,8 +35,13 @@ void clients_see_journal(struct node *node)
 void clients_forget(struct node *node)
 {
     for (int i = 0; i < CLIENTS_MAX; i++) {
-        node->clients[i].busy = false;
-        held_deinit(&node->clients[i].held);
+        struct client *client = &node->clients[i];
+        client->busy = false;
+        held_deinit(&client->held);
+        if (client->unsent != NULL) {
+            request_destroy(client->unsent);
+            client->unsent = NULL;
+        }
     }
 }
 
@@ -356,16 +361,31 @@ static void note_before(struct node *node, struct client *client)
 static void ask(struct node *node, struct client *client, const struct call *call)
 {
     struct caller caller = {.answer = {.context = client, .reply = on_answered}};
-    struct route route;
     node->dispatch.now_boot_us = machine.now_us;
-    if (!dispatch_answer(&node->dispatch, &caller, call, &route)) {
-        struct request *request = dispatch_request(&node->dispatch, call, &route, &client->held);
-        request->flight = (void *)(uintptr_t)(client - node->clients);
-        if (!dispatch_send(&route, request)) {
-            request_fail(request, ERROR_OVERLOADED, "the mailbox is full");
-        }
+    if (!dispatch_answer(&node->dispatch, &caller, call, &client->route)) {
+        client->unsent = dispatch_request(&node->dispatch, call, &client->route, &client->held);
+        client->unsent->flight = (void *)(uintptr_t)(client - node->clients);
     }
     dispatch_end(&node->dispatch);
+    bool is_read = method_class(client->method) == METHOD_READ;
+    if (client->unsent != NULL && !(is_read && node->given.sends_late)) {
+        node_client_sends(node, (int)(client - node->clients));
+    }
+}
+
+bool node_client_is_unsent(const struct node *node, int number)
+{
+    return node->clients[number].unsent != NULL;
+}
+
+void node_client_sends(struct node *node, int number)
+{
+    struct client *client = &node->clients[number];
+    struct request *request = client->unsent;
+    client->unsent = NULL;
+    if (!dispatch_send(&client->route, request)) {
+        request_fail(request, ERROR_OVERLOADED, "the mailbox is full");
+    }
 }
 
 void node_client_asks(struct node *node, int number)

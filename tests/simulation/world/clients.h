@@ -23,6 +23,8 @@ struct client {
     struct held held;                      // what of an mget the cache answered
     int64_t writes[CLIENT_KEYS_MAX];       // of a write: their numbers
     enum ack ack;
+    struct route route;     // of `unsent`
+    struct request *unsent; // its loop waits for the processor before it hands it over
 };
 
 struct node {

@@ -26,6 +26,8 @@ struct node_settings {
     bool negative;
     int audit_rate;
     bool preload;
+    bool
+        sends_late; // a loop may have to wait between a read's look into the cache and its question
     int64_t step_us; // how much time passes with a step, about
 };
 
@@ -57,6 +59,9 @@ bool node_has_answers(const struct node *node);
 void node_take_answers(struct node *node);
 bool node_client_is_idle(const struct node *node, int client);
 void node_client_asks(struct node *node, int client);
+// Its read has missed the cache, and its question is still to be handed to the pg worker.
+bool node_client_is_unsent(const struct node *node, int client);
+void node_client_sends(struct node *node, int client);
 
 // ---- the end
 

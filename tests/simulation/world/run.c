@@ -56,6 +56,7 @@ enum action {
     ACTION_STOP,
     ACTION_RESTART,
     ACTION_FAILOVER,
+    ACTION_SEND,
 };
 
 struct choice {
@@ -72,7 +73,7 @@ static void offer(enum action action, uint32_t weight, int number, void *what)
 {
     CHECK(choices_count < CHOICES_MAX);
     if (weight > 0) {
-        bool is_fault = action > ACTION_START;
+        bool is_fault = action > ACTION_START && action < ACTION_SEND;
         choices[choices_count++] =
             (struct choice){action, is_fault ? weight : weight * USUAL, number, what};
     }
@@ -100,9 +101,11 @@ static void offer_node(struct node *node, int number)
     for (size_t i = 0; i < count; i++) {
         offer(ACTION_EVENT, 30, number * DUE_MAX + (int)i, due[i]);
     }
-    for (int i = 0; i < CLIENTS_MAX && !world.settling; i++) {
-        if (node_client_is_idle(node, i)) {
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        if (node_client_is_idle(node, i) && !world.settling) {
             offer(ACTION_ASK, world.client_weight, number * CLIENTS_MAX + i, node);
+        } else if (node_client_is_unsent(node, i)) {
+            offer(ACTION_SEND, 10, number * CLIENTS_MAX + i, node);
         }
     }
 }
@@ -327,6 +330,9 @@ static void act(const struct choice *choice)
     case ACTION_ASK:
         node_client_asks(node, choice->number % CLIENTS_MAX);
         break;
+    case ACTION_SEND:
+        node_client_sends(node, choice->number % CLIENTS_MAX);
+        break;
     case ACTION_WAIT:
         // While there is something to do, time does not pass as if there were not.
         machine.now_us =
@@ -415,6 +421,7 @@ static void make_nodes(const char *directory, uint64_t seed)
             .timeout_ms = one_in(3) ? 500 : 5000,
             .negative = !one_in(4),
             .preload = machine_mix(seed, 0x9e10ad) % 4 == 0,
+            .sends_late = machine_mix(seed, 0x5e4d3) % 3 == 0,
             .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,
             .step_us = world.step_us,
         };
