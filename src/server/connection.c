@@ -188,8 +188,10 @@ static void read_once(struct connection *connection)
         at = buffer_reserve(&connection->in, room);
     }
     ssize_t len = recv(connection->fd, at, room, MSG_DONTWAIT);
-    // A read that did not fill the room has emptied the socket (epoll(7), questions and answers).
-    connection->input_left = (len >= 0 && (size_t)len == room) || (len < 0 && errno == EINTR);
+    // A read that did not fill the room has emptied the socket (epoll(7), questions and answers),
+    // but for its end, which is told of once, together with the bytes before it.
+    connection->input_left = (len >= 0 && (size_t)len == room) || (len < 0 && errno == EINTR) ||
+                             (len > 0 && connection->end_told);
     if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         return;
     }
@@ -257,9 +259,8 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     (void)fd;
     struct connection *connection = context;
     loop_begin_callback(connection->loop);
+    connection->end_told |= (what & EV_CLOSED) != 0;
     read_once(connection);
-    // The end was told of together with the bytes before it, and is not told of again.
-    connection->input_left |= (what & EV_CLOSED) != 0;
     if (connection->fd >= 0 && write_once(connection)) {
         settle(connection);
     }

@@ -17,6 +17,7 @@ struct connection {
     bool reads;        // read_event is pending
     bool writes;       // write_event is pending
     bool input_left;   // the socket may hold bytes that no event will tell of
+    bool end_told;     // the client sends no more: what is left ends with the end
     bool input_ended;  // nothing will be read any more: close once all is answered
     bool has_backlog;  // whole messages may be left in `in`
     struct buffer in;  // what was read and not taken yet

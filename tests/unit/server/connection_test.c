@@ -368,6 +368,33 @@ static void a_half_closed_client_gets_its_answers(void **state)
     client_close(&client);
 }
 
+// The end comes together with more bytes than one read takes, and is told of once.
+static void the_end_behind_many_bytes_is_seen(void **state)
+{
+    struct fake_node *node = *state;
+    struct client client = client_of(node), holder = client_of(node);
+    struct buffer request = {0};
+    make_large_set(&request, LOOP_SCRATCH_BYTES / 2 * 3);
+    assert_answer(&client, "[0,1,\"ping\",[]]", "[1,1,null,\"pong\"]");
+    // The loop stands in a lookup while all of it arrives.
+    pthread_mutex_lock(&node->mutex);
+    client_send(&holder, "[0,2,\"get\",[\"k\"]]");
+    while (atomic_load(&node->reading) == 0) {
+        sched_yield();
+    }
+    client_send_bytes(&client, buffer_slice(&request).at, buffer_len(&request));
+    shutdown(client.fd, SHUT_WR);
+    pthread_mutex_unlock(&node->mutex);
+    finish_with_value(await_request(&node->pg), "\x01", 1);
+    assert_received(&holder, "[1,2,null,[1,1]]");
+    finish_with_seq(await_request(&node->writer), 1);
+    assert_received(&client, "[1,5,null,{\"seq\":1}]");
+    assert_received(&client, "");
+    buffer_deinit(&request);
+    client_close(&holder);
+    client_close(&client);
+}
+
 static void requests_of_a_closed_connection_come_home_to_nobody(void **state)
 {
     struct fake_node *node = *state;
@@ -480,6 +507,7 @@ int main(void)
         NODE_TEST(a_large_value_passes),
         NODE_TEST(what_one_read_leaves_behind_is_read),
         NODE_TEST(a_half_closed_client_gets_its_answers),
+        NODE_TEST(the_end_behind_many_bytes_is_seen),
         NODE_TEST(requests_of_a_closed_connection_come_home_to_nobody),
         NODE_TEST(thousands_of_idle_connections_are_held),
         cmocka_unit_test_setup_teardown(idle_connections_are_closed_where_asked,
