@@ -11,11 +11,16 @@ struct arena {
     size_t bytes; // handed out so far
 };
 
-// Frees everything handed out; the arena is empty and usable again.
+// Lets an empty arena begin in memory of the owner's, aligned for any type, which arena_deinit
+// leaves alone; what does not fit goes elsewhere.
+void arena_lend(struct arena *arena, void *memory, size_t size);
+
+// Frees everything handed out; the arena is empty and usable again, without what it was lent.
 void arena_deinit(struct arena *arena);
 
-// Zeroed, aligned for any type, valid until arena_deinit.
+// Aligned for any type, valid until arena_deinit. arena_alloc's are zeroed.
 void *arena_alloc(struct arena *arena, size_t size);
+void *arena_alloc_raw(struct arena *arena, size_t size);
 
 // A copy that lives as long as the arena.
 struct slice arena_copy(struct arena *arena, struct slice slice);

@@ -12,6 +12,8 @@
 // where `guards` is a bin of (version or nil) one after another, as many as there are pairs.
 #include "base/entry.h"
 
+#include <endian.h>
+
 #include "base/check.h"
 #include "base/mpack.h"
 
@@ -35,15 +37,74 @@ static enum entry_op op_of_method(enum method method)
     }
 }
 
-void entry_of_call(const struct call *call, struct entry *entry, struct buffer *pairs)
+// ---- pairs, which a server loop encodes so that the writer need not
+
+enum { FIXSTR = 0xa0, FIXSTR_LEN_MAX = 31 };
+
+// MessagePack's head of a str or bin: its first byte where one byte of length follows, two, or
+// four.
+static uint8_t *put_head(uint8_t *at, uint8_t first, size_t len)
 {
-    msgpack_packer packer;
-    mpack_packer_init(&packer, pairs);
-    for (size_t i = 0; i < call->pairs_count; i++) {
-        mpack_pack_slice(&packer, call->pairs[i].key);
-        msgpack_pack_bin(&packer, call->pairs[i].value.len);
-        msgpack_pack_bin_body(&packer, call->pairs[i].value.at, call->pairs[i].value.len);
+    if (len <= UINT8_MAX) {
+        *at++ = first;
+        *at++ = (uint8_t)len;
+    } else if (len <= UINT16_MAX) {
+        uint16_t two = htobe16((uint16_t)len);
+        *at++ = (uint8_t)(first + 1);
+        at = mempcpy(at, &two, sizeof two);
+    } else {
+        uint32_t four = htobe32((uint32_t)len);
+        *at++ = (uint8_t)(first + 2);
+        at = mempcpy(at, &four, sizeof four);
     }
+    return at;
+}
+
+static size_t head_bytes(size_t len)
+{
+    return len <= UINT8_MAX ? 2 : len <= UINT16_MAX ? 3 : 5;
+}
+
+static uint8_t *put_slice(uint8_t *at, struct slice slice, struct slice *copy)
+{
+    *copy = slice_of(at, slice.len);
+    return slice.len == 0 ? at : mempcpy(at, slice.at, slice.len);
+}
+
+size_t entry_pairs_bytes(const struct call *call)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < call->pairs_count; i++) {
+        const struct pair *pair = &call->pairs[i];
+        bytes += pair->key.len <= FIXSTR_LEN_MAX ? 1 : head_bytes(pair->key.len);
+        bytes += pair->key.len + head_bytes(pair->value.len) + pair->value.len;
+    }
+    return bytes;
+}
+
+void entry_copy_pairs(const struct call *call, uint8_t *at, struct pair *copies)
+{
+    enum { STR8 = 0xd9, BIN8 = 0xc4 };
+    for (size_t i = 0; i < call->pairs_count; i++) {
+        const struct pair *pair = &call->pairs[i];
+        struct pair copy;
+        CHECK_VALUES(pair->value.len <= UINT32_MAX, "%zu bytes", pair->value.len);
+        if (pair->key.len <= FIXSTR_LEN_MAX) {
+            *at++ = (uint8_t)(FIXSTR | pair->key.len);
+        } else {
+            at = put_head(at, STR8, pair->key.len);
+        }
+        at = put_slice(at, pair->key, &copy.key);
+        at = put_head(at, BIN8, pair->value.len);
+        at = put_slice(at, pair->value, &copy.value);
+        if (copies != NULL) {
+            copies[i] = copy;
+        }
+    }
+}
+
+static void describe(const struct call *call, struct slice pairs, struct entry *entry)
+{
     *entry = (struct entry){
         .op = op_of_method(call->method),
         .ack = call->ack,
@@ -51,8 +112,22 @@ void entry_of_call(const struct call *call, struct entry *entry, struct buffer *
         .if_version = call->if_version,
         .id = call->id,
         .pairs_count = (uint32_t)call->pairs_count,
-        .pairs = buffer_slice(pairs),
+        .pairs = pairs,
     };
+}
+
+void entry_of_call(const struct call *call, struct entry *entry, struct buffer *pairs)
+{
+    size_t bytes = entry_pairs_bytes(call);
+    uint8_t *at = buffer_reserve(pairs, bytes);
+    entry_copy_pairs(call, at, NULL);
+    buffer_commit(pairs, bytes);
+    describe(call, buffer_slice(pairs), entry);
+}
+
+void entry_of_request(const struct request *request, struct entry *entry)
+{
+    describe(&request->call, request->encoded_pairs, entry);
 }
 
 void entry_encode(const struct entry *entry, struct buffer *out)

@@ -33,6 +33,14 @@ static inline bool entry_returns_result(const struct entry *entry)
 
 // The entry of a call that writes. Slices are the call's; the pairs are encoded into `pairs`.
 void entry_of_call(const struct call *call, struct entry *entry, struct buffer *pairs);
+// The same of a request, whose pairs are encoded already. All slices are the request's.
+void entry_of_request(const struct request *request, struct entry *entry);
+
+// How many bytes the encoded pairs of a call take.
+size_t entry_pairs_bytes(const struct call *call);
+// Encodes them at `at`, where so many bytes are free. `copies` may be NULL, and gets the same pairs
+// with slices into those bytes.
+void entry_copy_pairs(const struct call *call, uint8_t *at, struct pair *copies);
 
 void entry_encode(const struct entry *entry, struct buffer *out);
 

@@ -36,11 +36,22 @@ static const struct head HEADS[32] = {
 
 static uint64_t read_big_endian(const uint8_t *at, uint8_t width)
 {
-    uint64_t value = 0;
-    for (uint8_t i = 0; i < width; i++) {
-        value = value << 8 | at[i];
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (width) {
+    case 1:
+        return *at;
+    case 2:
+        memcpy(&two, at, sizeof two);
+        return be16toh(two);
+    case 4:
+        memcpy(&four, at, sizeof four);
+        return be32toh(four);
+    default:
+        memcpy(&eight, at, sizeof eight);
+        return be64toh(eight);
     }
-    return value;
 }
 
 static int64_t sign_extend(uint64_t value, uint8_t width)
@@ -167,6 +178,41 @@ enum decode mpack_next(struct mpack_cursor *cursor, struct mpack_token *token)
     return DECODE_OK;
 }
 
+// The first bytes whose meaning needs no table.
+enum {
+    FIXINT_MAX = 0x7f,
+    FIXMAP = 0x80,
+    FIXARRAY = 0x90,
+    FIXCOUNT_MASK = 0xf0,
+    FIXSTR = 0xa0,
+    FIXSTR_MASK = 0xe0,
+    STR8 = 0xd9,
+};
+
+// Steps over small numbers and short texts, which most of a message is. False at anything else, and
+// where it is not whole.
+static inline bool step_over_short(struct mpack_cursor *cursor)
+{
+    const uint8_t *at = cursor->at;
+    size_t left = (size_t)(cursor->end - at);
+    size_t bytes = 0;
+    if (left == 0) {
+        return false;
+    }
+    if (*at <= FIXINT_MAX) {
+        bytes = 1;
+    } else if ((*at & FIXSTR_MASK) == FIXSTR) {
+        bytes = 1 + (size_t)(*at & (uint8_t)~FIXSTR_MASK);
+    } else if (*at == STR8 && left > 1) {
+        bytes = 2 + (size_t)at[1];
+    }
+    if (bytes == 0 || bytes > left) {
+        return false;
+    }
+    cursor->at = at + bytes;
+    return true;
+}
+
 enum decode mpack_scan_more(struct mpack_scan *scan, struct slice bytes)
 {
     CHECK_VALUES(scan->scanned <= bytes.len, "%zu of %zu", scan->scanned, bytes.len);
@@ -179,6 +225,11 @@ enum decode mpack_scan_more(struct mpack_scan *scan, struct slice bytes)
     }
     struct mpack_cursor cursor = {.at = bytes.at + scan->scanned, .end = bytes.at + bytes.len};
     while (scan->missing > 0) {
+        if (step_over_short(&cursor)) {
+            scan->scanned = (size_t)(cursor.at - bytes.at);
+            scan->missing--;
+            continue;
+        }
         struct mpack_token token;
         enum decode decoded = mpack_next(&cursor, &token);
         if (decoded != DECODE_OK) {
@@ -239,6 +290,10 @@ bool mpack_read_bool(struct mpack_cursor *cursor, bool *value)
 bool mpack_read_uint(struct mpack_cursor *cursor, uint64_t *value)
 {
     struct mpack_token token;
+    if (cursor->at != cursor->end && *cursor->at <= FIXINT_MAX) {
+        *value = *cursor->at++;
+        return true;
+    }
     if (!take(cursor, MPACK_UINT, &token)) {
         return false;
     }
@@ -249,22 +304,34 @@ bool mpack_read_uint(struct mpack_cursor *cursor, uint64_t *value)
 bool mpack_read_int(struct mpack_cursor *cursor, int64_t *value)
 {
     struct mpack_token token;
-    if (take(cursor, MPACK_INT, &token)) {
-        *value = token.sint;
-        return true;
-    }
     struct mpack_cursor next = *cursor;
-    if (!take(&next, MPACK_UINT, &token) || token.uint > INT64_MAX) {
+    if (mpack_next(&next, &token) != DECODE_OK) {
+        return false;
+    }
+    if (token.type == MPACK_INT) {
+        *value = token.sint;
+    } else if (token.type == MPACK_UINT && token.uint <= INT64_MAX) {
+        *value = (int64_t)token.uint;
+    } else {
         return false;
     }
     *cursor = next;
-    *value = (int64_t)token.uint;
     return true;
 }
 
 bool mpack_read_str(struct mpack_cursor *cursor, struct slice *value)
 {
     struct mpack_token token;
+    const uint8_t *at = cursor->at;
+    if (at != cursor->end && (*at & FIXSTR_MASK) == FIXSTR) {
+        size_t len = *at & (uint8_t)~FIXSTR_MASK;
+        if ((size_t)(cursor->end - at) <= len) {
+            return false;
+        }
+        *value = slice_of(at + 1, len);
+        cursor->at = at + 1 + len;
+        return true;
+    }
     if (!take(cursor, MPACK_STR, &token)) {
         return false;
     }
@@ -275,6 +342,10 @@ bool mpack_read_str(struct mpack_cursor *cursor, struct slice *value)
 bool mpack_read_array(struct mpack_cursor *cursor, uint32_t *count)
 {
     struct mpack_token token;
+    if (cursor->at != cursor->end && (*cursor->at & FIXCOUNT_MASK) == FIXARRAY) {
+        *count = *cursor->at++ & (uint8_t)~FIXCOUNT_MASK;
+        return true;
+    }
     if (!take(cursor, MPACK_ARRAY, &token)) {
         return false;
     }
@@ -285,6 +356,10 @@ bool mpack_read_array(struct mpack_cursor *cursor, uint32_t *count)
 bool mpack_read_map(struct mpack_cursor *cursor, uint32_t *count)
 {
     struct mpack_token token;
+    if (cursor->at != cursor->end && (*cursor->at & FIXCOUNT_MASK) == FIXMAP) {
+        *count = *cursor->at++ & (uint8_t)~FIXCOUNT_MASK;
+        return true;
+    }
     if (!take(cursor, MPACK_MAP, &token)) {
         return false;
     }

@@ -1,18 +1,21 @@
 #include "base/request.h"
 
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/entry.h"
 #include "base/memory.h"
 #include "base/messages.h"
 
 static const struct {
     const char *name;
+    size_t name_len;
     enum method_class class;
 } METHODS[METHOD_COUNT] = {
-#define METHOD_ROW(name, wire, class) [METHOD_##name] = {wire, class},
+#define METHOD_ROW(name, wire, class) [METHOD_##name] = {wire, sizeof(wire) - 1, class},
     METHOD_TABLE(METHOD_ROW)
 #undef METHOD_ROW
 };
@@ -37,25 +40,54 @@ bool method_flushes(enum method method)
 enum method method_of_name(struct slice name)
 {
     int method = 0;
-    while (method < METHOD_COUNT && !slice_equal(name, slice_of_string(METHODS[method].name))) {
+    while (method < METHOD_COUNT &&
+           !slice_equal(name, slice_of(METHODS[method].name, METHODS[method].name_len))) {
         method++;
     }
     return (enum method)method;
 }
 
+// A request and what a small call points to are one block.
+enum { ROOM_BYTES = 512 };
+
+struct block {
+    struct request request;
+    alignas(max_align_t) uint8_t room[ROOM_BYTES];
+};
+
+// All but the text of a failure that has none yet, which is half of it.
+static void blank(struct request *request)
+{
+    char *message = request->reply.failure.message;
+    size_t before = (size_t)(message - (char *)request);
+    size_t after = before + sizeof request->reply.failure.message;
+    memset(request, 0, before + 1);
+    memset((char *)request + after, 0, sizeof *request - after);
+}
+
 static void copy_pairs(struct request *request, const struct call *call)
 {
-    struct pair *pairs = arena_alloc(&request->arena, call->pairs_count * sizeof *pairs);
+    struct pair *pairs =
+        arena_alloc_raw(&request->arena, call->pairs_count * sizeof *request->call.pairs);
+    request->call.pairs = pairs;
+    if (method_class(call->method) == METHOD_WRITE) {
+        size_t bytes = entry_pairs_bytes(call);
+        uint8_t *at = arena_alloc_raw(&request->arena, bytes);
+        entry_copy_pairs(call, at, pairs);
+        request->encoded_pairs = slice_of(at, bytes);
+        return;
+    }
     for (size_t i = 0; i < call->pairs_count; i++) {
         pairs[i].key = arena_copy(&request->arena, call->pairs[i].key);
         pairs[i].value = arena_copy(&request->arena, call->pairs[i].value);
     }
-    request->call.pairs = pairs;
 }
 
-struct request *request_create(const struct call *call, struct mailbox *home)
+static struct request *fill(struct block *block, const struct call *call, struct mailbox *home)
 {
-    struct request *request = memory_zeroed(1, sizeof *request);
+    struct request *request = &block->request;
+    blank(request);
+    arena_lend(&request->arena, block->room, sizeof block->room);
     request->message.kind = MESSAGE_REQUEST;
     request->home = home;
     request->call = *call;
@@ -68,11 +100,32 @@ struct request *request_create(const struct call *call, struct mailbox *home)
     return request;
 }
 
+struct request *request_create(const struct call *call, struct mailbox *home)
+{
+    return fill(memory_resize(NULL, sizeof(struct block)), call, home);
+}
+
+static void empty(struct request *request)
+{
+    arena_deinit(&request->reply.arena);
+    arena_deinit(&request->arena);
+}
+
 void request_destroy(struct request *request)
 {
-    reply_deinit(&request->reply);
-    arena_deinit(&request->arena);
+    empty(request);
     free(request);
+}
+
+struct request *request_create_in(struct pool *pool, const struct call *call, struct mailbox *home)
+{
+    return fill(pool_take(pool, sizeof(struct block)), call, home);
+}
+
+void request_return(struct pool *pool, struct request *request)
+{
+    empty(request);
+    pool_return(pool, request);
 }
 
 void request_finish(struct request *request)

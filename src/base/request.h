@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/mailbox.h"
+#include "base/pool.h"
 
 enum { KEY_BYTES_MAX = 511, REQUEST_ID_BYTES_MAX = 64, MSET_PAIRS_MAX = 10000 };
 enum { SCAN_ITEMS_MAX = 1000, SCAN_BYTES_MAX = 8 << 20, NESTING_MAX = 128 };
@@ -178,7 +179,8 @@ struct request {
     struct request *sibling; // a list of the owner of the moment
     // Of the whole way:
     struct call call;
-    struct arena arena; // what the call points into
+    struct arena arena;         // what the call points into
+    struct slice encoded_pairs; // of a write: call.pairs as they stand in its entry (base/entry.h)
     int64_t deadline_boot_us;
     uint64_t after_seq; // answer only once this node's writes up to here are in PostgreSQL
     uint64_t seq;       // of the outbox entry, set by the writer
@@ -189,6 +191,10 @@ struct request {
 // A heap copy of the call with everything it points to. `kind` of the message is MESSAGE_REQUEST.
 struct request *request_create(const struct call *call, struct mailbox *home);
 void request_destroy(struct request *request);
+
+// The same in a block of a pool of requests. Either may be ended either way.
+struct request *request_create_in(struct pool *pool, const struct call *call, struct mailbox *home);
+void request_return(struct pool *pool, struct request *request);
 
 // Sends it home with the reply it holds. The caller no longer owns it.
 void request_finish(struct request *request);

@@ -50,12 +50,12 @@ static int64_t expiry_of(const struct turn *turn, const struct call *call, uint6
 
 static enum error make_entry(struct turn *turn, struct turn_item *item)
 {
-    const struct call *call = &item_request(item)->call;
+    const struct request *request = item_request(item);
+    const struct call *call = &request->call;
     if (call->method == METHOD_RETRY_DEAD_LETTER) {
         return journal_retry(turn, item);
     }
-    buffer_clear(&item->bytes, SIZE_MAX);
-    entry_of_call(call, &item->entry, &item->bytes);
+    entry_of_request(request, &item->entry);
     item->entry.seq = outbox_take_seq(&turn->writer->outbox);
     item->entry.accepted_us = turn->now_us;
     item->entry.expires_at_us = expiry_of(turn, call, item->entry.seq);

@@ -312,10 +312,10 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
     if (route->missing_count > 0 && route->missing_count < call->pairs_count) {
         struct pair *rest = memory_zeroed(route->missing_count, sizeof *rest);
         struct call asked = hold_found(dispatch, call, route, held, rest);
-        request = request_create(&asked, dispatch->home);
+        request = request_create_in(&dispatch->requests, &asked, dispatch->home);
         free(rest);
     } else {
-        request = request_create(call, dispatch->home);
+        request = request_create_in(&dispatch->requests, call, dispatch->home);
     }
     raise_ack(&request->call);
     request->after_seq = route->after_seq;

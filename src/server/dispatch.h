@@ -42,6 +42,7 @@ struct dispatch {
     struct item *items;
     uint32_t *missing;
     size_t keys_capacity;
+    struct pool requests; // the owner's, who empties it
 };
 
 // Where a call must go that could not be answered at once.

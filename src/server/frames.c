@@ -13,13 +13,15 @@ static bool may_begin_message(struct slice bytes)
     return (first & 0xf0) == 0x90 || first == 0xdc || first == 0xdd;
 }
 
-static bool read_params(struct mpack_cursor *cursor, struct slice *params)
+// The last field of a message that is known to be whole, so the rest of its bytes.
+static bool take_params(struct mpack_cursor cursor, struct slice *params)
 {
-    struct mpack_cursor inside = *cursor;
+    *params = slice_of(cursor.at, (size_t)(cursor.end - cursor.at));
     uint32_t count;
-    return mpack_read_array(&inside, &count) && mpack_skip(cursor, params) == DECODE_OK;
+    return mpack_read_array(&cursor, &count);
 }
 
+// `message` is one whole value.
 static bool parse(struct slice message, struct frame *frame)
 {
     struct mpack_cursor cursor = mpack_cursor_of(message);
@@ -39,7 +41,7 @@ static bool parse(struct slice message, struct frame *frame)
     }
     frame->kind = is_request ? FRAME_REQUEST : FRAME_NOTIFICATION;
     frame->msgid = (uint32_t)msgid;
-    return mpack_read_str(&cursor, &frame->method) && read_params(&cursor, &frame->params);
+    return mpack_read_str(&cursor, &frame->method) && take_params(cursor, &frame->params);
 }
 
 bool frame_msgid(struct slice bytes, uint32_t *msgid)

@@ -23,6 +23,9 @@ enum { MAIL_COUNT_MAX = 1 << 20, MAIL_BYTES_MAX = 1 << 30 };
 
 enum { FRAME_BYTES_MIN = 16 << 20, FRAME_ROOM_BYTES = 64 << 10 };
 
+// Flights and requests that are kept for the next ones, some two MiB in all.
+enum { FLIGHTS_KEPT = 1024 };
+
 // In a long pass the clock is read again after so many callbacks.
 enum { CALLBACKS_PER_LOOK = 32 };
 
@@ -66,6 +69,7 @@ static void init_desk(struct loop *loop)
     struct desk *desk = &loop->desk;
     desk->status = options->status;
     desk->latency = options->latency;
+    desk->flights.kept_max = FLIGHTS_KEPT;
     desk->frame_bytes_max = frame_bytes > FRAME_BYTES_MIN ? frame_bytes : FRAME_BYTES_MIN;
     desk->decoder = (struct rpc_decoder){
         .value_bytes_max = options->value_bytes_max,
@@ -81,6 +85,7 @@ static void init_desk(struct loop *loop)
         .facts = options->facts,
         .latencies = options->latencies,
         .reply_bytes_max = desk->frame_bytes_max,
+        .requests = {.kept_max = FLIGHTS_KEPT},
     };
 }
 
@@ -179,8 +184,7 @@ void loop_destroy(struct loop *loop)
     event_free(loop->tick_event);
     event_base_free(loop->base);
     mailbox_deinit(&loop->mailbox);
-    rpc_decoder_deinit(&loop->desk.decoder);
-    dispatch_deinit(&loop->desk.dispatch);
+    desk_deinit(&loop->desk);
     pthread_cond_destroy(&loop->changed);
     pthread_mutex_destroy(&loop->mutex);
     free(loop->scratch);

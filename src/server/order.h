@@ -19,7 +19,15 @@ enum order_class {
 
 enum order_class order_class_of(const struct call *call);
 
-struct order_place;
+struct order_entry;
+
+// Where an entry stands on one stripe (order.c).
+struct order_place {
+    struct order_place *next; // in the stripe's queue
+    struct order_entry *entry;
+    uint16_t stripe;
+    bool unsent; // holds the stripe while its entry waits elsewhere
+};
 
 // One undecided request; embedded in the owner's object, which frees its memory.
 struct order_entry {
@@ -28,6 +36,7 @@ struct order_entry {
     uint32_t blocked;    // what it still waits for; 0: it runs
     size_t places_count; // one a stripe
     struct order_place *places;
+    struct order_place only_place; // of an entry of one key
     TAILQ_ENTRY(order_entry) in_writes;
     TAILQ_ENTRY(order_entry) in_queue; // of those that wait for writes, or that may run now
 };
@@ -35,9 +44,11 @@ struct order_entry {
 TAILQ_HEAD(order_queue, order_entry);
 
 struct order_stripe;
+struct order_line;
 
 struct order {
     struct order_stripe *stripes; // NULL until the first entry
+    struct order_line *lines;     // of who waits at a stripe; NULL until the first one does
     uint64_t tickets;
     size_t entries_count;
     struct order_queue writes; // all undecided ones, oldest first

@@ -103,11 +103,32 @@ void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item
     buffer_commit(out, (size_t)(at - begin));
 }
 
+// What most writes are answered: {seq}.
+static void encode_seq(struct buffer *out, uint32_t msgid, uint64_t seq)
+{
+    enum { ARRAY = 0x90, NIL = 0xc0, MAP = 0x80, ROOM_BYTES = 32 };
+    static const uint8_t NAME[] = {0xa3, 's', 'e', 'q'};
+    uint8_t *begin = buffer_reserve(out, ROOM_BYTES);
+    uint8_t *at = begin;
+    *at++ = ARRAY | 4;
+    *at++ = RPC_RESPONSE;
+    at = put_uint(at, msgid);
+    *at++ = NIL;
+    *at++ = MAP | 1;
+    memcpy(at, NAME, sizeof NAME);
+    at = put_uint(at + sizeof NAME, seq);
+    buffer_commit(out, (size_t)(at - begin));
+}
+
 void rpc_encode_reply(struct buffer *out, uint32_t msgid, const struct call *call,
                       const struct reply *reply)
 {
     if (reply->failure.error != ERROR_NONE) {
         rpc_encode_failure(out, msgid, &reply->failure);
+        return;
+    }
+    if (rpc_result_is_seq(call)) {
+        encode_seq(out, msgid, reply->seq);
         return;
     }
     msgpack_packer packer;

@@ -15,6 +15,12 @@ static const char *const NAMES[OPT_COUNT] = {
 #undef OPT_NAME
 };
 
+static const size_t NAME_LENS[OPT_COUNT] = {
+#define OPT_LEN(name, wire) [OPT_##name] = sizeof(wire) - 1,
+    OPT_TABLE(OPT_LEN)
+#undef OPT_LEN
+};
+
 static const uint32_t READ_OPTS = BIT(FRESH) | BIT(MAX_AGE_MS) | BIT(MIN_VERSION) | BIT(AT_VERSION);
 
 // Beside timeout_ms, which all take, and id, which all writes take.
@@ -277,7 +283,7 @@ static enum error read_opt(const struct reading *reading)
 static enum opt find_opt(enum method method, struct slice name)
 {
     int opt = 0;
-    while (opt < OPT_COUNT && !slice_equal(name, slice_of_string(NAMES[opt]))) {
+    while (opt < OPT_COUNT && !slice_equal(name, slice_of(NAMES[opt], NAME_LENS[opt]))) {
         opt++;
     }
     return opt < OPT_COUNT && opt_is_allowed(method, (enum opt)opt) ? (enum opt)opt : OPT_COUNT;

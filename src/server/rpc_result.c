@@ -70,30 +70,39 @@ static bool is_answered_by_postgres(const struct call *call)
     return call->ack == ACK_POSTGRES || call->condition != CONDITION_NONE;
 }
 
-static void pack_set(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+bool rpc_result_is_seq(const struct call *call)
 {
-    bool has_version = is_answered_by_postgres(call) && call->method == METHOD_SET;
-    msgpack_pack_map(packer, has_version ? 2 : 1);
-    rpc_pack_seq_field(packer, reply->seq);
-    if (has_version) {
-        rpc_pack_version_field(packer, reply->has_version, reply->version);
+    switch (call->method) {
+    case METHOD_SET:
+    case METHOD_DELETE:
+        return !is_answered_by_postgres(call);
+    case METHOD_MSET:
+    case METHOD_RETRY_DEAD_LETTER:
+    case METHOD_FLUSH:
+        return true;
+    default:
+        return false;
     }
 }
 
-static void pack_delete(msgpack_packer *packer, const struct call *call, const struct reply *reply)
+static void pack_set(msgpack_packer *packer, const struct reply *reply)
 {
-    bool has_deleted = is_answered_by_postgres(call);
-    msgpack_pack_map(packer, has_deleted ? 3 : 1);
+    msgpack_pack_map(packer, 2);
     rpc_pack_seq_field(packer, reply->seq);
-    if (has_deleted) {
-        mpack_pack_string(packer, "deleted");
-        if (reply->has_deleted) {
-            msgpack_pack_int64(packer, reply->integer);
-        } else {
-            msgpack_pack_nil(packer);
-        }
-        rpc_pack_version_field(packer, reply->has_version, reply->version);
+    rpc_pack_version_field(packer, reply->has_version, reply->version);
+}
+
+static void pack_delete(msgpack_packer *packer, const struct reply *reply)
+{
+    msgpack_pack_map(packer, 3);
+    rpc_pack_seq_field(packer, reply->seq);
+    mpack_pack_string(packer, "deleted");
+    if (reply->has_deleted) {
+        msgpack_pack_int64(packer, reply->integer);
+    } else {
+        msgpack_pack_nil(packer);
     }
+    rpc_pack_version_field(packer, reply->has_version, reply->version);
 }
 
 static void pack_expiry(msgpack_packer *packer, int64_t expires_at_us)
@@ -234,6 +243,7 @@ static void pack_only_backup(msgpack_packer *packer, const struct call *call,
 
 void rpc_pack_result(msgpack_packer *packer, const struct call *call, const struct reply *reply)
 {
+    CHECK(!rpc_result_is_seq(call));
     switch (call->method) {
     case METHOD_PING:
         mpack_pack_string(packer, "pong");
@@ -253,11 +263,10 @@ void rpc_pack_result(msgpack_packer *packer, const struct call *call, const stru
         pack_version(packer, reply->has_integer, reply->integer);
         return;
     case METHOD_SET:
-    case METHOD_MSET:
-        pack_set(packer, call, reply);
+        pack_set(packer, reply);
         return;
     case METHOD_DELETE:
-        pack_delete(packer, call, reply);
+        pack_delete(packer, reply);
         return;
     case METHOD_TOUCH:
     case METHOD_DISCARD_DEAD_LETTER:
@@ -268,11 +277,6 @@ void rpc_pack_result(msgpack_packer *packer, const struct call *call, const stru
         return;
     case METHOD_DEAD_LETTERS:
         pack_letters(packer, reply);
-        return;
-    case METHOD_RETRY_DEAD_LETTER:
-    case METHOD_FLUSH:
-        msgpack_pack_map(packer, 1);
-        rpc_pack_seq_field(packer, reply->seq);
         return;
     case METHOD_SCAN:
     case METHOD_ALL:
@@ -294,6 +298,9 @@ void rpc_pack_result(msgpack_packer *packer, const struct call *call, const stru
     case METHOD_UNWATCH:
         rpc_pack_bool(packer, true);
         return;
+    case METHOD_MSET:
+    case METHOD_RETRY_DEAD_LETTER:
+    case METHOD_FLUSH:
     case METHOD_HELLO:
     case METHOD_STATS:
     case METHOD_COUNT:

@@ -6,7 +6,10 @@
 
 #include "base/messages.h"
 
-// The result of a call that has succeeded; its shape follows from the method and the options.
+// Whether the result is {seq} and no more, which the frame's encoder writes by itself.
+bool rpc_result_is_seq(const struct call *call);
+
+// Any other result of a call that has succeeded; its shape follows from the method and the options.
 void rpc_pack_result(msgpack_packer *packer, const struct call *call, const struct reply *reply);
 // `[value, version]`, or nil where absent.
 void rpc_pack_item(msgpack_packer *packer, const struct item *item);

@@ -43,6 +43,14 @@ struct addressee {
 
 static void run_ready(struct session *session);
 
+void desk_deinit(struct desk *desk)
+{
+    pool_deinit(&desk->flights);
+    rpc_decoder_deinit(&desk->decoder);
+    dispatch_deinit(&desk->dispatch);
+    pool_deinit(&desk->dispatch.requests);
+}
+
 void session_init(struct session *session, struct desk *desk, bool read_only, void *owner)
 {
     *session = (struct session){
@@ -143,12 +151,14 @@ static size_t weight_of(const struct desk *desk, const struct call *call)
 static struct flight *start_flight(struct session *session, uint32_t msgid, const struct call *call)
 {
     struct desk *desk = session->desk;
-    struct flight *flight = memory_zeroed(1, sizeof *flight);
-    flight->session = session;
-    flight->msgid = msgid;
-    flight->started_boot_us = desk->dispatch.now_boot_us;
-    flight->deadline_boot_us = desk->dispatch.now_boot_us + call->timeout_ms * CLOCK_US_PER_MS;
-    flight->weight_bytes = weight_of(desk, call);
+    struct flight *flight = pool_take(&desk->flights, sizeof *flight);
+    *flight = (struct flight){
+        .session = session,
+        .msgid = msgid,
+        .started_boot_us = desk->dispatch.now_boot_us,
+        .deadline_boot_us = desk->dispatch.now_boot_us + call->timeout_ms * CLOCK_US_PER_MS,
+        .weight_bytes = weight_of(desk, call),
+    };
     TAILQ_INSERT_TAIL(&session->flights, flight, link);
     session->flights_count++;
     session->weight_bytes += flight->weight_bytes;
@@ -166,11 +176,11 @@ static void free_flight(struct flight *flight)
     if (flight->waiting != NULL) {
         session->waiting_count--;
         session->desk->waiting_count--;
-        request_destroy(flight->waiting);
+        request_return(&session->desk->dispatch.requests, flight->waiting);
     }
     order_entry_deinit(&flight->entry);
     held_deinit(&flight->held);
-    free(flight);
+    pool_return(&session->desk->flights, flight);
 }
 
 // Decided and answered. Others may be ready now; the caller runs them.
@@ -189,7 +199,7 @@ static void send_flight(struct flight *flight, const struct call *call, const st
     request->deadline_boot_us = flight->deadline_boot_us;
     if (!dispatch_send(route, request)) {
         answer_overloaded(session, flight->msgid, call);
-        request_destroy(request);
+        request_return(&session->desk->dispatch.requests, request);
         finish(flight);
     }
 }
@@ -197,7 +207,8 @@ static void send_flight(struct flight *flight, const struct call *call, const st
 static void wait_for_turn(struct session *session, uint32_t msgid, const struct call *call)
 {
     struct flight *flight = start_flight(session, msgid, call);
-    flight->waiting = request_create(call, session->desk->dispatch.home);
+    struct dispatch *dispatch = &session->desk->dispatch;
+    flight->waiting = request_create_in(&dispatch->requests, call, dispatch->home);
     session->waiting_count++;
     session->desk->waiting_count++;
     bool runs = order_enter(&session->order, &flight->entry, call);
@@ -258,7 +269,7 @@ static void run_flight(struct flight *flight)
     } else {
         send_flight(flight, &waiting->call, &route);
     }
-    request_destroy(waiting);
+    request_return(&session->desk->dispatch.requests, waiting);
 }
 
 static void run_ready(struct session *session)
@@ -283,7 +294,7 @@ struct session *session_take_home(struct request *request)
         finish(flight);
         run_ready(session);
     }
-    request_destroy(request);
+    request_return(&session->desk->dispatch.requests, request);
     return session;
 }
 

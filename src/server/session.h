@@ -32,7 +32,11 @@ struct desk {
     size_t weight_bytes;  // of all undecided requests
     size_t waiting_count; // of requests that wait for an earlier one
     uint32_t gets_count;  // answered of what is being taken, and not recorded yet
+    struct pool flights;
 };
+
+// After its last session.
+void desk_deinit(struct desk *desk);
 
 struct flight;
 TAILQ_HEAD(flights, flight);

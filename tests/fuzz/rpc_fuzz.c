@@ -81,8 +81,7 @@ static void tear_down(struct stage *stage)
     dispatch_end(&stage->desk.dispatch);
     session_deinit(&stage->session);
     CHECK(stage->desk.weight_bytes == 0 && stage->desk.waiting_count == 0);
-    dispatch_deinit(&stage->desk.dispatch);
-    rpc_decoder_deinit(&stage->desk.decoder);
+    desk_deinit(&stage->desk);
     mailbox_deinit(&stage->out);
     mailbox_deinit(&stage->home);
     status_deinit(&stage->status);
