@@ -144,6 +144,9 @@ struct both {
     struct node *nodes[2];
 };
 
+// Each incr of one key is a statement of its own, so that the last is long in coming.
+#define PATIENTLY "\"timeout_ms\": 60000"
+
 enum { INCRS = 150, WORKERS = 6 };
 
 static void add_up(void *context, int index)
@@ -152,7 +155,7 @@ static void add_up(void *context, int index)
     struct rpc *rpc = node_open(both->nodes[index % 2]);
     for (int i = 0; i < INCRS; i++) {
         char params[64];
-        rpc_send(rpc, "incr", "[\"sum\", 1]");
+        rpc_send(rpc, "incr", "[\"sum\", 1, {" PATIENTLY "}]");
         snprintf(params, sizeof params, "[\"w:%d:%d\", %d]", index, i, i);
         rpc_send(rpc, "set", params);
     }
@@ -180,7 +183,7 @@ static void no_update_is_lost_among_three(struct scenario *scenario)
     }
     workers_join(workers);
     for (int i = 0; i < 2; i++) {
-        assert_rpc(both.nodes[i], "flush", "[]", ACKED);
+        assert_rpc(both.nodes[i], "flush", "[{" PATIENTLY "}]", ACKED);
         assert_rpc(both.nodes[i], "sync", "[]", "true");
         assert_rpc(both.nodes[i], "dead_letters", "[]", "[]");
         assert_rpc(both.nodes[i], "get", "[\"sum\"]",
@@ -306,14 +309,15 @@ static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
                     "SELECT game_name FROM game_sessions");
     struct workers *workers = workers_start(scenario, WORKERS, add_up, &both);
     for (int i = 0; i < 5; i++) {
-        assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"merge\"}]", name),
+        assert_rpc(a, "restore",
+                   scenario_text(scenario, "[%s, {\"mode\": \"merge\", " PATIENTLY "}]", name),
                    "{\"rows\": 2}");
     }
     workers_join(workers);
     assert_rpc(both.nodes[1], "get", "[\"sum\"]",
                scenario_text(scenario, "[%d, \"*\"]", INCRS * WORKERS));
-    assert_rpc(a, "flush", "[]", ACKED);
-    assert_rpc(both.nodes[1], "flush", "[]", ACKED);
+    assert_rpc(a, "flush", "[{" PATIENTLY "}]", ACKED);
+    assert_rpc(both.nodes[1], "flush", "[{" PATIENTLY "}]", ACKED);
     assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"replace\"}]", name),
                "{\"rows\": 2}");
     assert_pg_value(pg, "{\"old\": 1, \"both\": {\"x\": [1.5]}}",

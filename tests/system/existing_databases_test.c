@@ -21,6 +21,7 @@ static struct pg *start_with_password(struct scenario *scenario)
     assert_non_null(file);
     fprintf(file, "host all app 127.0.0.1/32 scram-sha-256\n%s", rules);
     assert_int_equal(fclose(file), 0);
+    pg_exec(pg, "SET password_encryption = 'scram-sha-256'"); // before 14 it is md5
     pg_exec(pg, "CREATE ROLE app LOGIN PASSWORD 'secret ''\\word'");
     pg_exec(pg, "GRANT CREATE ON SCHEMA public TO app");
     pg_exec(pg, "SELECT pg_reload_conf()");

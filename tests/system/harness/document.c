@@ -26,8 +26,16 @@ static const char SCHEMA[] =
     ");"
     "INSERT INTO \"user\" (id, name) VALUES (" DOCUMENT_ID ", 'system');";
 
+// PostgreSQL has it from 13 on; before, an extension.
+static const char UUID_FUNCTION[] =
+    "CREATE FUNCTION gen_random_uuid() RETURNS uuid LANGUAGE sql"
+    " AS 'SELECT md5(random()::text || clock_timestamp()::text)::uuid'";
+
 void document_make_schema(struct pg *pg)
 {
+    if (pg_int(pg, "SHOW server_version_num") < 130000) {
+        pg_exec(pg, "%s", UUID_FUNCTION);
+    }
     pg_exec(pg, "%s", SCHEMA);
     pg_exec(pg, "INSERT INTO game_sessions (id, user_id, game_name, is_active)"
                 " VALUES (" DOCUMENT_ID ", " DOCUMENT_ID ", '{}', false)");
