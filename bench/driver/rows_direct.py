@@ -12,9 +12,8 @@ from driver.registry import count_name, row, size_name
 TABLES = [(10_000, 100), (1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)]
 
 
-def reader(world, kind, keys, value_bytes, value=None, seconds=None):
-    """bench_direct on the node of that table."""
-    node = world.read_node(keys, value_bytes)
+def reader(world, kind, node, keys, value_bytes, value=None, seconds=None):
+    """bench_direct on a node with that table."""
     path = node.socket if kind == "get" else node.cache_file
     seconds = seconds or world.scale.seconds
     return Program(lambda turn: [world.home.program("bench/bench_direct"), kind, path, keys,
@@ -36,9 +35,10 @@ def register_against_lmdb(kind, count, value_bytes):
         keys = world.table_size(count, value_bytes)
         if keys is None:
             return None
+        node = world.read_node(keys, value_bytes)
         return Row(f"direct get, {name}, against {what}", "us",
-                   reader(world, "get", keys, value_bytes, microseconds),
-                   {kind: reader(world, kind, keys, value_bytes, microseconds)}, goal, False,
+                   reader(world, "get", node, keys, value_bytes, microseconds),
+                   {kind: reader(world, kind, node, keys, value_bytes, microseconds)}, goal, False,
                    value_bytes=value_bytes, note=note)
 
 
@@ -65,7 +65,8 @@ def register_against_redis(pinning, goal):
     @row(f"direct-get-redis-{'same' if pinning == SAME else 'unpinned'}")
     def _(world):
         keys, value_bytes = world.scale.keys, 100
-        direct = PinnedReader(reader(world, "get", keys, value_bytes), pinning)
+        node = world.read_node(keys, value_bytes)
+        direct = PinnedReader(reader(world, "get", node, keys, value_bytes), pinning)
         redis = Load(world.home, "redis", world.redis("none", keys, value_bytes), pinning,
                      keys=keys, value_bytes=value_bytes, seconds=world.scale.seconds)
         return Row(f"direct get against Redis GET on 1 connection, {pinning}", "ops/s", direct,
@@ -87,7 +88,7 @@ def run_together(command, count):
 @row("direct-get-2-processes")
 def two_processes(world):
     keys, value_bytes = world.scale.keys, 100
-    one = reader(world, "get", keys, value_bytes)
+    one = reader(world, "get", world.read_node(keys, value_bytes), keys, value_bytes)
 
     def two(turn):
         outputs, _ = run_together(one.command(turn), 2)
@@ -111,7 +112,7 @@ def select(world, keys, value_bytes, value=None, first=None):
 def direct_against_select(world):
     keys, value_bytes = world.scale.keys, 100
     return Row("direct get against a prepared SELECT", "ops/s",
-               reader(world, "get", keys, value_bytes),
+               reader(world, "get", world.read_node(keys, value_bytes), keys, value_bytes),
                {"select": select(world, keys, value_bytes)}, 60, value_bytes=value_bytes)
 
 
@@ -126,10 +127,11 @@ def socket_against_select(world):
                value_bytes=value_bytes)
 
 
-def points_of(world, kind, make):
+def points_of(world, make):
     points = []
     for keys in world.scale.sizes:
-        samples = [make(keys)(turn).value for turn in range(world.scale.rounds)]
+        contestant = make(keys)
+        samples = [contestant(turn).value for turn in range(world.scale.rounds)]
         points.append([keys, sorted(samples)[len(samples) // 2]])
     return points
 
@@ -152,13 +154,15 @@ def size_curve(world):
             return sample
         return measured
 
+    def direct(kind):
+        return lambda keys: reader(world, kind, world.read_node(keys, 100), keys, 100, microseconds,
+                                   world.scale.seconds / 2)
+
     series = {
-        "direct get": points_of(world, "get", lambda keys: reader(
-            world, "get", keys, 100, microseconds, world.scale.seconds / 2)),
-        "mdb_get": points_of(world, "mdb", lambda keys: reader(
-            world, "mdb", keys, 100, microseconds, world.scale.seconds / 2)),
-        "socket get, same core": points_of(world, "socket", socket),
-        "set ack=memory, same core": points_of(world, "set", writes),
+        "direct get": points_of(world, direct("get")),
+        "mdb_get": points_of(world, direct("mdb")),
+        "socket get, same core": points_of(world, socket),
+        "set ack=memory, same core": points_of(world, writes),
     }
     results = []
     for name, points in series.items():

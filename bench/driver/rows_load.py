@@ -136,16 +136,13 @@ def disturb(world, node, database, turn):
 @row("p99-under-disturbance")
 def p99_under_disturbance(world):
     keys = max(1000, world.scale.keys // 5)
-    database = world.database("disturbed")
+    copied = world.scale.disturbing_rows
+    database = world.filled_database("disturbed", [(0, keys), (80_000_000 - copied, copied)],
+                                     VALUE_BYTES)
     node = Node(world.home, world.postgres.url(database), "disturbed", cache="16MiB",
                 outbox="4MiB")
     turns = itertools.count()
     world.postgres.sql("CREATE TABLE staged (key text, value jsonb)", database)
-    for first, count in ((0, keys), (80_000_000 - world.scale.disturbing_rows,
-                                     world.scale.disturbing_rows)):
-        world.postgres.sql(fill_sql("kv_store", first, count, VALUE_BYTES), database)
-    world.postgres.sql("ANALYZE kv_store", database)
-    node.cli("sync")
     node.warm(keys)
     # So many in flight on a connection that each is sent when it is due.
     options = {"keys": keys, "value_bytes": VALUE_BYTES, "connections": 8, "pipeline": 64,

@@ -146,22 +146,25 @@ class Node:
         self.cache_dir = os.path.join(self.directory, "cache")
         self.cache_file = os.path.join(self.cache_dir, "cache.mdb")
         self.config = os.path.join(self.directory, "pgneard.toml")
-        sections = {
+        self.sections = {
             "server": {"socket": self.socket},
             "cache": {"dir": self.cache_dir, "size": cache},
             "writes": {"dir": os.path.join(self.directory, "outbox"), "outbox_size": outbox},
             "postgres": {"url": url},
         }
-        for key, value in (extra or {}).items():
-            section, setting = key.rsplit(".", 1)
-            sections.setdefault(section, {})[setting] = value
-        with open(self.config, "w", encoding="utf-8") as config:
-            for section, settings in sections.items():
-                config.write(f"[{section}]\n")
-                for setting, value in settings.items():
-                    config.write(f"{setting} = {json.dumps(value)}\n")
+        self.configure(extra)
         self.process = None
         self.start()
+
+    def configure(self, extra=None):
+        """The settings of the next start: these besides the sizes."""
+        with open(self.config, "w", encoding="utf-8") as config:
+            for section, settings in self.sections.items():
+                config.write(f"[{section}]\n")
+                more = {key.split(".", 1)[1]: value for key, value in (extra or {}).items()
+                        if key.startswith(f"{section}.")}
+                for setting, value in {**settings, **more}.items():
+                    config.write(f"{setting} = {json.dumps(value)}\n")
 
     @property
     def pid(self):

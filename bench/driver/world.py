@@ -6,12 +6,17 @@ import functools
 import re
 import socket
 import subprocess
+import sys
+import time
 
 from driver.measure import run_json
 from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
 
 SETTLE_S = 2
 SETTLE_TURNS_MAX = 10
+FILL_ROWS = 1_000_000  # of one statement
+STALLED_S = 60
+TELL_EVERY_S = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,10 +62,45 @@ def value_sql(value_bytes):
     return f"to_jsonb(rpad(key, {value_bytes - header_bytes}, 'x'))"
 
 
-def fill_sql(table, first, count, value_bytes):
-    return (f"INSERT INTO {table} (key, value) SELECT key, {value_sql(value_bytes)} FROM "
-            f"(SELECT 'k' || lpad(i::text, 15, '0') AS key "
+def keys_sql(first, count):
+    return (f"(SELECT 'k' || lpad(i::text, 15, '0') AS key, i + 1 AS version "
             f"FROM generate_series({first}, {first + count - 1}) i) AS keys")
+
+
+def fill_sql(table, first, count, value_bytes):
+    return (f"INSERT INTO {table} (key, value) "
+            f"SELECT key, {value_sql(value_bytes)} FROM {keys_sql(first, count)}")
+
+
+# The table as a node makes it, but for its triggers and indexes. A node that finds it there adds what
+# is missing: rows that come before it cost a twentieth of what they cost under its triggers.
+CREATE_SQL = """CREATE TABLE kv_store (key text COLLATE "C", value jsonb NOT NULL,
+    version bigint NOT NULL, created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(), expires_at timestamptz)"""
+INDEX_SQL = """SET maintenance_work_mem = '512MB';
+    ALTER TABLE kv_store ADD PRIMARY KEY (key);
+    CREATE INDEX kv_store_updated_at_idx ON kv_store (updated_at);
+    ANALYZE kv_store"""
+
+
+def bare_fill_sql(first, count, value_bytes):
+    return (f"INSERT INTO kv_store (key, value, version) "
+            f"SELECT key, {value_sql(value_bytes)}, version FROM {keys_sql(first, count)}")
+
+
+class Progress:
+    """Lines on standard error about something long, a few seconds apart."""
+
+    def __init__(self, what, whole):
+        self.what, self.whole = what, whole
+        self.began = self.told = time.monotonic()
+
+    def tell(self, done):
+        now = time.monotonic()
+        if now - self.told >= TELL_EVERY_S:
+            self.told = now
+            print(f"bench/run: {self.what}: {done:,} of {self.whole:,} after "
+                  f"{now - self.began:.0f} s", file=sys.stderr, flush=True)
 
 
 def cache_size_for(keys, value_bytes):
@@ -88,10 +128,24 @@ class World:
 
     @functools.cache
     def node(self, keys, value_bytes):
-        """A node whose cache holds the whole table: (node, database)."""
-        node, database = self.filled_node(f"node-{keys}-{value_bytes}", keys, value_bytes)
+        """A node whose cache holds the whole table: (node, database). What has the table read into
+        the cache goes for this start only."""
+        preload = {"cache.preload": True}
+        node, database = self.filled_node(f"node-{keys}-{value_bytes}", keys, value_bytes, preload)
+        self.await_preload(node, keys)
+        node.configure()
         node.warm(keys)
         return node, database
+
+    def await_preload(self, node, keys):
+        progress, held, since = Progress(f"{node.name}: rows in the cache", keys), -1, 0
+        while (now_held := node.stats()["cache"]["entries"]) < keys:
+            if now_held > held:
+                held, since = now_held, time.monotonic()
+            elif time.monotonic() - since > STALLED_S:
+                raise Failed(f"the preload of {node.name} stands at {held} of {keys} rows")
+            progress.tell(held)
+            time.sleep(0.05)
 
     def read_node(self, keys, value_bytes):
         """The same in the state that reading brings it to: rows that wrote may have left keys to be
@@ -112,16 +166,26 @@ class World:
                       value_bytes, SETTLE_S, turn + 1])
             held, now = now, node.stats()["cache"]["hot_entries"]
 
-    def filled_node(self, name, keys, value_bytes, extra=None):
+    def filled_database(self, name, ranges, value_bytes):
+        """A database with a table of these (first, count) ranges of keys, in which no node was."""
         database = self.database(name)
+        progress = Progress(f"{name}: rows in PostgreSQL", sum(count for _, count in ranges))
+        self.postgres.sql(CREATE_SQL, database)
+        done = 0
+        for first, count in ranges:
+            for start in range(first, first + count, FILL_ROWS):
+                rows = min(FILL_ROWS, first + count - start)
+                self.postgres.sql(bare_fill_sql(start, rows, value_bytes), database)
+                done += rows
+                progress.tell(done)
+        self.postgres.sql(INDEX_SQL, database)
+        progress.tell(done)
+        return database
+
+    def filled_node(self, name, keys, value_bytes, extra=None):
+        database = self.filled_database(name, [(0, keys)], value_bytes)
         node = Node(self.home, self.postgres.url(database), name,
                     cache=cache_size_for(keys, value_bytes), outbox="64MiB", extra=extra)
-        step = 1_000_000
-        for first in range(0, keys, step):
-            count = min(step, keys - first)
-            self.postgres.sql(fill_sql("kv_store", first, count, value_bytes), database)
-        self.postgres.sql("ANALYZE kv_store", database)
-        node.cli("sync")
         return node, database
 
     @property
@@ -145,9 +209,7 @@ class World:
 
     @functools.cache
     def eviction_table(self, keys, value_bytes):
-        node, database = self.filled_node(f"evicted-{keys}", keys, value_bytes)
-        node.stop()
-        return database
+        return self.filled_database(f"evicted-{keys}", [(0, keys)], value_bytes)
 
     def small_node(self, keys, value_bytes, mib):
         """A new node with a cache of so many MiB."""
