@@ -187,6 +187,14 @@ bool mailbox_is_full(struct mailbox *mailbox)
     return full;
 }
 
+bool mailbox_is_empty(struct mailbox *mailbox)
+{
+    lock(mailbox);
+    bool empty = mailbox->first == NULL;
+    unlock(mailbox);
+    return empty;
+}
+
 struct message *mailbox_take(struct mailbox *mailbox)
 {
     lock(mailbox);

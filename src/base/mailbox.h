@@ -58,6 +58,9 @@ void mailbox_wake(struct mailbox *mailbox);
 // Any thread: whether mailbox_offer would refuse now.
 bool mailbox_is_full(struct mailbox *mailbox);
 
+// Any thread: whether mailbox_take would find nothing now.
+bool mailbox_is_empty(struct mailbox *mailbox);
+
 // The reader: everything so far, oldest first, linked by `next`; NULL where there is nothing.
 struct message *mailbox_take(struct mailbox *mailbox);
 

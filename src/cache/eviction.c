@@ -21,6 +21,7 @@ static size_t weight_of(const struct store *store, MDB_val key, MDB_val value)
 }
 
 struct step {
+    size_t visits_max;
     size_t visited;
     size_t dropped;
     size_t freed_bytes;
@@ -49,7 +50,7 @@ static int pass_over(struct eviction *eviction, struct store *store, MDB_cursor 
     MDB_val key, value;
     int code = seek(eviction, cursor, &key, &value);
     while (code == MDB_SUCCESS) {
-        if (step->visited == STEP_RECORDS_MAX || step->dropped == STEP_DROPS_MAX ||
+        if (step->visited == step->visits_max || step->dropped == STEP_DROPS_MAX ||
             step->freed_bytes >= bytes) {
             park_hand(eviction, key);
             return MDB_SUCCESS;
@@ -112,12 +113,14 @@ enum error eviction_run(struct eviction *eviction, struct store *store, size_t b
     size_t visited = 0;
     *freed_bytes = 0;
     while (*freed_bytes < bytes && visited < records_max && rounds_left > 0) {
-        struct step step = {0};
+        size_t left = records_max - visited;
+        struct step step = {.visits_max = left < STEP_RECORDS_MAX ? left : STEP_RECORDS_MAX};
         enum error error = run_step(eviction, store, bytes - *freed_bytes, &step);
         if (error != ERROR_NONE) {
             return error;
         }
         visited += step.visited;
+        eviction->visited_count += step.visited;
         *freed_bytes += step.freed_bytes;
         status_add(store->status, STATUS_CACHE_EVICTIONS, (int64_t)step.dropped);
         rounds_left -= step.wrapped;

@@ -8,6 +8,7 @@
 struct eviction {
     size_t hand_bytes; // 0: at the first key
     uint8_t hand[KEY_BYTES_MAX];
+    uint64_t visited_count; // records that the hand has looked at
 };
 
 // Drops clean records until about `bytes` are freed, in transactions of its own. `freed_bytes` is

@@ -13,8 +13,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-enum { TURN_MESSAGES_MAX = 4096, EVICT_RECORDS_PER_TURN = 1 << 16 };
-enum { EVICT_ABOVE_PERCENT = 90, CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
+enum { TURN_MESSAGES_MAX = 4096 };
+// Of a turn: while others wait, and where little room is left besides; and in any case.
+enum { EVICT_RECORDS_PER_STEP = 4096, EVICT_STEPS_TIGHT = 4, EVICT_STEPS_MAX = 16 };
+enum { EVICT_ABOVE_PERCENT = 90, TIGHT_ABOVE_PERCENT = 95 };
+enum { CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
 enum { ENTRY_OVERHEAD_BYTES = 64 }; // of the outbox, about
 enum { SLOTS_EVERY_US = 1000000, WALK_RECORDS_IDLE = 2048, WALK_RECORDS_BUSY = 128 };
 
@@ -239,13 +242,23 @@ static bool do_phases(struct turn *turn)
 
 // ---- upkeep
 
+// A few steps, and more of them while nobody waits for the next turn: where what is held is warm,
+// the hand looks at many records before it drops one.
 static void evict(struct writer *writer, size_t used_bytes)
 {
-    size_t limit = writer->store.map_bytes / 100 * EVICT_ABOVE_PERCENT;
-    size_t freed_bytes;
-    if (used_bytes > limit) {
-        eviction_run(&writer->eviction, &writer->store, used_bytes - limit, EVICT_RECORDS_PER_TURN,
-                     &freed_bytes);
+    size_t percent = writer->store.map_bytes / 100;
+    int awaited_max = used_bytes > percent * TIGHT_ABOVE_PERCENT ? EVICT_STEPS_TIGHT : 1;
+    for (int steps = 0; steps < EVICT_STEPS_MAX && used_bytes > percent * EVICT_ABOVE_PERCENT;
+         steps++) {
+        bool is_awaited = writer->backlog != NULL || !mailbox_is_empty(&writer->mailbox);
+        size_t freed_bytes;
+        if ((is_awaited && steps >= awaited_max) ||
+            eviction_run(&writer->eviction, &writer->store,
+                         used_bytes - percent * EVICT_ABOVE_PERCENT, EVICT_RECORDS_PER_STEP,
+                         &freed_bytes) != ERROR_NONE) {
+            return;
+        }
+        used_bytes -= freed_bytes < used_bytes ? freed_bytes : used_bytes;
     }
 }
 

@@ -2,6 +2,7 @@
 // and no write of a user's fails.
 
 #include "cache/outbox.h"
+#include "cache/writer_state.h"
 #include "unit/cache/rig.h"
 
 enum { KEYS = 60000, HOT_EVERY = 50, VALUE_BYTES = 120 };
@@ -73,6 +74,69 @@ static void what_is_read_stays_and_what_is_not_goes(void **state)
     assert_true(rig_status(rig, STATUS_CACHE_EVICTIONS) > KEYS / 4);
     assert_true(rig_status(rig, STATUS_CACHE_BYTES) <= 4 << 20);
     assert_int_equal(rig->stops, 0);
+}
+
+static void warm_all(struct rig *rig)
+{
+    for (int touch = 0; touch < SKETCH_WARM; touch++) {
+        for (unsigned i = 0; i < KEYS; i++) {
+            holds(rig, i);
+        }
+    }
+}
+
+// Side by side: they need few pages.
+static void push_rows(struct rig *rig, unsigned round)
+{
+    char value[VALUE_BYTES + 1];
+    memset(value, 'v', VALUE_BYTES);
+    value[VALUE_BYTES] = '\0';
+    for (unsigned i = 0; i < 300; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "side by side %u %u", round, i);
+        rig_push_fill(rig, key, value, 1, rig_epoch(rig));
+    }
+}
+
+// More messages than a turn takes, so that some wait for the next one.
+static void push_a_crowd(struct rig *rig)
+{
+    enum { CROWD = 5000 };
+    for (int i = 0; i < CROWD; i++) {
+        rig_push_change(rig, "nobody's", i, false);
+    }
+}
+
+static uint64_t visits_of_turn(struct rig *rig)
+{
+    uint64_t before = rig->writer->eviction.visited_count;
+    writer_turn(rig->writer);
+    return rig->writer->eviction.visited_count - before;
+}
+
+// Where nearly all is warm the hand looks at nearly everything before it has dropped enough. Who
+// waits for the next turn waits for a step of that, not for all of it; and in the end it is done.
+static void eviction_gives_way_to_what_waits(void **state)
+{
+    struct rig *rig = *state;
+    enum { STEP_RECORDS = 4096, ROUNDS = 12 };
+    for (unsigned i = 0; rig_status(rig, STATUS_CACHE_EVICTIONS) == 0; i += 500) {
+        fill_range(rig, i, i + 500);
+    }
+    assert_true(rig_status(rig, STATUS_CACHE_ENTRIES) > 2 * STEP_RECORDS);
+    uint64_t most = 0; // of a turn that others waited for
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        warm_all(rig);
+        push_rows(rig, round);
+        push_a_crowd(rig);
+        do {
+            uint64_t visits = visits_of_turn(rig);
+            most = visits > most && rig->writer->backlog != NULL ? visits : most;
+        } while (rig->writer->backlog != NULL);
+    }
+    assert_in_range(most, 1, STEP_RECORDS);
+    rig_change(rig, "nobody's", 1, false); // says what is used now
+    assert_true(rig_status(rig, STATUS_CACHE_BYTES) < (4 << 20) / 100 * 92);
 }
 
 static void pending_records_are_never_evicted(void **state)
@@ -247,6 +311,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(what_is_read_stays_and_what_is_not_goes),
+        TEST(eviction_gives_way_to_what_waits),
         TEST(pending_records_are_never_evicted),
         TEST(an_outbox_full_of_large_writes_fits_into_a_full_cache),
         TEST(a_value_beyond_the_cache_is_not_held),
