@@ -14,3 +14,9 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
 void flush_batch_send(struct flusher *flusher);
 // Forgets the batch and is idle.
 void flush_batch_drop(struct flusher *flusher);
+
+// Makes the batch after the one that is out, where there is a whole one and nothing speaks against
+// it; flush_batch_send takes it. In phase FLUSHER_SENT or FLUSHER_SETTLING.
+void flush_batch_look_ahead(struct flusher *flusher);
+// Forgets it: entries were retired, the connection or what it agreed on is another.
+void flush_batch_forget_ahead(struct flusher *flusher);

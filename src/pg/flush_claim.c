@@ -122,6 +122,7 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
 
 void flush_claim(struct flusher *flusher)
 {
+    flush_batch_forget_ahead(flusher);
     const char *values[] = {flusher->worker->identity.node};
     agreement_ask(&flusher->agreement);
     const struct query queries[] = {
@@ -161,6 +162,7 @@ void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice 
 void flusher_on_rewound(struct flusher *flusher, uint64_t lost_to_seq)
 {
     CHECK(flusher->phase == FLUSHER_IDLE);
+    flush_batch_forget_ahead(flusher);
     flusher->sent_seq = flusher->worker->applied_seq;
     flusher->empty_seq = 0;
     reapplied_begin(&flusher->reapplied, lost_to_seq);

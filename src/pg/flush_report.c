@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "pg/batch_outcome.h"
 #include "pg/fetcher.h"
+#include "pg/flush_batch.h"
 #include "pg/flush_requests.h"
 #include "pg/handshake.h"
 
@@ -25,6 +26,7 @@ struct retire_message *flush_report_make_retire(uint64_t seq, enum retire_reason
 void flush_report_post_retire(struct flusher *flusher, struct retire_message *message)
 {
     flusher->retires_out++;
+    flush_batch_forget_ahead(flusher);
     worker_post(flusher->worker, &message->message);
 }
 
@@ -97,6 +99,7 @@ void flush_report_flushed(struct flusher *flusher, uint64_t applied_seq)
     flusher->phase = FLUSHER_SETTLING;
     flusher->sent_seq = applied_seq;
     worker_post(worker, &flushed->message);
+    flush_batch_look_ahead(flusher);
 }
 
 static void on_flushed_returned(struct flusher *flusher, struct flushed_message *flushed)

@@ -202,6 +202,7 @@ static void on_connected(void *context)
 static void on_lost(void *context, const struct failure *failure)
 {
     struct flusher *flusher = context;
+    flush_batch_forget_ahead(flusher);
     flusher->is_claimed = false;
     flusher->last_failure = *failure;
     flusher_set_flushable(flusher);
@@ -225,6 +226,7 @@ void flusher_on_ready(struct flusher *flusher)
 void flusher_on_unready(struct flusher *flusher)
 {
     conn_close(flusher->conn);
+    flush_batch_forget_ahead(flusher);
     flusher->is_claimed = false;
     flusher->is_stopped = false;
     flusher_set_flushable(flusher);
@@ -268,6 +270,7 @@ void flusher_destroy(struct flusher *flusher)
     conn_destroy(flusher->conn);
     waiters_deinit(&flusher->waiters);
     batch_deinit(&flusher->batch);
+    flush_batch_forget_ahead(flusher);
     reapplied_deinit(&flusher->reapplied);
     if (flusher->has_sql) {
         batch_sql_deinit(&flusher->sql);

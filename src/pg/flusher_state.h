@@ -28,6 +28,18 @@ enum phase {
     FLUSHER_SETTLING, // a batch is committed, FLUSHED is with the writer
 };
 
+// The batch after the one that is out, made while PostgreSQL and the writer are busy with that one,
+// so that they need not wait for it. Nothing has been sent of it: it is forgotten wherever what it
+// was made of may have changed.
+struct batch_ahead {
+    bool is_made; // the rest holds
+    struct batch batch;
+    struct batch_unit unit;
+    uint64_t from_seq;
+    int64_t oldest_us;  // when its first entry was accepted
+    int64_t expires_us; // when the first of its sets does; INT64_MAX: none does
+};
+
 struct flusher {
     struct worker *worker;
     struct conn *conn;
@@ -51,6 +63,7 @@ struct flusher {
     uint64_t batch_epoch;
     bool batch_feed_was_live;
     bool batch_met_triggers;
+    struct batch_ahead ahead;
     // Of FLUSHER_PARKING:
     struct parking parking;
     struct failure refusal;
