@@ -8,6 +8,8 @@ pkg_check_modules(LIBEVENT REQUIRED IMPORTED_TARGET libevent_core)
 pkg_check_modules(MSGPACK REQUIRED IMPORTED_TARGET msgpack)
 pkg_check_modules(SIMDJSON REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
+# Compiled in: nothing is linked.
+pkg_check_modules(XXHASH REQUIRED libxxhash)
 # For sd_notify; the daemon does without.
 pkg_check_modules(LIBSYSTEMD IMPORTED_TARGET libsystemd)
 set(PGNEAR_SUPERVISOR "")

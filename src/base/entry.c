@@ -4,21 +4,23 @@
 //   pairs]
 //
 // where `pairs` is a bin of (str key, bin value) one after another. The leading number is the
-// version of the layout: a daemon reads its own and the one before. Layout 2 is for entries that
-// try a dead letter again, and has three fields more:
+// layout. Entries that try a dead letter again have three fields more:
 //
 //   letter_seq, is_guarded, guards
 //
-// where `guards` is a bin of (version or nil) one after another, as many as there are pairs.
+// where `guards` is a bin of (version or nil) one after another, as many as there are pairs. The
+// last field is the checksum of all bytes before it. Layout 3 is the plain one, 4 that of a retry;
+// 1 and 2 are those of the release before, which had no checksum, and are read only.
 #include "base/entry.h"
 
 #include <endian.h>
 
 #include "base/check.h"
+#include "base/checksum.h"
 #include "base/mpack.h"
 
-enum { LAYOUT_PLAIN = 1, FIELDS_PLAIN = 11 };
-enum { LAYOUT_RETRY = 2, FIELDS_RETRY = FIELDS_PLAIN + 3 };
+enum { FIELDS_PLAIN = 11, FIELDS_RETRY = FIELDS_PLAIN + 3 };
+enum { LAYOUT_PLAIN_UNCHECKED = 1, LAYOUT_RETRY_UNCHECKED, LAYOUT_PLAIN, LAYOUT_RETRY };
 
 static enum entry_op op_of_method(enum method method)
 {
@@ -133,9 +135,10 @@ void entry_of_request(const struct request *request, struct entry *entry)
 void entry_encode(const struct entry *entry, struct buffer *out)
 {
     bool is_retry = entry->letter_seq != 0;
+    size_t begin = buffer_len(out);
     msgpack_packer packer;
     mpack_packer_init(&packer, out);
-    msgpack_pack_array(&packer, is_retry ? FIELDS_RETRY : FIELDS_PLAIN);
+    msgpack_pack_array(&packer, (is_retry ? FIELDS_RETRY : FIELDS_PLAIN) + 1);
     msgpack_pack_int(&packer, is_retry ? LAYOUT_RETRY : LAYOUT_PLAIN);
     msgpack_pack_int(&packer, (int)entry->op);
     msgpack_pack_int(&packer, (int)entry->ack);
@@ -154,6 +157,8 @@ void entry_encode(const struct entry *entry, struct buffer *out)
         msgpack_pack_bin(&packer, entry->guards.len);
         msgpack_pack_bin_body(&packer, entry->guards.at, entry->guards.len);
     }
+    struct slice all = buffer_slice(out);
+    msgpack_pack_uint64(&packer, checksum(slice_of(all.at + begin, all.len - begin), 0));
 }
 
 static bool read_small(struct mpack_cursor *cursor, uint64_t limit, unsigned *value)
@@ -231,11 +236,15 @@ bool entry_guards_are_well_formed(struct slice guards, uint32_t count)
     return count == 0 && guards.len == 0;
 }
 
-// The fields that layout 2 adds; none in layout 1.
+static bool is_layout_of_retry(unsigned layout)
+{
+    return layout == LAYOUT_RETRY || layout == LAYOUT_RETRY_UNCHECKED;
+}
+
 static bool read_retry(struct mpack_cursor *cursor, unsigned layout, struct entry *entry)
 {
     unsigned guarded;
-    if (layout == LAYOUT_PLAIN) {
+    if (!is_layout_of_retry(layout)) {
         return true;
     }
     if (!mpack_read_uint(cursor, &entry->letter_seq) || entry->letter_seq == 0 ||
@@ -248,10 +257,19 @@ static bool read_retry(struct mpack_cursor *cursor, unsigned layout, struct entr
 
 static bool read_layout(struct mpack_cursor *cursor, unsigned *layout)
 {
-    uint32_t fields;
-    return mpack_read_array(cursor, &fields) && read_small(cursor, LAYOUT_RETRY, layout) &&
-           *layout >= LAYOUT_PLAIN &&
-           fields == (*layout == LAYOUT_RETRY ? (uint32_t)FIELDS_RETRY : (uint32_t)FIELDS_PLAIN);
+    uint32_t fields, known;
+    if (!mpack_read_array(cursor, &fields) || !read_small(cursor, LAYOUT_RETRY, layout)) {
+        return false;
+    }
+    known = is_layout_of_retry(*layout) ? FIELDS_RETRY : FIELDS_PLAIN;
+    return *layout >= LAYOUT_PLAIN_UNCHECKED && fields == known + (*layout >= LAYOUT_PLAIN);
+}
+
+static bool read_checksum(struct mpack_cursor *cursor, unsigned layout, struct slice bytes)
+{
+    uint64_t sum;
+    struct slice covered = slice_of(bytes.at, (size_t)(cursor->at - bytes.at));
+    return layout < LAYOUT_PLAIN || (mpack_read_uint(cursor, &sum) && sum == checksum(covered, 0));
 }
 
 enum error entry_decode(uint64_t seq, struct slice bytes, struct entry *entry)
@@ -274,7 +292,7 @@ enum error entry_decode(uint64_t seq, struct slice bytes, struct entry *entry)
     decoded.retired = retired == 1;
     decoded.pairs_count = pairs_count;
     if (!pairs_are_well_formed(&decoded) || !read_retry(&cursor, layout, &decoded) ||
-        cursor.at != cursor.end) {
+        !read_checksum(&cursor, layout, bytes) || cursor.at != cursor.end) {
         return ERROR_CORRUPT;
     }
     *entry = decoded;

@@ -140,7 +140,7 @@ static enum error open_environment(struct outbox *outbox, const char *path, size
 {
     struct stat status;
     bool exists = stat(path, &status) == 0;
-    if (exists && (status.st_size == 0 || !environment_is_sound(path))) {
+    if (exists && (status.st_size == 0 || !environment_is_sound(path, NULL))) {
         return damaged(outbox, failure);
     }
     // LMDB itself never takes a smaller map than the pages in use.

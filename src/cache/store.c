@@ -30,6 +30,15 @@ static size_t file_bytes(const struct store *store)
     return (size_t)status.st_size;
 }
 
+static bool row_is_whole(const char *database, MDB_val key, MDB_val value)
+{
+    struct entry entry;
+    return strcmp(database, "records") == 0
+               ? record_is_whole(environment_slice(value), environment_slice(key))
+               : entry_decode(environment_number_of(key), environment_slice(value), &entry) ==
+                     ERROR_NONE;
+}
+
 // Why the files that are there cannot be used; NULL where they can, or where there are none.
 static const char *reason_to_wipe(const struct store *store, const struct store_options *options)
 {
@@ -58,7 +67,7 @@ static const char *reason_to_wipe(const struct store *store, const struct store_
         return "it holds another table";
     }
     char *path = directory_path(&store->directory, STORE_FILE);
-    bool sound = environment_is_sound(path);
+    bool sound = environment_is_sound(path, row_is_whole);
     free(path);
     return sound ? NULL : "it is damaged";
 }
@@ -321,7 +330,7 @@ enum error store_put(struct store *store, MDB_cursor *cursor, struct slice key,
     unsigned flags = held != NULL ? MDB_RESERVE | MDB_CURRENT : MDB_RESERVE;
     int code = FAULT_POINT(CACHE_PUT) ? EIO : mdb_cursor_put(cursor, &name, &place, flags);
     if (code == MDB_SUCCESS) {
-        record_encode(&moved, place.mv_data);
+        record_encode(&moved, key, place.mv_data);
     }
     return environment_error(code);
 }
@@ -365,7 +374,7 @@ enum error store_add(struct store_adding *adding, struct slice key, const struct
     int code = FAULT_POINT(CACHE_PUT) ? EIO : put_place(adding, key, &place);
     *added = code == MDB_SUCCESS;
     if (*added) {
-        record_encode(record, place.mv_data);
+        record_encode(record, key, place.mv_data);
     }
     return code == MDB_KEYEXIST ? ERROR_NONE : environment_error(code);
 }

@@ -12,24 +12,47 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/checksum.h"
 #include "base/log.h"
 
-_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 4");
-_Static_assert(offsetof(struct control_page, source) == 96, "layout 4");
-_Static_assert(offsetof(struct control_page, pid) == 104, "layout 4");
-_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 4");
-_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 4");
-_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 4");
-_Static_assert(offsetof(struct control_page, life) == 184, "layout 4");
-_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 4");
-_Static_assert(offsetof(struct control_page, tier_life) == 232, "layout 4");
-_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 4");
+_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 5");
+_Static_assert(offsetof(struct control_page, source) == 96, "layout 5");
+_Static_assert(offsetof(struct control_page, pid) == 104, "layout 5");
+_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 5");
+_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 5");
+_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 5");
+_Static_assert(offsetof(struct control_page, life) == 184, "layout 5");
+_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 5");
+_Static_assert(offsetof(struct control_page, tier_life) == 232, "layout 5");
+_Static_assert(offsetof(struct control_page, check) == 240, "layout 5");
+_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 5");
 _Static_assert(sizeof(struct control_page) <= CONTROL_BYTES, "one page");
+
+// A feed may begin anew every second for a human life; records hold an epoch in 32 bits.
+static const uint64_t EPOCH_END = UINT64_C(1) << 31;
 
 static bool is_usable(struct control_page *page)
 {
     return atomic_load_explicit(&page->magic, memory_order_acquire) == CONTROL_MAGIC &&
            page->layout == CONTROL_LAYOUT && page->bytes == CONTROL_BYTES;
+}
+
+static uint64_t check_of(const struct control_page *page)
+{
+    const uint8_t *first = (const uint8_t *)&page->epoch;
+    const uint8_t *end = (const uint8_t *)(page->hand + CONTROL_HAND_WORDS);
+    return checksum(slice_of(first, (size_t)(end - first)), 0);
+}
+
+// Whether nobody but a daemon has written what the sequence guards. After a writer that died in the
+// middle only so much is known, that there was no such epoch.
+static bool is_whole(struct control_page *page)
+{
+    bool possible = atomic_load(&page->epoch) < EPOCH_END;
+    for (size_t i = 0; i < EPOCH_BEATS; i++) {
+        possible = possible && atomic_load(&page->beats[i].epoch) < EPOCH_END;
+    }
+    return possible && (atomic_load(&page->sequence) % 2 != 0 || page->check == check_of(page));
 }
 
 static void make_anew(struct control_page *page)
@@ -39,6 +62,7 @@ static void make_anew(struct control_page *page)
     memset((uint8_t *)page + sizeof page->magic, 0, CONTROL_BYTES - sizeof page->magic);
     page->layout = CONTROL_LAYOUT;
     page->bytes = CONTROL_BYTES;
+    page->check = check_of(page);
     atomic_store(&page->generation, generation + 1);
     atomic_store_explicit(&page->magic, CONTROL_MAGIC, memory_order_release);
 }
@@ -71,7 +95,8 @@ static enum error map(struct control *control, int fd, const char *path, struct 
                            strerrordesc_np(errno));
     }
     control->page = page;
-    control->made = status.st_size != CONTROL_BYTES || !is_usable(control->page);
+    control->made =
+        status.st_size != CONTROL_BYTES || !is_usable(control->page) || !is_whole(control->page);
     if (control->made) {
         make_anew(control->page);
     }
@@ -253,6 +278,7 @@ void control_publish(struct control_page *page, const struct page_view *view)
         memcpy(&word, view->hand + at, rest < sizeof word ? rest : sizeof word);
         store(&page->hand[at / sizeof word], word);
     }
+    page->check = check_of(page);
     atomic_store_explicit(&page->sequence, sequence + 2, memory_order_release);
 }
 

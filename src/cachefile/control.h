@@ -6,7 +6,7 @@
 // heartbeat, the sweep's hand) after: so whoever reads the page first and the cache after it is
 // never too trusting.
 //
-// Layout 4, in the machine's byte order; offsets are fixed by the asserts in control.c:
+// Layout 5, in the machine's byte order; offsets are fixed by the asserts in control.c:
 //
 //      0  magic, layout, page bytes             constant once `magic` is set
 //     16  boot id, node uuid                    constant while serving
@@ -18,6 +18,7 @@
 //    184  life: a lock held while serving       the kernel marks it where its holder dies
 //    224  inode of the cache's file             of the generation
 //    232  life of the hot tier                  see tier.h
+//    240  check of what the sequence guards       of use to the next start only
 //    256  sequence, then what it guards         odd while it is being changed
 #pragma once
 
@@ -27,7 +28,7 @@
 #include "cachefile/directory.h"
 #include "cachefile/trust.h"
 
-enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 4, CONTROL_HAND_WORDS = 64 };
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 5, CONTROL_HAND_WORDS = 64 };
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
 
@@ -57,7 +58,8 @@ struct control_page {
     pthread_mutex_t life;         // robust, shared between processes
     _Atomic uint64_t cache_inode; // of the file that the generation is in
     _Atomic uint64_t tier_life;   // of entries of the hot tier that count; 0: none do
-    uint8_t reserved[16];
+    uint64_t check;               // of the guarded part, where the sequence is even
+    uint8_t reserved[8];
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;
@@ -72,7 +74,7 @@ struct control {
     bool made;                 // there was no usable page before
 };
 
-// Maps the page in the directory, making it anew where it is missing or not of this layout.
+// Maps the page in the directory, making it anew where it is missing, damaged or of another layout.
 // A page that was left in the middle of a change loses its hand and heartbeats, never gains.
 enum error control_open(struct control *control, const struct directory *directory,
                         struct failure *failure);

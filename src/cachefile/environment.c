@@ -106,13 +106,31 @@ enum error environment_open(MDB_env **env, const char *path, unsigned flags, siz
     return ERROR_NONE;
 }
 
-// Reads every byte of one database. False where there are not as many records as it says.
-static bool walk(MDB_txn *txn, MDB_dbi dbi, bool names, unsigned *checksum)
+struct walking {
+    MDB_txn *txn;
+    environment_row_is_whole *row_is_whole;
+    unsigned touched; // so that no look at a page is left out
+};
+
+static bool is_row_whole(struct walking *walking, const char *database, MDB_val key, MDB_val value)
+{
+    const uint8_t *bytes = value.mv_data;
+    for (size_t i = 0; i < value.mv_size; i += 512) {
+        walking->touched += bytes[i];
+    }
+    walking->touched += value.mv_size > 0 ? bytes[value.mv_size - 1] : 0u;
+    return database == NULL || walking->row_is_whole == NULL ||
+           walking->row_is_whole(database, key, value);
+}
+
+// Reads one database, or the names of all where `database` is NULL. False where there are not as
+// many rows as it says, or where one is not whole.
+static bool walk(struct walking *walking, MDB_dbi dbi, const char *database)
 {
     MDB_stat stat;
     MDB_cursor *cursor;
-    if (mdb_stat(txn, dbi, &stat) != MDB_SUCCESS ||
-        mdb_cursor_open(txn, dbi, &cursor) != MDB_SUCCESS) {
+    if (mdb_stat(walking->txn, dbi, &stat) != MDB_SUCCESS ||
+        mdb_cursor_open(walking->txn, dbi, &cursor) != MDB_SUCCESS) {
         return false;
     }
     MDB_val key, value;
@@ -121,18 +139,16 @@ static bool walk(MDB_txn *txn, MDB_dbi dbi, bool names, unsigned *checksum)
     while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS &&
            count <= stat.ms_entries) {
         count++;
-        const uint8_t *bytes = value.mv_data;
-        for (size_t i = 0; i < value.mv_size; i += 512) {
-            *checksum += bytes[i];
+        if (!is_row_whole(walking, database, key, value)) {
+            return false;
         }
-        *checksum += value.mv_size > 0 ? bytes[value.mv_size - 1] : 0u;
         char name[64];
         MDB_dbi named;
-        if (names && key.mv_size < sizeof name) {
+        if (database == NULL && key.mv_size < sizeof name) {
             memcpy(name, key.mv_data, key.mv_size);
             name[key.mv_size] = '\0';
-            if (mdb_dbi_open(txn, name, 0, &named) != MDB_SUCCESS ||
-                !walk(txn, named, false, checksum)) {
+            if (mdb_dbi_open(walking->txn, name, 0, &named) != MDB_SUCCESS ||
+                !walk(walking, named, name)) {
                 return false;
             }
         }
@@ -153,22 +169,21 @@ static bool is_whole(MDB_env *env)
            (size_t)status.st_size >= (info.me_last_pgno + 1) * stat.ms_psize;
 }
 
-static bool can_be_read(const char *path)
+static bool can_be_read(const char *path, environment_row_is_whole *row_is_whole)
 {
     MDB_env *env = NULL;
     // A map of 0 bytes: the size that the file itself names.
     if (environment_open(&env, path, MDB_RDONLY, 0, NULL) != ERROR_NONE) {
         return false;
     }
-    MDB_txn *txn;
+    struct walking walking = {.row_is_whole = row_is_whole};
     MDB_dbi names;
-    unsigned checksum = 0;
-    return is_whole(env) && mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == MDB_SUCCESS &&
-           mdb_dbi_open(txn, NULL, 0, &names) == MDB_SUCCESS && walk(txn, names, true, &checksum);
+    return is_whole(env) && mdb_txn_begin(env, NULL, MDB_RDONLY, &walking.txn) == MDB_SUCCESS &&
+           mdb_dbi_open(walking.txn, NULL, 0, &names) == MDB_SUCCESS && walk(&walking, names, NULL);
 }
 
 // The child leaves without a word and without a core, whatever a damaged page does to it.
-static _Noreturn void read_in_child(const char *path)
+static _Noreturn void read_in_child(const char *path, environment_row_is_whole *row_is_whole)
 {
     static const int FATAL[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
     for (size_t i = 0; i < sizeof FATAL / sizeof FATAL[0]; i++) {
@@ -180,10 +195,10 @@ static _Noreturn void read_in_child(const char *path)
     if (null >= 0) {
         dup2(null, STDERR_FILENO);
     }
-    _exit(can_be_read(path) ? 0 : 1);
+    _exit(can_be_read(path, row_is_whole) ? 0 : 1);
 }
 
-bool environment_is_sound(const char *path)
+bool environment_is_sound(const char *path, environment_row_is_whole *row_is_whole)
 {
     struct stat status;
     if (stat(path, &status) != 0 || status.st_size == 0) {
@@ -191,7 +206,7 @@ bool environment_is_sound(const char *path)
     }
     pid_t child = fork();
     if (child == 0) {
-        read_in_child(path);
+        read_in_child(path, row_is_whole);
     }
     if (child < 0) {
         return true; // not known; the open says what is wrong with it, if it notices

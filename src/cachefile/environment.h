@@ -16,10 +16,14 @@ enum error environment_error(int code);
 enum error environment_open(MDB_env **env, const char *path, unsigned flags, size_t map_bytes,
                             struct failure *failure);
 
-// Whether every record of every database of the file can be read, found out in a child process,
-// since LMDB trusts its pages and a damaged one may end the process. A file that does not exist or
-// is empty is fine. To be called before the process has threads.
-bool environment_is_sound(const char *path);
+// Whether a row of the database of that name is what was written.
+typedef bool environment_row_is_whole(const char *database, MDB_val key, MDB_val value);
+
+// Whether every row of every database of the file can be read and is whole (`row_is_whole` may be
+// NULL), found out in a child process, since LMDB trusts its pages and a damaged one may end the
+// process. A file that does not exist or is empty is fine. To be called before the process has
+// threads.
+bool environment_is_sound(const char *path, environment_row_is_whole *row_is_whole);
 
 // Pages of the databases' trees within `txn`.
 size_t environment_pages(MDB_txn *txn, const MDB_dbi *dbis, size_t count);

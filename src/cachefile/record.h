@@ -1,11 +1,14 @@
 // One key's state in the cache as bytes: a fixed header in the machine's byte order (the files
 // never leave the machine), then the value as canonical msgpack.
 //
-//   0        1       2        3           8         16      24              32            40
-//   | layout | flags | origin | stored_at | version | epoch | expires_at_us | pending_seq | value
-//   ...
+//   0        1       2        3           8         16      20      24              32
+//   | layout | flags | origin | stored_at | version | epoch | check | expires_at_us | pending_seq
+//   40
+//   | value ...
 //
-// stored_at counts hundredths of a second since 1970 in 40 bits.
+// stored_at counts hundredths of a second since 1970 in 40 bits. `check` is of the key and of all
+// else, in 32 bits. It is for the start, which looks at every record before the first is served
+// (record_is_whole); a read goes without.
 //
 // The layout is part of what direct readers rely on. Pure; any thread.
 #pragma once
@@ -13,7 +16,7 @@
 #include "base/error.h"
 #include "base/slice.h"
 
-enum { RECORD_LAYOUT = 1, RECORD_HEADER_BYTES = 40 };
+enum { RECORD_LAYOUT = 2, RECORD_HEADER_BYTES = 40 };
 
 enum { RECORD_STORED_STEP_US = 10000 };
 
@@ -33,7 +36,7 @@ struct record {
     bool tainted; // pending, and a foreign notify came meanwhile: dropped once flushed
     bool stacked; // pending over an earlier write that was pending itself
     int64_t version;
-    uint64_t epoch;        // of the feed, when it was stored as clean
+    uint64_t epoch;        // of the feed, when it was stored as clean; at most UINT32_MAX
     int64_t expires_at_us; // by PostgreSQL's clock; 0: never
     uint64_t pending_seq;  // of the write that is on its way; 0: clean
     int64_t stored_at_us;  // when it became clean, by PostgreSQL's clock, in RECORD_STORED_STEP_US;
@@ -51,7 +54,10 @@ static inline size_t record_bytes(const struct record *record)
 const char *record_origin_name(enum record_origin origin);
 
 // Writes record_bytes() bytes at `out`, which need not be aligned.
-void record_encode(const struct record *record, uint8_t *out);
+void record_encode(const struct record *record, struct slice key, uint8_t *out);
+
+// Whether these are the bytes that were written for the key.
+bool record_is_whole(struct slice bytes, struct slice key);
 
 // The value points into `bytes`. ERROR_CORRUPT where the bytes are not a record of this layout.
 enum error record_decode(struct slice bytes, struct record *record);

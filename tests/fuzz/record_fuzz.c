@@ -27,7 +27,8 @@ static void check_encoding(const struct record *record)
     size_t bytes = record_bytes(record);
     uint8_t *encoded = memory_resize(NULL, bytes);
     struct record again;
-    record_encode(record, encoded);
+    record_encode(record, slice_of_string("k"), encoded);
+    CHECK(record_is_whole(slice_of(encoded, bytes), slice_of_string("k")));
     CHECK(record_decode(slice_of(encoded, bytes), &again) == ERROR_NONE);
     CHECK(again.pending == record->pending && again.absent == record->absent);
     CHECK(again.tainted == record->tainted && again.stacked == record->stacked);

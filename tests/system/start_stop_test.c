@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -268,6 +269,73 @@ static void a_damaged_cache_costs_misses_only(struct scenario *scenario)
     assert_node_equals_table(node, pg, "k", KEYS);
 }
 
+// Changes one byte behind each place where the mark stands in a file; how many they were.
+static int change_behind(const char *path, const char *mark)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        scenario_fail("cannot open %s: %s", path, strerror(errno));
+    }
+    size_t bytes = (size_t)status.st_size;
+    uint8_t *map = bytes == 0 ? NULL : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int changed = 0;
+    uint8_t *at = map;
+    while (at != NULL &&
+           (at = memmem(at, (size_t)(map + bytes - at), mark, strlen(mark))) != NULL) {
+        at += strlen(mark);
+        at[1] ^= 1;
+        changed++;
+    }
+    munmap(map, bytes);
+    close(fd);
+    return changed;
+}
+
+// The tree is sound; only a value says something else, a small one or one on pages of its own.
+static void a_changed_value_is_never_served(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('small1', '\"mark-a-xxxxxxxx\"'),"
+                " ('large1', to_jsonb('mark-b-' || repeat('x', 9000)))");
+    static const char *const KEYS[] = {"small", "large"};
+    static const char *const MARKS[] = {"mark-a-", "mark-b-"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_rpc(node, "sync", "[]", "true");
+        assert_node_equals_table(node, pg, KEYS[i], 1);
+        node_await_stat_min(node, "cache.fills", (int64_t)i + 1);
+        node_kill(node);
+        if (change_behind(find_pages(scenario, node->cache_dir), MARKS[i]) == 0) {
+            scenario_fail("%s is not in the cache", KEYS[i]);
+        }
+        node_start_again(node);
+        assert_node_equals_table(node, pg, KEYS[i], 1);
+    }
+}
+
+// An acknowledged write that somebody changed must not reach PostgreSQL.
+static void a_changed_write_stops_the_start(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    for (int i = 0; i < 20; i++) {
+        assert_rpc(node, "set", scenario_text(scenario, "[\"k%d\", \"mark-%02d-xxxx\"]", i, i),
+                   "{\"seq\": \"*\"}");
+    }
+    node_kill(node);
+    if (change_behind(find_pages(scenario, node->outbox_dir), "mark-09-") == 0) {
+        scenario_fail("the write is not in the outbox");
+    }
+    node_spawn(node);
+    int status = node_await_exit(node);
+    if (status == 0 || status >= SIGNALLED || !node_log_has(node, "is damaged")) {
+        scenario_fail("a changed write ends the start with %d", status);
+    }
+}
+
 static void a_damaged_outbox_stops_the_start(struct scenario *scenario)
 {
     struct random random = random_of(random_seed(), 6);
@@ -422,6 +490,8 @@ int main(void)
         SCENARIO(requests_in_flight_are_answered_at_a_stop),
         SCENARIO(a_restart_is_warm),
         SCENARIO(a_damaged_cache_costs_misses_only),
+        SCENARIO(a_changed_value_is_never_served),
+        SCENARIO(a_changed_write_stops_the_start),
         SCENARIO(a_damaged_outbox_stops_the_start),
         SCENARIO(another_database_is_refused_while_writes_wait),
         SCENARIO(a_tmpfs_is_refused_for_the_outbox),

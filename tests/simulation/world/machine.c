@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "cachefile/directory.h"
+#include "cachefile/environment.h"
 
 static const int64_t REAL_BEHIND_BOOT_US = 1700000000000000;
 
@@ -145,8 +146,9 @@ int statfs(const char *path, struct statfs *status)
 }
 
 // The files are this very process's: reading them through in a child would prove nothing.
-bool __wrap_environment_is_sound(const char *path)
+bool __wrap_environment_is_sound(const char *path, environment_row_is_whole *row_is_whole)
 {
     (void)path;
+    (void)row_is_whole;
     return true;
 }

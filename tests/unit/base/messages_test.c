@@ -59,7 +59,35 @@ static void damaged_entries_are_corrupt(void **state)
     for (size_t len = 0; len < buffer_len(&bytes); len++) {
         assert_int_equal(entry_decode(7, slice_of(bytes.bytes, len), &decoded), ERROR_CORRUPT);
     }
+    for (size_t bit = 0; bit < buffer_len(&bytes) * 8; bit++) {
+        bytes.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_CORRUPT);
+        bytes.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_NONE);
     bytes.bytes[1] = 9; // a layout of the future
+    assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_CORRUPT);
+    buffer_deinit(&pairs);
+    buffer_deinit(&bytes);
+}
+
+// The layout of the release before: the same without the checksum.
+static void an_entry_without_a_checksum_is_read(void **state)
+{
+    (void)state;
+    enum { CHECKSUM_BYTES = 9 };
+    struct buffer pairs = {0}, bytes = {0};
+    struct entry entry, decoded;
+    make_entry(&pairs, &entry);
+    entry_encode(&entry, &bytes);
+    assert_int_equal(bytes.bytes[0], 0x9c);
+    assert_int_equal(bytes.bytes[1], 3);
+    bytes.bytes[0] = 0x9b;
+    bytes.bytes[1] = 1;
+    struct slice older = slice_of(bytes.bytes, buffer_len(&bytes) - CHECKSUM_BYTES);
+    assert_int_equal(entry_decode(7, older, &decoded), ERROR_NONE);
+    assert_true(slice_equal(decoded.pairs, entry.pairs));
+    assert_true(slice_equal(decoded.id, entry.id));
     assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_CORRUPT);
     buffer_deinit(&pairs);
     buffer_deinit(&bytes);
@@ -125,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_back),
         cmocka_unit_test(damaged_entries_are_corrupt),
+        cmocka_unit_test(an_entry_without_a_checksum_is_read),
         cmocka_unit_test(replies_come_back),
         cmocka_unit_test(calls_are_copied_whole),
     };

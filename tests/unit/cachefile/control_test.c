@@ -142,6 +142,30 @@ static void a_page_of_another_layout_is_made_anew(void **state)
     control_close(&control);
 }
 
+static void a_page_that_somebody_changed_is_made_anew(void **state)
+{
+    struct control control = open_page(*state);
+    struct page_view view = {0};
+    page_view_begin_epoch(&view, 5, 100);
+    page_view_sweep(&view, slice_of_string("m"), false);
+    control_publish(control.page, &view);
+    control_close(&control);
+    control = open_page(*state);
+    assert_false(control.made);
+    atomic_store(&control.page->hand[0], 'n');
+    control_close(&control);
+    control = open_page(*state);
+    assert_true(control.made);
+    control_publish(control.page, &view);
+    // In the middle of a change nothing but an impossible number tells.
+    atomic_fetch_add(&control.page->sequence, 1);
+    atomic_store(&control.page->beats[6].epoch, UINT64_MAX);
+    control_close(&control);
+    control = open_page(*state);
+    assert_true(control.made);
+    control_close(&control);
+}
+
 struct race {
     struct control_page *page;
     _Atomic bool done;
@@ -238,6 +262,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_page_left_in_the_middle_of_a_change_gains_no_trust, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_page_of_another_layout_is_made_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_page_that_somebody_changed_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_view_is_never_torn, setup, teardown),
         cmocka_unit_test_setup_teardown(the_sketch_warms_and_cools, setup, teardown),
         cmocka_unit_test(the_hash_spreads_and_stays),

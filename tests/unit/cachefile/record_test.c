@@ -16,13 +16,15 @@ static const struct record EXAMPLES[] = {
      .stored_at_us = 0xffffffffff * RECORD_STORED_STEP_US,
      .origin = RECORD_ORIGIN_PRELOAD,
      .value = {(const uint8_t *)"\x01", 1}},
-    {.version = -1, .epoch = UINT64_MAX, .expires_at_us = INT64_MAX, .absent = true},
+    {.version = -1, .epoch = UINT32_MAX, .expires_at_us = INT64_MAX, .absent = true},
     {.pending = true, .pending_seq = 1, .value = {(const uint8_t *)"\xa3yes", 4}},
     {.pending = true, .pending_seq = UINT64_MAX, .absent = true, .tainted = true, .stacked = true},
     {.pending = true, .pending_seq = 9, .stacked = true, .value = {(const uint8_t *)"\xc0", 1}},
 };
 
 enum { EXAMPLES_COUNT = sizeof EXAMPLES / sizeof EXAMPLES[0], BYTES_MAX = 64 };
+
+static const struct slice KEY = {(const uint8_t *)"key", 3};
 
 static void assert_same(const struct record *a, const struct record *b)
 {
@@ -47,7 +49,7 @@ static void what_is_encoded_is_decoded(void **state)
         uint8_t bytes[BYTES_MAX];
         size_t len = record_bytes(&EXAMPLES[i]);
         assert_in_range(len, RECORD_HEADER_BYTES, BYTES_MAX - 1);
-        record_encode(&EXAMPLES[i], bytes + 1);
+        record_encode(&EXAMPLES[i], KEY, bytes + 1);
         struct record decoded;
         assert_int_equal(record_decode(slice_of(bytes + 1, len), &decoded), ERROR_NONE);
         assert_same(&decoded, &EXAMPLES[i]);
@@ -58,7 +60,7 @@ static void a_cut_header_is_corrupt(void **state)
 {
     (void)state;
     uint8_t bytes[BYTES_MAX];
-    record_encode(&EXAMPLES[0], bytes);
+    record_encode(&EXAMPLES[0], KEY, bytes);
     struct record decoded;
     for (size_t len = 0; len < RECORD_HEADER_BYTES; len++) {
         assert_int_equal(record_decode(slice_of(bytes, len), &decoded), ERROR_CORRUPT);
@@ -73,12 +75,30 @@ static void another_layout_and_unknown_flags_are_corrupt(void **state)
     uint8_t bytes[BYTES_MAX];
     size_t len = record_bytes(&EXAMPLES[0]);
     struct record decoded;
-    record_encode(&EXAMPLES[0], bytes);
+    record_encode(&EXAMPLES[0], KEY, bytes);
     bytes[0] = RECORD_LAYOUT + 1;
     assert_int_equal(record_decode(slice_of(bytes, len), &decoded), ERROR_CORRUPT);
-    record_encode(&EXAMPLES[0], bytes);
+    record_encode(&EXAMPLES[0], KEY, bytes);
     bytes[1] |= 0x80;
     assert_int_equal(record_decode(slice_of(bytes, len), &decoded), ERROR_CORRUPT);
+}
+
+static void whatever_was_changed_is_not_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < EXAMPLES_COUNT; i++) {
+        uint8_t bytes[BYTES_MAX];
+        struct slice all = slice_of(bytes, record_bytes(&EXAMPLES[i]));
+        record_encode(&EXAMPLES[i], KEY, bytes);
+        assert_true(record_is_whole(all, KEY));
+        assert_false(record_is_whole(all, slice_of_string("kez")));
+        assert_false(record_is_whole(slice_of(bytes, all.len - 1), KEY));
+        for (size_t bit = 0; bit < all.len * 8; bit++) {
+            bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            assert_false(record_is_whole(all, KEY));
+            bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    }
 }
 
 // Any header either is refused or encodes to the same meaning again.
@@ -101,7 +121,7 @@ static void random_headers_are_refused_or_consistent(void **state)
         }
         accepted++;
         uint8_t copy[sizeof bytes];
-        record_encode(&decoded, copy);
+        record_encode(&decoded, KEY, copy);
         assert_int_equal(record_decode(slice_of(copy, sizeof copy), &again), ERROR_NONE);
         assert_same(&decoded, &again);
     }
@@ -114,6 +134,7 @@ int main(void)
         cmocka_unit_test(what_is_encoded_is_decoded),
         cmocka_unit_test(a_cut_header_is_corrupt),
         cmocka_unit_test(another_layout_and_unknown_flags_are_corrupt),
+        cmocka_unit_test(whatever_was_changed_is_not_whole),
         cmocka_unit_test(random_headers_are_refused_or_consistent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
