@@ -184,12 +184,12 @@ enum error store_open(struct store *store, const struct store_options *options,
         error = control_open(&store->control, &store->directory, failure);
     }
     if (error == ERROR_NONE) {
-        error = sketch_open(&store->sketch, &store->directory, sized.size_bytes,
-                            options->group_reads, failure);
-    }
-    if (error == ERROR_NONE) {
         atomic_store(&store->control.page->pid, 0);
         error = open_environment(store, &sized, found, failure);
+    }
+    if (error == ERROR_NONE) {
+        error = sketch_open(&store->sketch, &store->directory, sized.size_bytes,
+                            options->group_reads, failure);
     }
     if (error != ERROR_NONE) {
         store_close(store);

@@ -54,7 +54,7 @@ static enum error preallocate(struct store *store, MDB_env *env, struct failure 
 {
     int fd;
     CHECK(mdb_env_get_fd(env, &fd) == MDB_SUCCESS);
-    int code = posix_fallocate(fd, 0, (off_t)store->map_bytes);
+    int code = directory_reserve(fd, store->map_bytes);
     if (code != 0) {
         return failure_set(failure, ERROR_SYSTEM,
                            "cannot reserve cache.size = %zu bytes in %s (%lld are free): %s",

@@ -57,6 +57,25 @@ int64_t directory_free_bytes(const char *path)
     return (int64_t)status.f_bavail * (int64_t)status.f_bsize;
 }
 
+int directory_reserve(int fd, size_t bytes)
+{
+    enum { STAT_BLOCK_BYTES = 512 };
+    struct stat file;
+    struct statfs disk;
+    if (fstat(fd, &file) != 0 || fstatfs(fd, &disk) != 0) {
+        return errno;
+    }
+    uint64_t has_bytes = (uint64_t)file.st_blocks * STAT_BLOCK_BYTES;
+    if (bytes > has_bytes + (uint64_t)disk.f_bavail * (uint64_t)disk.f_bsize) {
+        return ENOSPC;
+    }
+    int code = posix_fallocate(fd, 0, (off_t)bytes);
+    if (code != 0 && file.st_size < (off_t)bytes && ftruncate(fd, file.st_size) != 0) {
+        return errno;
+    }
+    return code;
+}
+
 // Makes the name of a new directory as durable as what will be in it.
 static enum error sync_name(const char *path)
 {

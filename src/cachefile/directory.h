@@ -2,6 +2,8 @@
 // refused where its file system cannot do what LMDB needs. Used at start and by `check`.
 #pragma once
 
+#include <stddef.h>
+
 #include "base/error.h"
 
 struct directory {
@@ -33,6 +35,11 @@ enum error directory_sync(const struct directory *directory);
 
 // Bytes free for this process on its file system; -1 where that cannot be known.
 int64_t directory_free_bytes(const char *path);
+
+// Reserves the room of a file of `bytes` on its disk: 0, or errno and the file as it was. What the
+// file system has is asked for first: to take room until there is none would be felt by everybody
+// else on the disk.
+int directory_reserve(int fd, size_t bytes);
 
 // The name of a file system that `use` refuses, NULL where it is fine.
 const char *directory_refused_file_system(const char *path, enum directory_use use);

@@ -60,7 +60,7 @@ enum error sketch_open(struct sketch *sketch, const struct directory *directory,
                            strerrordesc_np(errno));
     }
     fchmod(fd, group_writes ? MODE_GROUP : MODE_OWNER);
-    errno = posix_fallocate(fd, 0, (off_t)count);
+    errno = directory_reserve(fd, count);
     bool mapped = errno == 0 && map(sketch, fd, count);
     close(fd);
     return mapped ? ERROR_NONE

@@ -74,7 +74,7 @@ enum error tier_open(struct tier *tier, const struct directory *directory, size_
         return failure_set(failure, ERROR_SYSTEM, "cannot open %s/tier: %s", directory->path,
                            strerrordesc_np(errno));
     }
-    errno = posix_fallocate(fd, 0, (off_t)bytes);
+    errno = directory_reserve(fd, bytes);
     bool mapped = errno == 0 && map(tier, fd, bytes, PROT_READ | PROT_WRITE);
     if (!mapped) {
         failure_set(failure, ERROR_SYSTEM, "no room for %zu bytes of %s/tier: %s", bytes,

@@ -472,11 +472,18 @@ static void a_disk_too_small_for_the_cache_stops_the_start(struct scenario *scen
     const char *config = scenario_text(scenario, "cache.dir = \"%s/cache\"\n", disk);
     struct node *node =
         node_create(scenario, pg_start(scenario, NULL), &(struct node_options){.config = config});
+    struct statfs before, after;
+    statfs(disk, &before);
     node_spawn(node);
     int status = node_await_exit(node);
+    statfs(disk, &after);
     disk_detach(disk);
-    if (status == 0 || status >= SIGNALLED) {
+    if (status == 0 || status >= SIGNALLED || !node_log_has(node, "cannot reserve cache.size")) {
         scenario_fail("a disk that is too small ends the start with %d", status);
+    }
+    if (after.f_bavail < before.f_bavail / 2) {
+        scenario_fail("%ld of %ld free blocks are left to the others", (long)after.f_bavail,
+                      (long)before.f_bavail);
     }
 }
 
