@@ -37,15 +37,20 @@ REASONS = [
      "them, where one sync is 138. A log in front of it was tried: 1.7 times as many writes, "
      "and then the two cores are busy, the writer with 16 us a write, the server loop with 12, "
      "the client with 8 (docs/decisions/0011-log-before-outbox.md)."),
-    ("set-memory", "Two threads and the client share two cores: a write costs the server loop "
-     "9 to 10 us, as much as all of Redis, and the writer 10 to 11 before PostgreSQL hears of "
-     "it, of which half is LMDB copying a page for each record. The flush gives way meanwhile "
-     "(docs/decisions/0010-flush-gives-way.md), for a second: it takes 5 us more here and 20 "
-     "to 25 in PostgreSQL, and Redis does nothing of the kind."),
+    ("set-memory", "Two threads, the client and PostgreSQL share two cores, where Redis has one "
+     "thread and the client. A set costs the server loop 4.7 thousand instructions of its own "
+     "(8.3 before) and the writer 9.1 thousand (11.0), by callgrind; with 50 connections 60 % of "
+     "the loop's time was the kernel's (one recv and one send each). Of the writer's time 41 % were "
+     "in LMDB and 19 % in copying a page for each record (perf), both in waiting for memory: "
+     "LMDB alone takes 3.5 us for a random key of 100,000, a third of what Redis takes for all of "
+     "a set, and no fewer in larger commits (docs/decisions/0015-cheaper-writes.md). The flush "
+     "gives way meanwhile (docs/decisions/0010-flush-gives-way.md), for a second."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
-    ("flush", "Each batch moves the node's row, locks its keys in order and reads back the "
-     "versions, which the hand-written upsert does not."),
+    ("flush", "The time counts from the first set, and for the 0.3 s in which the sets come the "
+     "flush gives way to them. Then a batch of 2000 inserts takes 56 ms by strace: 47 in "
+     "PostgreSQL, 3 for its fsync, 5 until the next one is sent, which is made ahead: the versions "
+     "are read and laid over the cache first (docs/decisions/0015-cheaper-writes.md)."),
     ("commit-to-cache", "The notification passes the pg worker, the writer's commit and the "
      "server loop before a watcher hears of it: three threads to wake where the bare listener "
      "is one. Of 1200 commits on an idle node the p99 was 1.22 times the listener's, of 700 "

@@ -41,7 +41,7 @@ static enum entry_op op_of_method(enum method method)
 
 // ---- pairs, which a server loop encodes so that the writer need not
 
-enum { FIXSTR = 0xa0, FIXSTR_LEN_MAX = 31 };
+enum { FIXARRAY = 0x90, FIXSTR = 0xa0, FIXSTR_LEN_MAX = 31, STR8 = 0xd9, BIN8 = 0xc4 };
 
 // MessagePack's head of a str or bin: its first byte where one byte of length follows, two, or
 // four.
@@ -73,6 +73,16 @@ static uint8_t *put_slice(uint8_t *at, struct slice slice, struct slice *copy)
     return slice.len == 0 ? at : mempcpy(at, slice.at, slice.len);
 }
 
+static uint8_t *put_str(uint8_t *at, struct slice text, struct slice *copy)
+{
+    if (text.len <= FIXSTR_LEN_MAX) {
+        *at++ = (uint8_t)(FIXSTR | text.len);
+    } else {
+        at = put_head(at, STR8, text.len);
+    }
+    return put_slice(at, text, copy);
+}
+
 size_t entry_pairs_bytes(const struct call *call)
 {
     size_t bytes = 0;
@@ -86,17 +96,11 @@ size_t entry_pairs_bytes(const struct call *call)
 
 void entry_copy_pairs(const struct call *call, uint8_t *at, struct pair *copies)
 {
-    enum { STR8 = 0xd9, BIN8 = 0xc4 };
     for (size_t i = 0; i < call->pairs_count; i++) {
         const struct pair *pair = &call->pairs[i];
         struct pair copy;
         CHECK_VALUES(pair->value.len <= UINT32_MAX, "%zu bytes", pair->value.len);
-        if (pair->key.len <= FIXSTR_LEN_MAX) {
-            *at++ = (uint8_t)(FIXSTR | pair->key.len);
-        } else {
-            at = put_head(at, STR8, pair->key.len);
-        }
-        at = put_slice(at, pair->key, &copy.key);
+        at = put_str(at, pair->key, &copy.key);
         at = put_head(at, BIN8, pair->value.len);
         at = put_slice(at, pair->value, &copy.value);
         if (copies != NULL) {
@@ -132,33 +136,76 @@ void entry_of_request(const struct request *request, struct entry *entry)
     describe(&request->call, request->encoded_pairs, entry);
 }
 
-void entry_encode(const struct entry *entry, struct buffer *out)
+// ---- the entry
+
+// Fifteen numbers of up to nine bytes, and the id.
+enum { FIELDS_BYTES_MAX = 15 * 9 + 2 + REQUEST_ID_BYTES_MAX + 2 * 5 };
+
+// MessagePack's shortest form of a number. May write nine bytes, of which fewer count.
+static uint8_t *put_uint(uint8_t *at, uint64_t number)
+{
+    enum { FIXINT_MAX = 0x7f, UINT8 = 0xcc };
+    if (number <= FIXINT_MAX) {
+        *at++ = (uint8_t)number;
+        return at;
+    }
+    int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
+    int bytes = 1 << power;
+    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
+    *at++ = (uint8_t)(UINT8 + power);
+    memcpy(at, &big_endian, sizeof big_endian);
+    return at + bytes;
+}
+
+static uint8_t *put_int(uint8_t *at, int64_t number)
+{
+    enum { INT64 = 0xd3 };
+    if (number >= 0) {
+        return put_uint(at, (uint64_t)number);
+    }
+    uint64_t big_endian = htobe64((uint64_t)number);
+    *at++ = INT64;
+    memcpy(at, &big_endian, sizeof big_endian);
+    return at + sizeof big_endian;
+}
+
+static uint8_t *put_bin(uint8_t *at, struct slice bytes)
+{
+    struct slice copy;
+    return put_slice(put_head(at, BIN8, bytes.len), bytes, &copy);
+}
+
+static uint8_t *put_fields(uint8_t *at, const struct entry *entry)
 {
     bool is_retry = entry->letter_seq != 0;
-    size_t begin = buffer_len(out);
-    msgpack_packer packer;
-    mpack_packer_init(&packer, out);
-    msgpack_pack_array(&packer, (is_retry ? FIELDS_RETRY : FIELDS_PLAIN) + 1);
-    msgpack_pack_int(&packer, is_retry ? LAYOUT_RETRY : LAYOUT_PLAIN);
-    msgpack_pack_int(&packer, (int)entry->op);
-    msgpack_pack_int(&packer, (int)entry->ack);
-    msgpack_pack_int(&packer, (int)entry->condition);
-    msgpack_pack_int(&packer, entry->retired);
-    msgpack_pack_int64(&packer, entry->if_version);
-    msgpack_pack_int64(&packer, entry->accepted_us);
-    msgpack_pack_int64(&packer, entry->expires_at_us);
-    mpack_pack_slice(&packer, entry->id);
-    msgpack_pack_uint32(&packer, entry->pairs_count);
-    msgpack_pack_bin(&packer, entry->pairs.len);
-    msgpack_pack_bin_body(&packer, entry->pairs.at, entry->pairs.len);
+    struct slice copy;
+    *at++ = (uint8_t)(FIXARRAY | ((is_retry ? FIELDS_RETRY : FIELDS_PLAIN) + 1));
+    *at++ = is_retry ? LAYOUT_RETRY : LAYOUT_PLAIN;
+    *at++ = (uint8_t)entry->op;
+    *at++ = (uint8_t)entry->ack;
+    *at++ = (uint8_t)entry->condition;
+    *at++ = entry->retired;
+    at = put_int(at, entry->if_version);
+    at = put_int(at, entry->accepted_us);
+    at = put_int(at, entry->expires_at_us);
+    at = put_str(at, entry->id, &copy);
+    at = put_uint(at, entry->pairs_count);
+    at = put_bin(at, entry->pairs);
     if (is_retry) {
-        msgpack_pack_uint64(&packer, entry->letter_seq);
-        msgpack_pack_int(&packer, entry->is_guarded);
-        msgpack_pack_bin(&packer, entry->guards.len);
-        msgpack_pack_bin_body(&packer, entry->guards.at, entry->guards.len);
+        at = put_uint(at, entry->letter_seq);
+        *at++ = entry->is_guarded;
+        at = put_bin(at, entry->guards);
     }
-    struct slice all = buffer_slice(out);
-    msgpack_pack_uint64(&packer, checksum(slice_of(all.at + begin, all.len - begin), 0));
+    return at;
+}
+
+void entry_encode(const struct entry *entry, struct buffer *out)
+{
+    CHECK_VALUES(entry->id.len <= REQUEST_ID_BYTES_MAX, "%zu bytes", entry->id.len);
+    uint8_t *begin = buffer_reserve(out, FIELDS_BYTES_MAX + entry->pairs.len + entry->guards.len);
+    uint8_t *at = put_fields(begin, entry);
+    at = put_uint(at, checksum(slice_of(begin, (size_t)(at - begin)), 0));
+    buffer_commit(out, (size_t)(at - begin));
 }
 
 static bool read_small(struct mpack_cursor *cursor, uint64_t limit, unsigned *value)
@@ -173,6 +220,13 @@ static bool read_small(struct mpack_cursor *cursor, uint64_t limit, unsigned *va
 
 static bool read_bin(struct mpack_cursor *cursor, struct slice *body)
 {
+    const uint8_t *at = cursor->at;
+    size_t left = (size_t)(cursor->end - at);
+    if (left >= 2 && at[0] == BIN8 && left - 2 >= at[1]) {
+        *body = slice_of(at + 2, at[1]);
+        cursor->at = at + 2 + at[1];
+        return true;
+    }
     struct mpack_token token;
     if (mpack_next(cursor, &token) != DECODE_OK || token.type != MPACK_BIN) {
         return false;

@@ -49,6 +49,49 @@ static void entries_come_back(void **state)
     buffer_deinit(&bytes);
 }
 
+// At the borders of MessagePack's forms of numbers and lengths.
+static void entries_of_any_size_come_back(void **state)
+{
+    (void)state;
+    static const int64_t NUMBERS[] = {INT64_MIN, -129,  -1,         0,
+                                      127,       128,   255,        256,
+                                      65535,     65536, UINT32_MAX, (int64_t)UINT32_MAX + 1,
+                                      INT64_MAX};
+    static const size_t LENS[] = {1, 31, 32, 255, 256, 65535, 65536};
+    static uint8_t text[65536];
+    memset(text, 't', sizeof text);
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+        for (size_t j = 0; j < sizeof LENS / sizeof *LENS; j++) {
+            struct pair pair = {slice_of(text, LENS[j] < 511 ? LENS[j] : 511),
+                                slice_of(text, LENS[j])};
+            struct call call = {.method = METHOD_SET, .pairs = &pair, .pairs_count = 1};
+            struct buffer pairs = {0}, bytes = {0};
+            struct entry entry, decoded;
+            entry_of_call(&call, &entry, &pairs);
+            entry.if_version = NUMBERS[i];
+            entry.accepted_us = NUMBERS[i];
+            entry.expires_at_us = NUMBERS[i];
+            entry.letter_seq = i % 2 == 0 ? 0 : (uint64_t)LENS[j];
+            entry.id = slice_of(text, LENS[j] < REQUEST_ID_BYTES_MAX ? LENS[j] : 64);
+            entry_encode(&entry, &bytes);
+            assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_NONE);
+            assert_int_equal(decoded.if_version, NUMBERS[i]);
+            assert_int_equal(decoded.accepted_us, NUMBERS[i]);
+            assert_int_equal(decoded.expires_at_us, NUMBERS[i]);
+            assert_int_equal(decoded.letter_seq, entry.letter_seq);
+            assert_true(slice_equal(decoded.id, entry.id));
+            assert_true(slice_equal(decoded.pairs, entry.pairs));
+            struct entry_cursor cursor = entry_cursor_of(&decoded);
+            struct pair read;
+            assert_true(entry_next_pair(&cursor, &read));
+            assert_true(slice_equal(read.key, pair.key) && slice_equal(read.value, pair.value));
+            assert_false(entry_next_pair(&cursor, &read));
+            buffer_deinit(&pairs);
+            buffer_deinit(&bytes);
+        }
+    }
+}
+
 static void damaged_entries_are_corrupt(void **state)
 {
     (void)state;
@@ -152,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_back),
+        cmocka_unit_test(entries_of_any_size_come_back),
         cmocka_unit_test(damaged_entries_are_corrupt),
         cmocka_unit_test(an_entry_without_a_checksum_is_read),
         cmocka_unit_test(replies_come_back),
