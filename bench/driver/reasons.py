@@ -2,28 +2,25 @@
 missed, and nowhere else. The first that fits is taken."""
 
 REASONS = [
-    ("socket-get-echo", "The echo is the kernel's part alone: 5.0 us of processor time a "
-     "request with 50 connections, of which a get takes 8.4. The rest is a walk down LMDB's "
-     "tree (18 % of a get, four fifths of it at two instructions that wait for memory), 3.2 "
-     "thousand instructions in all, and what they push out of the caches."),
+    ("socket-get-echo", "The echo is the kernel's part alone, which is 62 % of a get's processor "
+     "time; the hot tier takes 16 %, most of it waiting for memory, and the rest is decoding, "
+     "encoding and what they push out of the caches (perf)."),
     ("socket-get-select", "The goal supposed a SELECT of 100 us and more. On one core it takes "
      "56 us here (44 to 65), the round trip alone 18 (14 to 19), as a bare echo of the same "
      "bytes shows, and a get 24 (18 to 28): what looks up nothing is at 3.2 times a SELECT, "
      "and no server on a socket can be at 8. Of the backend's processor time 29 % is the "
      "kernel's (one recv and one send), the rest PostgreSQL's."),
-    ("socket-get-50x16", "With 16 gets in one read the kernel has 23 % of the processor time "
-     "and LMDB 44 % (perf): a tree of pages in a file, so of 4 KiB each in the processor's "
-     "table of pages, where a walk waits for memory. memcached, with a hash table, has 34 % in "
-     "the kernel and 43 % in itself."),
+    ("socket-get-50x16", "With 16 gets in one read the hot tier's waits for memory run side by "
+     "side: 1.3 us of processor time a get of 100 B where LMDB's tree took 2.3 to 3.1 "
+     "(docs/decisions/0009-hot-tier.md). A record of more than 1.2 KiB, key included, is LMDB's."),
     ("socket-get-50x1-same", "One recv, one send and one epoll_wait for each 47 gets (strace), "
-     "which is the least; memcached and Redis do the same. A bare echo takes 5.0 us of "
-     "processor time a request, memcached 7.5, Redis 8.3 and pgnear 8.4, so that 1.2 x "
-     "memcached would leave 0.8 us beyond the echo for the whole get. Of pgnear's, 60 % are "
-     "the kernel's, 18 % LMDB's, 11 % its own (perf)."),
-    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 60 to "
-     "64 % of the processor time is the kernel's, 17 % LMDB's walk down a tree of pages, 9 to "
-     "11 % pgnear's own (perf). On cores apart wake-ups count besides: with server.busy_poll "
-     "one client makes a third more gets a second."),
+     "which is the least; memcached and Redis do the same. Of the processor time of a get 62 % "
+     "are the kernel's, as much as a bare echo, and 16 % the hot tier's (perf), which with one "
+     "get in a read has nothing to do while it waits for memory. On a busy machine memcached "
+     "took 9.1 us of processor time a get, pgnear 10.3 and Redis 10.9."),
+    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 62 % of "
+     "the processor time is the kernel's, 16 % the hot tier's (perf). On cores apart wake-ups "
+     "count besides: with server.busy_poll one client makes a third more gets a second."),
     ("direct-get-select", "The ratio is that of a system call to none, and of a context switch "
      "to none; it moves with the machine's wake-ups."),
     ("direct-get-redis", "The reference is a round trip over a socket, which moves with the "

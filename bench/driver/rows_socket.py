@@ -14,7 +14,7 @@ PINNINGS = {SAME: "same", APART: "apart", FREE: "unpinned"}
 
 def contestants(world, value_bytes, pinning, **options):
     keys = world.scale.keys
-    node, _ = world.node(keys, value_bytes)
+    node = world.read_node(keys, value_bytes)
     servers = {"pgnear": node, "redis": world.redis("none", keys, value_bytes),
                "memcached": world.memcached(keys, value_bytes)}
     return {name: Load(world.home, name, server, pinning, keys=keys, value_bytes=value_bytes,

@@ -2,7 +2,7 @@
 // transaction, so before its commit; hot_catch_up and hot_walk outside of one, on what is
 // committed. This thread alone commits, so what they read is still so when it is put in.
 //
-// How hot a key is, is in the sketch: a direct reader makes it hot, and the hand takes the heat
+// How hot a key is, is in the sketch: a reader makes it hot, and the hand takes the heat
 // when it passes. An entry makes room for another only where nobody has read it since.
 #include "cache/hot.h"
 

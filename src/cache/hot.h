@@ -1,8 +1,9 @@
 // What keeps the hot tier (cachefile/tier.h): records leave it before a commit that changes them
 // and come back after it, and a hand that walks over the records in the order of keys puts in what
-// direct readers read. Of the writer thread.
+// is read. Of the writer thread.
 //
-// Nothing is put in while no other process has the cache open: nobody would read it.
+// Nothing is put in while no other process has the cache open and the server loops read little:
+// nobody would gain by it.
 #pragma once
 
 #include <lmdb.h>
@@ -23,7 +24,7 @@ struct hot {
     size_t crowded;        // entries that found no room, or took that of others, in this life
     bool fills_up;         // the round puts in what was hot before the tier grew
     size_t entries;        // that are in it
-    bool is_read;          // by direct readers
+    bool is_read;          // by direct readers, or much by the server loops
     struct buffer again;   // keys to be put in after the commit: a length of 16 bits and the bytes
     size_t hand_bytes;     // of the last key that was passed; 0: the walk begins at the first
     int64_t due_boot_us;   // when the walk goes on
@@ -50,7 +51,7 @@ void hot_drop_all(struct hot *hot);
 
 // ---- between commits
 
-// Whether other processes have the cache open.
+// Whether it is worth its keep.
 void hot_set_read(struct hot *hot, bool is_read);
 
 // Puts in what has been changed as it is committed now. `env` and `records` are the present files.

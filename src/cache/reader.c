@@ -19,7 +19,11 @@ struct cache_reader {
     struct page_view page;
     uint64_t page_sequence; // of the control page when it was copied
     int64_t now_boot_us;
-    int64_t now_us; // PostgreSQL's clock
+    // Of the hot tier, which no snapshot holds still:
+    struct tier tier;          // the writer's, copied from beside what it changes with each write
+    struct page_view hot_page; // the control page as it is, or was at the last look
+    uint64_t hot_page_sequence;
+    uint64_t room[TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)]; // of the record found last
 };
 
 enum error reader_open(struct store *store, struct cache_reader **reader)
@@ -34,6 +38,8 @@ enum error reader_open(struct store *store, struct cache_reader **reader)
         return environment_error(code);
     }
     mdb_txn_reset(opened->txn);
+    opened->tier = store->hot.tier;
+    opened->hot_page_sequence = 1; // no page that can be believed has an odd one
     *reader = opened;
     return ERROR_NONE;
 }
@@ -71,7 +77,6 @@ void reader_begin(struct cache_reader *reader)
     reader->page_sequence = page_sequence(store);
     control_view(store->control.page, &reader->page);
     reader->now_boot_us = store_boot_us(store);
-    reader->now_us = reader->now_boot_us + reader->page.clock_offset_us;
     if (store_has_moved(store, reader->files)) {
         follow(reader);
     }
@@ -124,6 +129,27 @@ static enum error find(const struct cache_reader *reader, struct slice key, stru
                                : record_decode(environment_slice(value), record);
 }
 
+// What is found, judged by the page and the clock.
+static enum lookup judge(const struct cache_reader *reader, struct slice key,
+                         const struct record *record, const struct page_view *page,
+                         int64_t now_boot_us, struct cached *cached)
+{
+    int64_t current_boot_us;
+    int64_t now_us = now_boot_us + page->clock_offset_us;
+    enum trust trust = trust_of_record(record, key, page, now_boot_us, &current_boot_us);
+    bool present = !record->absent && !record_is_expired(record, now_us);
+    *cached = (struct cached){
+        .present = present,
+        .pending = record->pending,
+        .pending_seq = record->pending_seq,
+        .version = record->version,
+        .expires_at_us = record->expires_at_us,
+        .current_boot_us = current_boot_us,
+        .value = present ? record->value : slice_of(NULL, 0),
+    };
+    return lookup_of(reader, trust);
+}
+
 enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached)
 {
     CHECK(reader->reading);
@@ -134,21 +160,71 @@ enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct 
     if (find(reader, key, &record) != ERROR_NONE) {
         return LOOKUP_MISS;
     }
-    int64_t current_boot_us;
-    enum trust trust =
-        trust_of_record(&record, key, &reader->page, reader->now_boot_us, &current_boot_us);
-    bool present = !record.absent && !record_is_expired(&record, reader->now_us);
-    *cached = (struct cached){
-        .present = present,
-        .pending = record.pending,
-        .pending_seq = record.pending_seq,
-        .version = record.version,
-        .expires_at_us = record.expires_at_us,
-        .current_boot_us = current_boot_us,
-        .value = present ? record.value : slice_of(NULL, 0),
-    };
-    sketch_warm_hash(&reader->store->sketch, hash, SKETCH_WARM);
-    return lookup_of(reader, trust);
+    sketch_warm_hash(&reader->store->sketch, hash, SKETCH_HOT);
+    return judge(reader, key, &record, &reader->page, reader->now_boot_us, cached);
+}
+
+// ---- the hot tier
+
+static uint64_t tier_life(const struct store *store)
+{
+    return atomic_load_explicit(&store->control.page->tier_life, memory_order_acquire);
+}
+
+static bool is_tier_used(const struct cache_reader *reader, uint64_t life)
+{
+    return reader->tier.buckets_count > 0 && life != 0 &&
+           status_get(reader->store->status, STATUS_CACHE_HOT_ENTRIES) > 0;
+}
+
+static bool is_page_unchanged(const struct cache_reader *reader)
+{
+    return control_is_unchanged(reader->store->control.page, reader->hot_page_sequence);
+}
+
+void reader_prefetch(struct cache_reader *reader, const struct slice *keys, size_t count)
+{
+    const struct store *store = reader->store;
+    uint64_t life = tier_life(store);
+    uint64_t hashes[PREFETCH_MAX];
+    CHECK(count <= PREFETCH_MAX);
+    if (!is_tier_used(reader, life)) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        hashes[i] = sketch_hash(keys[i]);
+        tier_prefetch(&reader->tier, life, hashes[i]);
+        sketch_prefetch(&store->sketch, hashes[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        tier_prefetch_entry(&reader->tier, life, hashes[i]);
+    }
+}
+
+// As a direct reader does it (tier.h): the page is looked at before the entry and after it.
+bool reader_look_up_hot(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
+                        enum lookup *found, struct cached *cached)
+{
+    struct store *store = reader->store;
+    uint64_t life = tier_life(store);
+    if (!is_tier_used(reader, life)) {
+        return false;
+    }
+    if (!is_page_unchanged(reader) &&
+        !control_try_view(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
+        return false;
+    }
+    uint64_t hash = sketch_hash(key);
+    struct record record;
+    size_t bytes = tier_find(&reader->tier, life, hash, key, reader->room);
+    if (bytes == 0 ||
+        record_decode(slice_of((const uint8_t *)reader->room, bytes), &record) != ERROR_NONE ||
+        !is_page_unchanged(reader)) {
+        return false;
+    }
+    sketch_warm_hash(&store->sketch, hash, SKETCH_HOT);
+    *found = judge(reader, key, &record, &reader->hot_page, now_boot_us, cached);
+    return true;
 }
 
 enum error reader_visit_suspects(struct cache_reader *reader, struct slice after, size_t count_max,

@@ -19,6 +19,7 @@ enum { EVICT_RECORDS_PER_STEP = 4096, EVICT_STEPS_TIGHT = 4, EVICT_STEPS_MAX = 1
 enum { EVICT_ABOVE_PERCENT = 90, TIGHT_ABOVE_PERCENT = 95 };
 enum { CONFIRM_DELAY_US = 1000000, UPKEEP_EVERY_US = 10000000 };
 enum { ENTRY_OVERHEAD_BYTES = 64 }; // of the outbox, about
+enum { HOT_HITS_MIN = 1000, HOT_HITS_A_WRITE = 4, HOT_AFTER_US = 10000000 };
 enum { SLOTS_EVERY_US = 1000000, WALK_RECORDS_IDLE = 2048, WALK_RECORDS_BUSY = 128 };
 
 // ---- taking messages
@@ -262,6 +263,22 @@ static void evict(struct writer *writer, size_t used_bytes)
     }
 }
 
+// Whether the server loops read so much, and so much more than is written, that what the hot tier
+// saves them is worth what it costs the writer. Asked every SLOTS_EVERY_US.
+static bool is_read_by_socket(const struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    int64_t hits = status_get(writer->status, STATUS_CACHE_HITS);
+    int64_t writes = status_get(writer->status, STATUS_OUTBOX_LAST_SEQ);
+    int64_t new_hits = hits - writer->hits_seen;
+    if (new_hits >= HOT_HITS_MIN && new_hits >= (writes - writer->writes_seen) * HOT_HITS_A_WRITE) {
+        writer->read_until_boot_us = turn->now_boot_us + HOT_AFTER_US;
+    }
+    writer->hits_seen = hits;
+    writer->writes_seen = writes;
+    return turn->now_boot_us < writer->read_until_boot_us;
+}
+
 // A reader that stands still is named; where the room it holds is needed, it is left behind before
 // a write finds none.
 static void look_after_readers(struct turn *turn)
@@ -276,7 +293,8 @@ static void look_after_readers(struct turn *turn)
         store_room_bytes(&writer->store) < tight_bytes) {
         writer_renew_cache(writer, writer->slots.holder.pid);
     }
-    hot_set_read(&writer->store.hot, writer->slots.has_others || writer->has_readers);
+    hot_set_read(&writer->store.hot,
+                 writer->slots.has_others || writer->has_readers || is_read_by_socket(turn));
 }
 
 static void look_after(struct turn *turn)

@@ -389,6 +389,8 @@ struct cache_port writer_cache_port(struct writer *writer)
         .reader_close = reader_close,
         .begin = reader_begin,
         .is_current = reader_is_current,
+        .look_up_hot = reader_look_up_hot,
+        .prefetch = reader_prefetch,
         .lookup = reader_lookup,
         .end = reader_end,
         .visit_suspects = reader_visit_suspects,

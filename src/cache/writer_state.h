@@ -54,6 +54,9 @@ struct writer {
     struct message *undurable; // settled in the cache, to be journaled once the disk has room
     int64_t retry_boot_us;     // when to try the undurable again; 0: nothing to try
     struct page_view page;     // as published
+    int64_t hits_seen;         // when the readers were last looked after
+    int64_t writes_seen;
+    int64_t read_until_boot_us; // the server loops are taken to read much for so long
     struct awaited awaited;
     struct retention retention;
     struct eviction eviction;

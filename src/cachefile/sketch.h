@@ -12,7 +12,7 @@
 // Passes of the hand that a key survives after a hit, and after it was written here. A fill leaves
 // its key cold until it is read again: else what only comes in once would cool what is read again
 // and again (docs/decisions/0013-cold-fills.md). SKETCH_HOT is as
-// warm as a read, and was made by a direct reader since the hot tier was last looked after.
+// warm as a read, and was made by one since the hot tier was last looked after.
 enum { SKETCH_HOT = 3, SKETCH_WARM = 2, SKETCH_STORED = 1 };
 
 struct sketch {

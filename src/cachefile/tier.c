@@ -120,22 +120,47 @@ static bool is_of(struct tier_bucket bucket, size_t way, uint64_t hash, struct s
            key_equals(bucket, place + 1, key);
 }
 
+// The high bit of each byte that is zero, and of some that follow one: looked at in vain.
+static uint64_t zero_bytes(uint64_t word)
+{
+    return (word - TIER_ONES) & ~word & (TIER_ONES << 7);
+}
+
+static size_t first_byte(uint64_t found)
+{
+    return (size_t)__builtin_ctzll(found) / 8;
+}
+
 bool tier_seek(struct tier_bucket bucket, uint64_t hash, struct slice key, size_t *way,
                struct tier_entry *entry)
 {
     uint64_t wanted = tier_tag(hash) * TIER_ONES;
     for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
-        uint64_t differs = tier_load(bucket, TIER_AT_TAGS + i) ^ wanted;
-        // The high bit of each byte that is zero, and of some that follow one: looked at in vain.
-        uint64_t found = (differs - TIER_ONES) & ~differs & (TIER_ONES << 7);
+        uint64_t found = zero_bytes(tier_load(bucket, TIER_AT_TAGS + i) ^ wanted);
         for (; found != 0; found &= found - 1) {
-            *way = i * 8 + (size_t)__builtin_ctzll(found) / 8;
+            *way = i * 8 + first_byte(found);
             if (is_of(bucket, *way, hash, key, entry)) {
                 return true;
             }
         }
     }
     return false;
+}
+
+void tier_prefetch_entry(const struct tier *tier, uint64_t life, uint64_t hash)
+{
+    struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
+    uint64_t wanted = tier_tag(hash) * TIER_ONES;
+    for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
+        uint64_t found = zero_bytes(tier_load(bucket, TIER_AT_TAGS + i) ^ wanted);
+        if (found != 0) {
+            size_t at = TIER_AT_ENTRIES + tier_place(bucket, i * 8 + first_byte(found));
+            __builtin_prefetch((const void *)tier_word(bucket, at));
+            __builtin_prefetch((const void *)tier_word(bucket, at + TIER_LINE_WORDS));
+            __builtin_prefetch((const void *)tier_word(bucket, at + 2 * TIER_LINE_WORDS));
+            return;
+        }
+    }
 }
 
 size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key,

@@ -1,7 +1,7 @@
 // The hot tier: a hash table in the file `tier` beside the cache, which holds copies of the records
-// that are read most, so that a direct reader finds one in two or three cache misses where the walk
-// down LMDB's tree takes a dozen. Written by the daemon's writer thread alone; the file's group may
-// read it.
+// that are read most, so that a direct reader or a server loop finds one in two or three cache
+// misses where the walk down LMDB's tree takes a dozen. Written by the daemon's writer thread
+// alone; the file's group may read it.
 //
 // What makes it simple: an entry is taken out before the commit that changes or drops its record in
 // LMDB, and put in after a commit only. So an entry that is there equals what LMDB has committed,
@@ -97,6 +97,9 @@ static inline void tier_prefetch(const struct tier *tier, uint64_t life, uint64_
         __builtin_prefetch((const void *)tier_word(bucket, TIER_LINE_WORDS));
     }
 }
+
+// The same for the entry, once the bucket has come.
+void tier_prefetch_entry(const struct tier *tier, uint64_t life, uint64_t hash);
 
 // Copies the bytes of the key's record to `room`, which has TIER_ENTRY_BYTES_MAX bytes and is
 // aligned for words; their number, or 0 where there is no such entry of that life, or where the

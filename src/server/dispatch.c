@@ -2,6 +2,9 @@
 // the first lookup, thus after the bytes (or the mail) were taken, and so sees whatever was
 // acknowledged before the client sent them. For later bytes of the pass it goes on only where
 // nothing was committed meanwhile; dispatch_end closes it before the loop sleeps.
+//
+// A key alone is looked for in the hot tier first, which shows what is committed now. Whoever was
+// answered so is told nothing older after it: the open read, too, goes on only where it is current.
 
 #include "server/dispatch.h"
 
@@ -37,12 +40,18 @@ static void reserve_keys(struct dispatch *dispatch, size_t count)
     }
 }
 
-void dispatch_end(struct dispatch *dispatch)
+static void end_reading(struct dispatch *dispatch)
 {
     if (dispatch->reading) {
         dispatch->cache->end(dispatch->reader);
         dispatch->reading = false;
     }
+    dispatch->may_be_behind = false;
+}
+
+void dispatch_end(struct dispatch *dispatch)
+{
+    end_reading(dispatch);
     if (dispatch->keys_capacity > KEYS_KEEP) {
         dispatch_deinit(dispatch);
     }
@@ -51,8 +60,14 @@ void dispatch_end(struct dispatch *dispatch)
 void dispatch_catch_up(struct dispatch *dispatch)
 {
     if (dispatch->reading && !dispatch->cache->is_current(dispatch->reader)) {
-        dispatch_end(dispatch);
+        end_reading(dispatch);
     }
+    dispatch->may_be_behind = false;
+}
+
+void dispatch_expect_gets(struct dispatch *dispatch, const struct slice *keys, size_t count)
+{
+    dispatch->cache->prefetch(dispatch->reader, keys, count);
 }
 
 static bool deny(const struct caller *caller, const struct call *call)
@@ -121,16 +136,33 @@ static bool satisfies(const struct dispatch *dispatch, const struct call *call,
     return !call->has_min_version || (!cached->pending && cached->version >= call->min_version);
 }
 
-// Looks one key up. False: PostgreSQL must be asked, after this node's pending write to the key.
-static bool look_up(struct dispatch *dispatch, const struct call *call, struct slice key,
-                    struct cached *cached, uint64_t *after_seq)
+static enum lookup look_in_snapshot(struct dispatch *dispatch, struct slice key,
+                                    struct cached *cached)
 {
+    if (dispatch->may_be_behind) {
+        dispatch_catch_up(dispatch);
+    }
     if (!dispatch->reading) {
         dispatch->cache->begin(dispatch->reader);
         dispatch->reading = true;
     }
     *cached = (struct cached){0};
-    enum lookup found = dispatch->cache->lookup(dispatch->reader, key, cached);
+    return dispatch->cache->lookup(dispatch->reader, key, cached);
+}
+
+// Looks one key up. False: PostgreSQL must be asked, after this node's pending write to the key.
+// Several keys of one call are looked up at one moment.
+static bool look_up(struct dispatch *dispatch, const struct call *call, struct slice key,
+                    struct cached *cached, uint64_t *after_seq)
+{
+    enum lookup found;
+    if (call->method != METHOD_MGET &&
+        dispatch->cache->look_up_hot(dispatch->reader, key, dispatch->now_boot_us, &found,
+                                     cached)) {
+        dispatch->may_be_behind = dispatch->reading;
+    } else {
+        found = look_in_snapshot(dispatch, key, cached);
+    }
     if (found == LOOKUP_HIT && satisfies(dispatch, call, cached)) {
         status_add(dispatch->status, STATUS_CACHE_HITS, 1);
         if (!cached->present) {

@@ -38,6 +38,7 @@ struct dispatch {
     // Of the loop:
     int64_t now_boot_us; // the loop sets it at each turn
     bool reading;        // a read of the cache is open
+    bool may_be_behind;  // it is, and something was answered without it since
     // Working memory, for the keys of the last call:
     struct item *items;
     uint32_t *missing;
@@ -83,6 +84,9 @@ void held_deinit(struct held *held);
 // Bytes have come: what follows sees every write that was answered before they were sent. A read
 // of the cache that is open stays so where the cache has not moved on.
 void dispatch_catch_up(struct dispatch *dispatch);
+
+// Gets of the keys, at most PREFETCH_MAX, are among what has come. A hint.
+void dispatch_expect_gets(struct dispatch *dispatch, const struct slice *keys, size_t count);
 
 // The loop is about to answer, or to sleep: the cache may move on. Nothing of a lookup is valid
 // after it.

@@ -343,6 +343,30 @@ static size_t take_get(struct session *session, uint32_t msgid, struct slice key
     return 1 + call.pairs_count;
 }
 
+// The gets that the bytes begin with, as many as may be taken, all looked at before the first is
+// answered. The length of those that are taken; 0 where the bytes begin with something else.
+static size_t take_gets(struct session *session, struct slice bytes, size_t *work)
+{
+    struct slice keys[PREFETCH_MAX];
+    uint32_t msgids[PREFETCH_MAX];
+    size_t ends[PREFETCH_MAX];
+    size_t count = 0, seen = 0, len, consumed = 0;
+    while (count < PREFETCH_MAX &&
+           frame_next_get(&session->frames, slice_of(bytes.at + seen, bytes.len - seen), &len,
+                          &msgids[count], &keys[count])) {
+        seen += len;
+        ends[count++] = seen;
+    }
+    if (count > 1) {
+        dispatch_expect_gets(&session->desk->dispatch, keys, count);
+    }
+    for (size_t i = 0; i < count && (i == 0 || session_may_take(session)); i++) {
+        *work += take_get(session, msgids[i], keys[i]);
+        consumed = ends[i];
+    }
+    return consumed;
+}
+
 static enum taking take_frames(struct session *session, struct slice bytes, size_t *consumed)
 {
     *consumed = 0;
@@ -356,11 +380,8 @@ static enum taking take_frames(struct session *session, struct slice bytes, size
         struct slice rest = slice_of(bytes.at + *consumed, bytes.len - *consumed);
         struct frame frame;
         struct frame_fault fault;
-        size_t len;
-        uint32_t msgid;
-        struct slice key;
-        if (frame_next_get(&session->frames, rest, &len, &msgid, &key)) {
-            work += take_get(session, msgid, key);
+        size_t len = take_gets(session, rest, &work);
+        if (len > 0) {
             *consumed += len;
             continue;
         }

@@ -28,6 +28,24 @@ static void do_nothing(struct cache_reader *reader)
     (void)reader;
 }
 
+static bool look_up_hot(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
+                        enum lookup *found, struct cached *cached)
+{
+    (void)reader;
+    (void)key;
+    (void)now_boot_us;
+    (void)found;
+    (void)cached;
+    return false;
+}
+
+static void prefetch(struct cache_reader *reader, const struct slice *keys, size_t count)
+{
+    (void)reader;
+    (void)keys;
+    (void)count;
+}
+
 static bool is_never_current(struct cache_reader *reader)
 {
     (void)reader;
@@ -42,6 +60,8 @@ static int64_t no_time(void *cache)
 
 static const struct cache_port CACHE = {.begin = do_nothing,
                                         .lookup = look_up,
+                                        .look_up_hot = look_up_hot,
+                                        .prefetch = prefetch,
                                         .is_current = is_never_current,
                                         .end = do_nothing,
                                         .now_us = no_time};

@@ -143,6 +143,7 @@ static void open_writer(struct node *node)
         .status = &node->status,
         .stop = {.context = node, .stop = on_stop},
         .boot_id = boot_id,
+        .has_readers = node->given.has_readers,
     };
     struct failure failure = {0};
     if (writer_open(&options, &node->writer, &failure) != ERROR_NONE) {

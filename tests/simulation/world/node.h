@@ -26,9 +26,9 @@ struct node_settings {
     bool negative;
     int audit_rate;
     bool preload;
-    bool
-        sends_late; // a loop may have to wait between a read's look into the cache and its question
-    int64_t step_us; // how much time passes with a step, about
+    bool sends_late;  // a loop may wait between a read's look into the cache and its question
+    bool has_readers; // the hot tier is kept, and read by the clients
+    int64_t step_us;  // how much time passes with a step, about
 };
 
 void node_prepare(int number, const struct node_settings *settings);

@@ -421,6 +421,7 @@ static void make_nodes(const char *directory, uint64_t seed)
             .timeout_ms = one_in(3) ? 500 : 5000,
             .negative = !one_in(4),
             .preload = machine_mix(seed, 0x9e10ad) % 4 == 0,
+            .has_readers = machine_mix(seed, 0x40840) % 2 == 0,
             .sends_late = machine_mix(seed, 0x5e4d3) % 3 == 0,
             .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,
             .step_us = world.step_us,

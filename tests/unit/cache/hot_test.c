@@ -56,6 +56,27 @@ static void walk(struct rig *rig)
     }
 }
 
+// What a server loop finds of the key in the tier is what it would find in a snapshot.
+static bool expect_the_same(struct rig *rig, struct slice key)
+{
+    struct cached hot, cold;
+    enum lookup found;
+    struct cache_port *cache = &rig->cache;
+    if (!cache->look_up_hot(rig->reader, key, rig->boot_us, &found, &hot)) {
+        return false;
+    }
+    cache->begin(rig->reader);
+    assert_int_equal(found, cache->lookup(rig->reader, key, &cold));
+    assert_int_equal(hot.present, cold.present);
+    assert_int_equal(hot.pending, cold.pending);
+    assert_int_equal(hot.pending_seq, cold.pending_seq);
+    assert_int_equal(hot.version, cold.version);
+    assert_int_equal(hot.current_boot_us, cold.current_boot_us);
+    assert_true(slice_equal(hot.value, cold.value));
+    cache->end(rig->reader);
+    return true;
+}
+
 // Every entry is a record as it is committed, and there are no others.
 static void expect_committed(struct rig *rig)
 {
@@ -74,6 +95,7 @@ static void expect_committed(struct rig *rig)
             assert_memory_equal(room, value.mv_data, bytes);
             found++;
         }
+        assert_int_equal(bytes > 0, expect_the_same(rig, environment_slice(key)));
     }
     mdb_cursor_close(cursor);
     mdb_txn_abort(txn);
@@ -105,6 +127,30 @@ static void nothing_comes_in_where_nobody_reads(void **state)
     heat(rig, "read");
     walk(rig);
     assert_false(is_hot(rig, "read"));
+}
+
+// The server loops', where they read much more than is written.
+static void what_clients_read_comes_in(void **state)
+{
+    struct rig *rig = *state;
+    rig->writer->has_readers = false;
+    rig_pass(rig, 20 * RIG_S);
+    rig_fill(rig, "key", "v", 1);
+    for (int writes = 2000; writes >= 0; writes -= 2000) {
+        assert_false(is_hot(rig, "key"));
+        rig_read(rig, "key");
+        status_add(&rig->status, STATUS_CACHE_HITS, 5000);
+        status_add(&rig->status, STATUS_OUTBOX_LAST_SEQ, writes);
+        walk(rig);
+    }
+    assert_true(is_hot(rig, "key"));
+    expect_committed(rig);
+    // They read no more: what is written stays out.
+    rig_pass(rig, 20 * RIG_S);
+    rig_fill(rig, "other", "v", 2);
+    rig_read(rig, "other");
+    walk(rig);
+    assert_false(is_hot(rig, "other"));
 }
 
 static void a_hot_record_is_back_after_each_change(void **state)
@@ -357,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HOT_TEST(what_direct_readers_read_comes_in),
         HOT_TEST(nothing_comes_in_where_nobody_reads),
+        HOT_TEST(what_clients_read_comes_in),
         HOT_TEST(a_hot_record_is_back_after_each_change),
         HOT_TEST(large_values_stay_out),
         HOT_TEST(it_grows_with_what_is_read),

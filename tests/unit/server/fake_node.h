@@ -33,6 +33,7 @@ struct fake_record {
     const char *key;
     enum lookup found;
     struct cached cached;
+    bool is_hot; // found without a snapshot
 };
 
 struct fake_box {
@@ -57,6 +58,9 @@ struct fake_node {
     // Any thread:
     _Atomic int readers;
     _Atomic int reading; // between begin and end
+    _Atomic int begins;
+    _Atomic int hot_records;
+    _Atomic bool has_moved; // whether an open snapshot is behind
     enum error reader_error;
 };
 
@@ -88,12 +92,41 @@ static inline void fake_reader_close(struct cache_reader *reader)
 static inline void fake_begin(struct cache_reader *reader)
 {
     atomic_fetch_add(&((struct fake_node *)reader)->reading, 1);
+    atomic_fetch_add(&((struct fake_node *)reader)->begins, 1);
 }
 
 static inline bool fake_is_current(struct cache_reader *reader)
 {
+    return !atomic_load(&((struct fake_node *)reader)->has_moved);
+}
+
+static inline bool fake_look_up_hot(struct cache_reader *reader, struct slice key,
+                                    int64_t now_boot_us, enum lookup *found, struct cached *cached)
+{
+    struct fake_node *node = (struct fake_node *)reader;
+    bool is_hot = false;
+    CHECK_VALUES(now_boot_us > 0, "%lld", (long long)now_boot_us);
+    if (atomic_load(&node->hot_records) == 0) {
+        return false;
+    }
+    pthread_mutex_lock(&node->mutex);
+    for (size_t i = 0; i < node->records_count; i++) {
+        if (node->records[i].is_hot && slice_equal(key, slice_of_string(node->records[i].key))) {
+            *cached = node->records[i].cached;
+            *found = node->records[i].found;
+            is_hot = true;
+        }
+    }
+    pthread_mutex_unlock(&node->mutex);
+    return is_hot;
+}
+
+static inline void fake_prefetch(struct cache_reader *reader, const struct slice *keys,
+                                 size_t count)
+{
     (void)reader;
-    return false;
+    (void)keys;
+    (void)count;
 }
 
 static inline void fake_end(struct cache_reader *reader)
@@ -134,8 +167,19 @@ static inline void node_holds(struct fake_node *node, const char *key, enum look
         place++;
     }
     assert_true(place < RECORDS_MAX);
-    node->records[place] = (struct fake_record){key, found, cached};
+    node->records[place] = (struct fake_record){.key = key, .found = found, .cached = cached};
     node->records_count += place == node->records_count;
+    pthread_mutex_unlock(&node->mutex);
+}
+
+// The same, found in the hot tier by who asks for it alone.
+static inline void node_holds_hot(struct fake_node *node, const char *key, enum lookup found,
+                                  struct cached cached)
+{
+    node_holds(node, key, found, cached);
+    pthread_mutex_lock(&node->mutex);
+    node->records[node->records_count - 1].is_hot = true;
+    atomic_fetch_add(&node->hot_records, 1);
     pthread_mutex_unlock(&node->mutex);
 }
 
@@ -192,6 +236,8 @@ static inline struct server_options node_options(struct fake_node *node)
                   .begin = fake_begin,
                   .lookup = fake_lookup,
                   .is_current = fake_is_current,
+                  .look_up_hot = fake_look_up_hot,
+                  .prefetch = fake_prefetch,
                   .end = fake_end,
                   .now_us = fake_now_us},
         .writer = &node->writer.mailbox,

@@ -50,6 +50,93 @@ static void a_hit_is_answered_from_the_cache(void **state)
     client_close(&client);
 }
 
+// The requests in one go, so in one pass of the loop, and each response.
+static void ask_together(struct client *client, const char *const *requests,
+                         const char *const *responses, size_t count)
+{
+    struct buffer out = {0};
+    for (size_t i = 0; i < count; i++) {
+        append_json(&out, requests[i]);
+    }
+    client_send_bytes(client, buffer_slice(&out).at, buffer_len(&out));
+    buffer_deinit(&out);
+    for (size_t i = 0; i < count; i++) {
+        assert_received(client, responses[i]);
+    }
+}
+
+static void a_hot_record_is_answered_without_a_snapshot(void **state)
+{
+    struct fake_node *node = *state;
+    struct client client = client_of(node);
+    node_holds_hot(node, "k", LOOKUP_HIT, clean("\x2a", 7));
+    node_holds_hot(node, "gone", LOOKUP_HIT, (struct cached){.version = 9});
+    node_holds_hot(node, "old", LOOKUP_SUSPECT, clean("\x01", 1));
+    assert_answer(&client, "[0,1,\"get\",[\"k\"]]", "[1,1,null,[42,7]]");
+    assert_answer(&client, "[0,2,\"get\",[\"gone\"]]", "[1,2,null,null]");
+    assert_answer(&client, "[0,3,\"ttl\",[\"k\"]]", "[1,3,null,null]");
+    client_send(&client, "[0,4,\"get\",[\"old\"]]");
+    finish_with_value(await_request(&node->pg), "\x02", 2);
+    assert_received(&client, "[1,4,null,[2,2]]");
+    client_send(&client, "[0,5,\"get\",[\"k\",{\"min_version\":8}]]");
+    finish_with_value(await_request(&node->pg), "\x02", 8);
+    assert_received(&client, "[1,5,null,[2,8]]");
+    assert_int_equal(atomic_load(&node->begins), 0);
+    // Several keys are of one moment.
+    assert_answer(&client, "[0,6,\"mget\",[[\"k\",\"gone\"]]]", "[1,6,null,[[42,7],null]]");
+    assert_int_equal(atomic_load(&node->begins), 1);
+    assert_int_equal(status_get(&node->status, STATUS_CACHE_HITS), 5);
+    assert_int_equal(status_get(&node->status, STATUS_CACHE_MISSES), 2);
+    client_close(&client);
+}
+
+static void nothing_older_is_told_after_a_hot_record(void **state)
+{
+    static const char *const GETS[] = {"[0,1,\"get\",[\"k\"]]", "[0,2,\"get\",[\"k\"]]",
+                                       "[0,3,\"get\",[\"hot\"]]", "[0,4,\"get\",[\"k\"]]",
+                                       "[0,5,\"get\",[\"k\"]]"};
+    static const char *const ANSWERS[] = {"[1,1,null,[42,7]]", "[1,2,null,[42,7]]",
+                                          "[1,3,null,[1,8]]", "[1,4,null,[42,7]]",
+                                          "[1,5,null,[42,7]]"};
+    struct fake_node *node = *state;
+    struct client client = client_of(node);
+    node_holds(node, "k", LOOKUP_HIT, clean("\x2a", 7));
+    node_holds_hot(node, "hot", LOOKUP_HIT, clean("\x01", 8));
+    ask_together(&client, GETS, ANSWERS, 5);
+    assert_int_equal(atomic_load(&node->begins), 1);
+    atomic_store(&node->has_moved, true);
+    ask_together(&client, GETS, ANSWERS, 5);
+    assert_int_equal(atomic_load(&node->begins), 3);
+    client_close(&client);
+}
+
+// So many keys that they have room of their own, which is not given back between two of them.
+static void a_large_mget_follows_a_hot_record(void **state)
+{
+    enum { KEYS = 400 };
+    struct fake_node *node = *state;
+    struct client client = client_of(node);
+    node_holds(node, "k", LOOKUP_HIT, clean("\x2a", 7));
+    node_holds_hot(node, "hot", LOOKUP_HIT, clean("\x01", 8));
+    atomic_store(&node->has_moved, true);
+    char *mget = memory_zeroed(KEYS + 1, 16);
+    char *answer = memory_zeroed(KEYS + 1, 16);
+    char *at = stpcpy(mget, "[0,4,\"mget\",[[");
+    char *answer_at = stpcpy(answer, "[1,4,null,[");
+    for (int i = 0; i < KEYS; i++) {
+        at = stpcpy(at, i == 0 ? "\"k\"" : ",\"k\"");
+        answer_at = stpcpy(answer_at, i == 0 ? "[42,7]" : ",[42,7]");
+    }
+    stpcpy(at, "]]]");
+    stpcpy(answer_at, "]]");
+    const char *const requests[] = {"[0,1,\"get\",[\"k\"]]", mget, "[0,3,\"get\",[\"hot\"]]", mget};
+    const char *const answers[] = {"[1,1,null,[42,7]]", answer, "[1,3,null,[1,8]]", answer};
+    ask_together(&client, requests, answers, 4);
+    free(mget);
+    free(answer);
+    client_close(&client);
+}
+
 static void a_miss_asks_postgres(void **state)
 {
     struct fake_node *node = *state;
@@ -266,6 +353,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(hello_and_ping_answer_at_once, setup_node, teardown_node),
         cmocka_unit_test_setup_teardown(hello_says_what_is_wrong, setup_node, teardown_node),
         cmocka_unit_test_setup_teardown(a_hit_is_answered_from_the_cache, setup_node,
+                                        teardown_node),
+        cmocka_unit_test_setup_teardown(a_hot_record_is_answered_without_a_snapshot, setup_node,
+                                        teardown_node),
+        cmocka_unit_test_setup_teardown(nothing_older_is_told_after_a_hot_record, setup_node,
+                                        teardown_node),
+        cmocka_unit_test_setup_teardown(a_large_mget_follows_a_hot_record, setup_node,
                                         teardown_node),
         cmocka_unit_test_setup_teardown(a_miss_asks_postgres, setup_node, teardown_node),
         cmocka_unit_test_setup_teardown(options_say_when_the_cache_is_good_enough, setup_node,
