@@ -50,7 +50,7 @@ static void await_overload(struct node *node)
 
 static void the_outbox_waits_for_room(struct scenario *scenario)
 {
-    struct disk disk;
+    struct disk disk = {.fd = -1};
     if (!mount_disk(scenario, "48M", &disk)) {
         skip();
     }
@@ -111,7 +111,7 @@ static void assert_many_can_read(const struct node *node)
 static void the_cache_needs_no_more_room(struct scenario *scenario)
 {
     enum { KEYS = 50, FILLINGS = 800 };
-    struct disk disk;
+    struct disk disk = {.fd = -1};
     if (!mount_disk(scenario, "96M", &disk)) {
         skip();
     }

@@ -49,7 +49,7 @@ struct proxy {
     struct scenario *scenario;
     const char *url;
     const char *directory;
-    char server_path[SCENARIO_PATH_BYTES];
+    char server_path[sizeof((struct sockaddr_un *)NULL)->sun_path];
     pthread_t thread;
     int wake_fd;
     int listen_fd;

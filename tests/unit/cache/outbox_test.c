@@ -365,7 +365,7 @@ static void what_postgres_decided_against_is_not_decided_again(void **state)
 
 // ---- a full disk
 
-static void a_full_disk_refuses_and_recovers(void **state)
+RIG_UNUSED static void a_full_disk_refuses_and_recovers(void **state)
 {
     struct rig *rig = *state;
     uint64_t before = rig_set(rig, "a", "v");
@@ -394,7 +394,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
     assert_int_equal(rig->stops, 0);
 }
 
-static void a_commit_that_fails_leaves_nothing_half_done(void **state)
+RIG_UNUSED static void a_commit_that_fails_leaves_nothing_half_done(void **state)
 {
     struct rig *rig = *state;
     status_set(&rig->status, STATUS_PG_FLUSHABLE, 1);
@@ -564,8 +564,10 @@ int main(void)
         TEST(a_repeat_of_what_is_under_way_waits_for_its_answer),
         TEST(a_cancelled_id_may_be_done_and_a_refused_one_not),
         TEST(what_postgres_decided_against_is_not_decided_again),
+#ifdef PGNEAR_FAULT_POINTS
         TEST(a_full_disk_refuses_and_recovers),
         TEST(a_commit_that_fails_leaves_nothing_half_done),
+#endif
         TEST(a_file_that_cannot_grow_is_a_full_disk),
         TEST(a_smaller_setting_keeps_what_is_there),
         TEST(an_older_letter_is_read),
