@@ -45,3 +45,11 @@ static inline struct slice buffer_slice(const struct buffer *buffer)
     const uint8_t *at = buffer->bytes == NULL ? NULL : buffer->bytes + buffer->start;
     return slice_of(at, buffer->end - buffer->start);
 }
+
+// The readable bytes as a string of C, behind which stands a NUL that is none of them; valid until
+// the buffer is next changed.
+static inline const char *buffer_text(struct buffer *buffer)
+{
+    *buffer_reserve(buffer, 1) = '\0';
+    return (const char *)buffer->bytes + buffer->start;
+}

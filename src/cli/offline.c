@@ -49,8 +49,7 @@ static void resolve_schema(struct offline *offline)
     }
     struct buffer sql = {0};
     schema_resolve_sql(table, &sql);
-    buffer_append(&sql, "", 1);
-    PGresult *result = PQexec(offline->conn, (const char *)buffer_slice(&sql).at);
+    PGresult *result = PQexec(offline->conn, buffer_text(&sql));
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
         !PQgetisnull(result, 0, 0)) {
         layout_settle(&offline->schema, PQgetvalue(result, 0, 0));

@@ -157,8 +157,7 @@ static void check_schema(struct checking *checking)
         buffer_printf(&sql, ";\n");
     }
     layout->check_sql(&offline->schema, &sql);
-    buffer_append(&sql, "", 1);
-    check_by_sql(checking, (const char *)buffer_slice(&sql).at);
+    check_by_sql(checking, buffer_text(&sql));
     buffer_deinit(&sql);
 }
 

@@ -351,12 +351,11 @@ static void ask(struct auditor *auditor, struct conn *conn)
     }
     pg_array_end(&array);
     table_row_select(&sql, auditor->worker->table, "key = ANY ($1)", true);
-    buffer_append(&sql, "", 1);
     char limit[24];
     snprintf(limit, sizeof limit, "%zu", TEXT_BYTES_MAX / auditor->count);
     const char *values[] = {(const char *)buffer_slice(&keys).at, limit};
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = 2,
         .types = (const Oid[]){PG_OID_TEXT_ARRAY, PG_OID_INT8},
         .values = values,

@@ -155,8 +155,7 @@ static char *returning_text(const struct placeholders *placeholders, enum batch_
     struct buffer template = {0};
     buffer_printf(&template, RETURNING_FORMAT, parts->inputs, parts->columns, parts->done,
                   parts->altered, parts->value);
-    buffer_append(&template, "", 1);
-    char *text = fill_in(placeholders, (const char *)buffer_slice(&template).at);
+    char *text = fill_in(placeholders, buffer_text(&template));
     buffer_deinit(&template);
     return text;
 }

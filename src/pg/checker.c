@@ -247,15 +247,13 @@ static void ask(struct check *check, struct conn *conn)
     const struct layout *layout = layout_of(&worker->schema);
     struct buffer schema_sql = {0}, probe_sql = {0};
     layout->check_sql(&worker->schema, &schema_sql);
-    buffer_append(&schema_sql, "", 1);
     struct query queries[QUESTIONS_MAX] = {{.sql = SERVER_SQL}, {.sql = NOTIFY_QUEUE_CHECK_SQL}};
     size_t count = 2;
     if (layout->probe_sql != NULL) {
         layout->probe_sql(&worker->schema, &probe_sql);
-        buffer_append(&probe_sql, "", 1);
-        queries[count++].sql = (const char *)buffer_slice(&probe_sql).at;
+        queries[count++].sql = buffer_text(&probe_sql);
     }
-    queries[count++].sql = (const char *)buffer_slice(&schema_sql).at;
+    queries[count++].sql = buffer_text(&schema_sql);
     const struct unit unit = {
         .queries = queries,
         .queries_count = count,

@@ -95,9 +95,7 @@ static void add_identity(struct placeholders *placeholders, const struct schema_
     quote_identifier(&identity, document->id_column);
     buffer_printf(&identity, " = ");
     quote_literal(&identity, document->id);
-    buffer_append(&identity, "", 1);
-    placeholders_literal(placeholders, "identity_literal",
-                         (const char *)buffer_slice(&identity).at);
+    placeholders_literal(placeholders, "identity_literal", buffer_text(&identity));
     buffer_deinit(&identity);
 }
 
@@ -110,8 +108,7 @@ static void add_document(struct placeholders *placeholders, const struct schema_
     add_identity(placeholders, document, qualified);
     struct buffer shown = {0};
     buffer_printf(&shown, "%s.%s", document->table.schema, document->table.table);
-    buffer_append(&shown, "", 1);
-    placeholders_literal(placeholders, "document_shown", (const char *)buffer_slice(&shown).at);
+    placeholders_literal(placeholders, "document_shown", buffer_text(&shown));
     buffer_deinit(&shown);
     quote_identifier(placeholders_add(placeholders, "column"), document->column);
     placeholders_literal(placeholders, "column_literal", document->column);

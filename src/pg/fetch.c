@@ -43,7 +43,6 @@ static void make_sql(struct buffer *sql, const char *table, const char *conditio
 {
     buffer_clear(sql, 0);
     table_row_select(sql, table, condition, false);
-    buffer_append(sql, "", 1);
 }
 
 // A plan for any one key is as good as the plan for this one, so that the server can keep it; the
@@ -52,8 +51,7 @@ void fetch_prepare(struct fetch_desk *desk)
 {
     make_sql(&desk->sql, desk->worker->table, "key = ANY ($1)");
     make_sql(&desk->key_sql, desk->worker->table, "key = $1");
-    prepared_name((const char *)buffer_slice(&desk->key_sql).at, KEY_TYPES, PARAMS_COUNT,
-                  desk->key_name);
+    prepared_name(buffer_text(&desk->key_sql), KEY_TYPES, PARAMS_COUNT, desk->key_name);
     desk->keeps_statements = true;
 }
 
@@ -315,7 +313,7 @@ static void send_one(struct fetch *fetch, struct conn *conn)
 {
     struct fetch_desk *desk = fetch->desk;
     struct query query = {
-        .sql = (const char *)buffer_slice(&desk->key_sql).at,
+        .sql = buffer_text(&desk->key_sql),
         .name = desk->keeps_statements ? desk->key_name : NULL,
         .types = KEY_TYPES,
     };
@@ -333,7 +331,7 @@ static void send_many(struct fetch *fetch, struct conn *conn)
     }
     pg_array_end(&array);
     struct query query = {
-        .sql = (const char *)buffer_slice(&fetch->desk->sql).at,
+        .sql = buffer_text(&fetch->desk->sql),
         .types = KEYS_TYPES,
     };
     send_query(fetch, conn, &query, buffer_slice(&keys));

@@ -128,7 +128,7 @@ void flush_claim(struct flusher *flusher)
     const struct query queries[] = {
         {.sql = AGREEMENT_SQL},
         {
-            .sql = (const char *)buffer_slice(&flusher->claim_sql).at,
+            .sql = buffer_text(&flusher->claim_sql),
             .params_count = 1,
             .values = values,
         },

@@ -105,14 +105,13 @@ void handshake_read_row(struct handshake *handshake)
                   "INSERT INTO %s (node, table_name, incarnation, applied_seq)"
                   " VALUES ($1, $2, $3, $4) ON CONFLICT (node) DO NOTHING RETURNING 1",
                   worker->names.node_table);
-    buffer_append(&insert, "", 1);
     node_row_sql(&worker->names, &select);
     const char *insert_values[] = {worker->identity.node, worker->names.table,
                                    worker->identity.incarnation, applied};
     const char *select_values[] = {worker->identity.node};
     struct query queries[] = {
-        {.sql = (const char *)buffer_slice(&insert).at, .params_count = 4, .values = insert_values},
-        {.sql = (const char *)buffer_slice(&select).at, .params_count = 1, .values = select_values},
+        {.sql = buffer_text(&insert), .params_count = 4, .values = insert_values},
+        {.sql = buffer_text(&select), .params_count = 1, .values = select_values},
     };
     handshake->row_inserted = false;
     struct unit unit = handshake_unit(handshake, take_row, judge_row, NULL);
@@ -186,9 +185,8 @@ void handshake_lift_versions(struct handshake *handshake)
     }
     struct buffer sql = {0};
     buffer_printf(&sql, "SELECT %s($1::regclass)", handshake->worker->names.lift_versions);
-    buffer_append(&sql, "", 1);
     const char *values[] = {handshake->worker->names.sequence, NULL};
-    handshake_ask(handshake, (const char *)buffer_slice(&sql).at, values,
+    handshake_ask(handshake, buffer_text(&sql), values,
                   handshake_unit(handshake, NULL, claim_row, NULL));
     buffer_deinit(&sql);
 }
@@ -210,13 +208,11 @@ static void claim_row(struct handshake *handshake)
                   "UPDATE %s SET incarnation = $2, applied_seq = $3, seen_at = clock_timestamp()"
                   " WHERE node = $1 AND incarnation = $4 AND applied_seq = $5 RETURNING 1",
                   worker->names.node_table);
-    buffer_append(&sql, "", 1);
     const char *values[] = {worker->identity.node, worker->identity.incarnation, to,
                             handshake->row.incarnation, from};
     handshake->row_claimed = false;
     (void)FAULT_POINT(NODE_CLAIM);
-    struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at, .params_count = 5, .values = values};
+    struct query query = {.sql = buffer_text(&sql), .params_count = 5, .values = values};
     struct unit unit = handshake_unit(handshake, take_claim, handshake_finish, NULL);
     unit.queries = &query;
     unit.queries_count = 1;

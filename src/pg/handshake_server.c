@@ -117,8 +117,7 @@ static void find_table(struct handshake *handshake)
     }
     struct buffer sql = {0};
     schema_resolve_sql(layout_of(&worker->schema)->home(&worker->schema), &sql);
-    buffer_append(&sql, "", 1);
-    handshake_ask(handshake, (const char *)buffer_slice(&sql).at, NULL,
+    handshake_ask(handshake, buffer_text(&sql), NULL,
                   handshake_unit(handshake, take_schema, name_table, NULL));
     buffer_deinit(&sql);
 }
@@ -130,9 +129,8 @@ static void make_schema(struct handshake *handshake)
     buffer_printf(&script, "BEGIN ISOLATION LEVEL READ COMMITTED;\n");
     layout_of(options)->create_sql(options, &script);
     buffer_printf(&script, "\nCOMMIT");
-    buffer_append(&script, "", 1);
     struct unit unit = handshake_unit(handshake, NULL, open_pairs, NULL);
-    conn_run_script(handshake->conn, (const char *)buffer_slice(&script).at, &unit);
+    conn_run_script(handshake->conn, buffer_text(&script), &unit);
     buffer_deinit(&script);
 }
 
@@ -202,8 +200,7 @@ static void open_pairs(struct handshake *handshake)
     }
     struct buffer sql = {0};
     buffer_printf(&sql, "SELECT set_config('lock_timeout', '1s', true), %s()", open);
-    buffer_append(&sql, "", 1);
-    handshake_ask(handshake, (const char *)buffer_slice(&sql).at, NULL,
+    handshake_ask(handshake, buffer_text(&sql), NULL,
                   handshake_unit(handshake, NULL, handshake_compare_binding, open_refused));
     buffer_deinit(&sql);
 }

@@ -47,7 +47,6 @@ static void add_sql(struct buffer *sql, const struct worker *worker, const struc
                   " ORDER BY 1 DESC LIMIT %u) found OFFSET 0) page) sized) summed"
                   " WHERE coalesce(before, 0) < %d ORDER BY place, version DESC",
                   is_history ? call->limit : 1, SCAN_BYTES_MAX);
-    buffer_append(sql, "", 1);
 }
 
 void history_query_send(struct worker *worker, const struct call *call, struct conn *conn,
@@ -66,7 +65,7 @@ void history_query_send(struct worker *worker, const struct call *call, struct c
     char version[NUMBER_TEXT_BYTES];
     snprintf(version, sizeof version, "%lld", (long long)bound);
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = PARAMS_COUNT,
         .types = (const Oid[PARAMS_COUNT]){PG_OID_TEXT_ARRAY, PG_OID_INT8},
         .values = (const char *const[PARAMS_COUNT]){(const char *)buffer_slice(&keys).at, version},

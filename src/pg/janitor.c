@@ -102,8 +102,7 @@ static void ask(struct janitor *janitor, struct chore *chore, struct conn *conn)
         buffer_printf(&sql, "SELECT %s(interval '%lld us', %d)", worker->names.trim_function,
                       (long long)worker->settings->postgres.history_keep_us, BATCH_ROWS_MAX);
     }
-    buffer_append(&sql, "", 1);
-    const struct query query = {.sql = (const char *)buffer_slice(&sql).at};
+    const struct query query = {.sql = buffer_text(&sql)};
     const struct unit unit = {
         .queries = &query,
         .queries_count = 1,

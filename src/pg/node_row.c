@@ -18,7 +18,6 @@ void node_row_sql(const struct schema_names *names, struct buffer *sql)
                   "SELECT applied_seq::text, incarnation::text, results::text FROM %s"
                   " WHERE node = $1::uuid FOR UPDATE",
                   names->node_table);
-    buffer_append(sql, "", 1);
 }
 
 void node_row_take(struct node_row *row, const PGresult *result)

@@ -21,9 +21,8 @@ void parking_send(struct parking *parking, const char *table, const struct batch
                   "SELECT t.version::int8 FROM unnest($1) WITH ORDINALITY AS i (key, place)"
                   " LEFT JOIN %s AS t ON t.key = i.key ORDER BY i.place",
                   table);
-    buffer_append(&sql, "", 1);
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = 1,
         .types = (const Oid[]){PG_OID_TEXT_ARRAY},
         .values = (const char *const[]){(const char *)buffer_slice(&keys).at},

@@ -67,7 +67,6 @@ void placeholders_expand_literal(const struct placeholders *placeholders, const 
 {
     struct buffer expanded = {0};
     placeholders_expand(placeholders, text, &expanded);
-    buffer_append(&expanded, "", 1);
-    quote_literal(out, (const char *)buffer_slice(&expanded).at);
+    quote_literal(out, buffer_text(&expanded));
     buffer_deinit(&expanded);
 }

@@ -20,11 +20,10 @@ void preload_query_send(struct conn *conn, const struct unit *unit, const char *
                   " expires_at FROM %s WHERE key > $1 COLLATE \"C\" AND octet_length(key) <= %d"
                   " ORDER BY key COLLATE \"C\" LIMIT $3) page ORDER BY key COLLATE \"C\"",
                   table, KEY_BYTES_MAX);
-    buffer_append(&sql, "", 1);
     snprintf(bytes_text, sizeof bytes_text, "%zu", json_bytes_max);
     snprintf(rows_text, sizeof rows_text, "%zu", rows_max);
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = QUERY_PARAMS,
         .types = (const Oid[]){PG_OID_TEXT, PG_OID_INT8, PG_OID_INT8},
         .values = (const char *const[]){(const char *)after.at, bytes_text, rows_text},

@@ -28,7 +28,6 @@ static void add_sql(struct buffer *sql, const struct scan_query *query, const ch
         " WHERE coalesce(before, 0) < %zu ORDER BY key COLLATE \"C\"",
         query->json_bytes_max, query->json_bytes_max, KEY_BYTES_MAX, query->table, condition,
         query->rows_max, query->text_bytes_max);
-    buffer_append(sql, "", 1);
 }
 
 // $1 is `after`, $2 the prefix, $3 the end of its range, where there is one.
@@ -36,11 +35,6 @@ static void add_range(struct buffer *condition, bool has_end)
 {
     buffer_printf(condition, "key > $1 COLLATE \"C\" AND key >= $2 COLLATE \"C\"%s",
                   has_end ? " AND key < $3 COLLATE \"C\"" : "");
-}
-
-static const char *text_of(const struct buffer *buffer)
-{
-    return (const char *)buffer_slice(buffer).at;
 }
 
 void scan_query_range(const struct scan_query *query, const struct key_range *range,
@@ -52,10 +46,9 @@ void scan_query_range(const struct scan_query *query, const struct key_range *ra
     size_t end_len = key_range_end(range->prefix, end);
     struct buffer condition = {0}, sql = {0};
     add_range(&condition, end_len > 0);
-    buffer_append(&condition, "", 1);
-    add_sql(&sql, query, text_of(&condition));
+    add_sql(&sql, query, buffer_text(&condition));
     struct query rows = {
-        .sql = text_of(&sql),
+        .sql = buffer_text(&sql),
         .params_count = end_len > 0 ? 3 : 2,
         .types = TYPES,
         .values = (const char *const[]){(const char *)range->after.at,
@@ -88,10 +81,10 @@ void scan_query_keys(const struct scan_query *query, const struct slice *keys, s
     pg_array_end(&array);
     add_sql(&sql, query, "key = ANY ($1)");
     const struct query rows = {
-        .sql = text_of(&sql),
+        .sql = buffer_text(&sql),
         .params_count = 1,
         .types = (const Oid[]){PG_OID_TEXT_ARRAY},
-        .values = (const char *const[]){text_of(&array_bytes)},
+        .values = (const char *const[]){(const char *)buffer_slice(&array_bytes).at},
         .lengths = (const int[]){(int)buffer_len(&array_bytes)},
         .formats = (const int[]){1},
         .result_format = 1,

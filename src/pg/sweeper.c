@@ -274,10 +274,9 @@ static void ask_by_keys(struct sweeper *sweeper, struct conn *conn)
     pg_array_end(&array);
     buffer_printf(&sql, "SELECT key, version::int8 FROM %s WHERE key = ANY ($1)",
                   sweeper->worker->table);
-    buffer_append(&sql, "", 1);
     const char *values[] = {(const char *)buffer_slice(&keys).at};
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = 1,
         .types = (const Oid[]){PG_OID_TEXT_ARRAY},
         .values = values,
@@ -301,10 +300,9 @@ static void ask_by_range(struct sweeper *sweeper, struct conn *conn)
                   " AND key <= $2 COLLATE \"C\" AND octet_length(key) <= %d"
                   " ORDER BY key COLLATE \"C\" LIMIT %d",
                   sweeper->worker->table, KEY_BYTES_MAX, RANGE_ROWS_MAX);
-    buffer_append(&sql, "", 1);
     const char *values[] = {(const char *)first.at, (const char *)last.at};
     const struct query query = {
-        .sql = (const char *)buffer_slice(&sql).at,
+        .sql = buffer_text(&sql),
         .params_count = 2,
         .types = (const Oid[]){PG_OID_TEXT, PG_OID_TEXT},
         .values = values,

@@ -144,7 +144,6 @@ static void add_size_sql(struct buffer *sql)
                   " " NOTIFY_QUEUE_PERCENT_SQL
                   " FROM pg_catalog.pg_class c WHERE c.relkind = 'r' AND (c.oid = $1::regclass"
                   " OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass)))");
-    buffer_append(sql, "", 1);
 }
 
 static void ask(struct table_stats *stats, struct conn *conn)
@@ -155,17 +154,16 @@ static void ask(struct table_stats *stats, struct conn *conn)
     struct buffer size_sql = {0}, count_sql = {0};
     add_size_sql(&size_sql);
     buffer_printf(&count_sql, "SELECT count(*) FROM %s", stats->worker->table);
-    buffer_append(&count_sql, "", 1);
     const struct query queries[QUERIES] = {
         [QUERY_LOCK_TIMEOUT] = {.sql = LOCK_TIMEOUT},
         [QUERY_SIZE] =
             {
-                .sql = (const char *)buffer_slice(&size_sql).at,
+                .sql = buffer_text(&size_sql),
                 .params_count = 3,
                 .values = size_values,
             },
         [QUERY_COUNT_TIMEOUT] = {.sql = COUNT_TIMEOUT},
-        [QUERY_COUNT] = {.sql = (const char *)buffer_slice(&count_sql).at},
+        [QUERY_COUNT] = {.sql = buffer_text(&count_sql)},
     };
     const struct unit unit = {
         .queries = queries,

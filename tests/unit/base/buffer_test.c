@@ -56,6 +56,22 @@ static void reserved_room_counts_once_it_is_committed(void **state)
     buffer_deinit(&buffer);
 }
 
+static void text_ends_where_the_bytes_end(void **state)
+{
+    (void)state;
+    struct buffer buffer = {0};
+    assert_string_equal(buffer_text(&buffer), "");
+    for (int i = 0; i < 1000; i++) { // at each capacity
+        assert_int_equal(strlen(buffer_text(&buffer)), i);
+        buffer_append(&buffer, "x", 1);
+        assert_int_equal(buffer_len(&buffer), i + 1);
+    }
+    buffer_consume(&buffer, 999);
+    assert_string_equal(buffer_text(&buffer), "x");
+    assert_holds(&buffer, "x");
+    buffer_deinit(&buffer);
+}
+
 static void printf_appends_without_its_terminator(void **state)
 {
     (void)state;
@@ -136,6 +152,7 @@ int main(void)
         cmocka_unit_test(zeroes_are_an_empty_buffer),
         cmocka_unit_test(fills_at_the_end_and_empties_from_the_front),
         cmocka_unit_test(reserved_room_counts_once_it_is_committed),
+        cmocka_unit_test(text_ends_where_the_bytes_end),
         cmocka_unit_test(printf_appends_without_its_terminator),
         cmocka_unit_test(consumed_room_is_used_again),
         cmocka_unit_test(clear_keeps_a_small_memory_and_frees_a_large_one),
