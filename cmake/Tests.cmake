@@ -107,7 +107,8 @@ function(pgnear_simulation_tests)
     target_include_directories(pgnear_world PUBLIC "${PROJECT_SOURCE_DIR}/tests")
     target_link_libraries(pgnear_world PUBLIC ${components} PkgConfig::LIBPQ PkgConfig::LMDB
                           PkgConfig::CMOCKA m)
-    foreach(wrapped mdb_txn_commit directory_random_uuid environment_is_sound outbox_retire)
+    foreach(wrapped mdb_txn_commit directory_random_uuid environment_is_sound outbox_retire
+            outbox_log_write)
         target_link_options(pgnear_world PUBLIC "-Wl,--wrap=${wrapped}")
     endforeach()
     file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/simulation/*_test.c")

@@ -22,21 +22,33 @@
 #ifndef FAILOVERS
 #define FAILOVERS 1
 #endif
+#ifndef LOG       /* groups that the log in front of the outbox has room for; 0: there is none */
+#define LOG 0
+#endif
 
 #define CHUNK 2                                /* seqs reserved at a time */
 #define SEQS (1 + WRITES + CHUNK * (CRASHES + 2)) /* beyond every seq that is used */
 #define NOBODY 255                             /* no write under a seq */
 
-mtype = { NONE, UNSYNCED, WAITING, APPLIED };  /* of an entry; APPLIED: retained */
+mtype = { NONE, UNSYNCED, LOGGED, WAITING, APPLIED }; /* of an entry; LOGGED: not in the outbox */
 mtype = { IDLE, SENT, DONE, REFUSED };         /* of the batch on the connection */
 
 /* ---- the node, durable */
 mtype entry[SEQS];
 byte write_of[SEQS];
 byte ceiling;          /* seqs up to here may have been used */
+#if LOG > 0
+byte generation;             /* of the log, as the outbox names it */
+byte group_generation[LOG];  /* of what is written there; 0: nothing whole */
+short group_entries[LOG];    /* the set of their seqs */
+#endif
 
 /* ---- the node, lost in a crash */
 byte next_seq;
+#if LOG > 0
+byte log_end;          /* where the next group goes */
+bool is_writing;       /* it is on its way to the disk */
+#endif
 bool connected;
 byte confirmed;        /* where the node's row is, as the node knows */
 
@@ -63,6 +75,12 @@ hidden byte i, s, w, found;
 hidden mtype outcome;
 
 #define HAS(set, w) (((set) >> (w)) & 1)
+
+#if LOG > 0
+#define MAY_WRITE (!is_writing)
+#else
+#define MAY_WRITE true
+#endif
 
 /* Promise 3: PostgreSQL holds each write once at most, and none without those that were
  * acknowledged before it. */
@@ -174,10 +192,85 @@ inline trim(upto)
     }
 }
 
+#if LOG > 0
+inline begin_group()
+{
+    group_generation[log_end] = 0;
+    group_entries[log_end] = 0;
+    is_writing = true
+}
+
+inline end_group()
+{
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == UNSYNCED ->
+            group_entries[log_end] = group_entries[log_end] | (1 << s);
+            entry[s] = LOGGED
+        :: else
+        fi
+    }
+    group_generation[log_end] = generation;
+    log_end++;
+    is_writing = false
+}
+
+/* What the log says of the entries that are in no outbox: those of the groups from the front that
+ * are of the outbox's generation. */
+inline replay()
+{
+    found = 1;
+    for (i : 0 .. LOG - 1) {
+        found = found && group_generation[i] == generation;
+        for (s : 1 .. SEQS - 1) {
+            if
+            :: found && HAS(group_entries[i], s) ->
+                /* a group that counts is in no outbox yet */
+                assert(entry[s] == LOGGED);
+                entry[s] = WAITING
+            :: else
+            fi
+        }
+    }
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == LOGGED -> entry[s] = UNSYNCED
+        :: else
+        fi
+    }
+    generation++;
+    log_end = 0;
+    is_writing = false
+}
+#endif
+
+/* The outbox's commit, with all that is in the log. */
+inline commit()
+{
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == UNSYNCED -> entry[s] = WAITING
+#ifndef BUG_LOG_LEFT_OUT
+        :: entry[s] == LOGGED -> entry[s] = WAITING
+#endif
+        :: else
+        fi
+    }
+#if LOG > 0
+#ifndef BUG_LOG_GENERATION_KEPT
+    generation = generation + (log_end > 0);
+#endif
+    log_end = 0
+#endif
+}
+
 /* A start: what is not synced is not there, and seqs go on beyond every one that may have been
  * used, also by entries that are trimmed. */
 inline restart()
 {
+#if LOG > 0
+    replay();
+#endif
     found = 0;
     next_seq = 1;
     for (s : 1 .. SEQS - 1) {
@@ -198,7 +291,7 @@ inline nothing_waits()
 {
     found = 0;
     for (s : 1 .. SEQS - 1) {
-        found = found || entry[s] == WAITING || entry[s] == UNSYNCED
+        found = found || entry[s] == WAITING || entry[s] == UNSYNCED || entry[s] == LOGGED
     }
 }
 
@@ -228,7 +321,7 @@ active proctype world()
 end:
     do
     /* a client hands a write in */
-    :: d_step { written < WRITES && next_seq < SEQS - 1 ->
+    :: d_step { written < WRITES && next_seq < SEQS - 1 && MAY_WRITE ->
             if
             :: next_seq > ceiling -> ceiling = ceiling + CHUNK
             :: else
@@ -241,19 +334,28 @@ end:
             written++;
             next_seq++ }
     /* the outbox is synced; a crash may come before the acknowledgement */
-    :: d_step { true ->
+    :: d_step { MAY_WRITE -> commit(); i = 0 }
+#if LOG > 0
+    /* or a group of the log is; the power may go while it is written */
+    :: d_step { !is_writing && log_end < LOG ->
+            found = 0;
             for (s : 1 .. SEQS - 1) {
-                if
-                :: entry[s] == UNSYNCED -> entry[s] = WAITING
-                :: else
-                fi
+                found = found || entry[s] == UNSYNCED
             }
-            i = 0 }
+            if
+            :: found -> begin_group()
+            :: else
+            fi }
+    :: d_step { is_writing -> end_group() }
+#ifdef BUG_LOG_CUT_EARLY
+    :: d_step { !is_writing && log_end > 0 -> log_end = 0; group_generation[0] = 0 }
+#endif
+#endif
     /* those that are synced are acknowledged */
     :: d_step { true ->
             for (s : 1 .. SEQS - 1) {
                 if
-                :: entry[s] == WAITING -> acked = acked | (1 << write_of[s])
+                :: entry[s] == WAITING || entry[s] == LOGGED -> acked = acked | (1 << write_of[s])
                 :: else
                 fi
             }

@@ -46,6 +46,7 @@ bool status_is_gauge(enum status_item item)
     case STATUS_OUTBOX_JOURNALED_SEQ:
     case STATUS_OUTBOX_APPLIED_SEQ:
     case STATUS_OUTBOX_DEAD_LETTERS:
+    case STATUS_OUTBOX_LOG:
     case STATUS_OUTBOX_OLDEST_US:
     case STATUS_PG_STATE:
     case STATUS_PG_FLUSHABLE:

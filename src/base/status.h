@@ -37,12 +37,15 @@
     X(OUTBOX_DEPTH, "outbox", "depth", "cache", "entries not yet in PostgreSQL")                   \
     X(OUTBOX_BYTES, "outbox", "bytes", "cache", "bytes of the pages in use")                       \
     X(OUTBOX_LAST_SEQ, "outbox", "last_seq", "cache", "number of the newest accepted write")       \
-    X(OUTBOX_JOURNALED_SEQ, "outbox", "journaled_seq", "cache", "newest write synced to disk")     \
+    X(OUTBOX_JOURNALED_SEQ, "outbox", "journaled_seq", "cache",                                    \
+      "newest write that may be flushed")                                                          \
     X(OUTBOX_APPLIED_SEQ, "outbox", "applied_seq", "pg", "newest write known to be in PostgreSQL") \
     X(OUTBOX_DEAD_LETTERS, "outbox", "dead_letters", "cache", "writes parked as refused")          \
     X(OUTBOX_OLDEST_US, "outbox", "oldest_us", "pg", "when the oldest unflushed write came")       \
     X(OUTBOX_ACCEPTED_BYTES, "outbox", "accepted_bytes", "cache", "bytes of accepted writes")      \
     X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
+    X(OUTBOX_LOG, "outbox", "log", "cache", "1 while the log in front of it is in use")            \
+    X(OUTBOX_LOG_GROUPS, "outbox", "log_groups", "cache", "groups of writes synced to the log")    \
     X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
     X(OUTBOX_REWINDS, "outbox", "rewinds", "pg", "failovers that lost applied writes")             \
     X(OUTBOX_REAPPLIED, "outbox", "reapplied", "pg", "lost writes that were applied again")        \

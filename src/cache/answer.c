@@ -260,11 +260,11 @@ void answer_turn_failed(struct turn *turn)
         struct request *request = (struct request *)item->message;
         if (item->fate == FATE_ANSWER) {
             request_finish(request);
-        } else if (turn->is_journaled && item->entry.seq != 0) {
+        } else if ((turn->is_journaled || turn->is_logged) && item->entry.seq != 0) {
             request->reply.failure.has_seq = true;
             request->reply.failure.seq = item->entry.seq;
             request_fail(request, ERROR_OUTCOME_UNKNOWN,
-                         "%s: the cache failed; the write is queued",
+                         "%s: the cache or the outbox failed; the write may be queued",
                          call_words(&request->call).text);
         } else {
             request_fail(request, ERROR_INTERNAL, "%s: the cache or the outbox failed",

@@ -6,7 +6,7 @@
 
 #include "cache/writer_state.h"
 
-enum { ITEMS = 6, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
+enum { ITEMS = 7, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
 
 static void add(struct reply *reply, const char *item, bool ok, const char *text)
 {
@@ -58,6 +58,15 @@ static void inspect_room(struct writer *writer, struct reply *reply)
     add(reply, "outbox room", !tight && !full, text);
 }
 
+static void inspect_log(struct writer *writer, struct reply *reply)
+{
+    bool in_use = status_get(writer->status, STATUS_OUTBOX_LOG) == 1;
+    add(reply, "outbox log", in_use,
+        in_use ? "in use"
+               : "not in use: it could not be made or written, as the daemon's log says; each "
+                 "journaled write waits for a commit of the outbox");
+}
+
 static void inspect_letters(struct writer *writer, struct reply *reply)
 {
     char text[TEXT_BYTES];
@@ -98,6 +107,7 @@ void inspect(struct writer *writer, struct reply *reply)
     inspect_directory(reply, "cache directory", writer->settings->cache.dir, DIRECTORY_DISPOSABLE);
     inspect_directory(reply, "outbox directory", writer->settings->writes.dir, DIRECTORY_DURABLE);
     inspect_room(writer, reply);
+    inspect_log(writer, reply);
     inspect_letters(writer, reply);
     inspect_readers(writer, reply);
 }

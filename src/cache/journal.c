@@ -1,9 +1,15 @@
-// The journal phase of a turn: one synced commit of the outbox for all that the turn has to make
-// durable: its writes, the memory-acknowledged ones before them, ids and their answers, and what
-// PostgreSQL's side asks to be written down. A turn that has only memory writes goes without.
+// The journal phase of a turn, by one of three ways:
 //
-// Invariants: seqs are given in mailbox order; a memory write is in the outbox before any write
-// with a larger seq; a write is either in the commit with its id, or answered with an error.
+//   outbox  one synced commit for all that the turn has to make durable: its writes, those before
+//           them that are in memory and in the log, ids and their answers, and what PostgreSQL's
+//           side asks to be written down
+//   log     one group, where nothing but entries has to be durable; the writes then go the way of
+//           memory writes, and to the outbox with the next commit of it
+//   cache   nothing, where all its writes are acknowledged in memory
+//
+// Invariants: seqs are given in mailbox order; a write is in the outbox before any write with a
+// larger seq, and in the log unless it is in the outbox; a write is either in the commit with its
+// id, or answered with an error.
 #include "cache/journal.h"
 
 #include <errno.h>
@@ -41,9 +47,12 @@ static bool is_due(int64_t at_boot_us, int64_t now_boot_us)
     return at_boot_us != 0 && now_boot_us >= at_boot_us;
 }
 
+// A turn that was long, on a slow disk, leaves no one idle: those who were answered may be here.
 static bool memory_is_due(const struct turn *turn)
 {
-    return turn->now_boot_us >= writer_memory_due_boot_us(turn->writer);
+    const struct writer *writer = turn->writer;
+    return turn->now_boot_us >= writer_memory_due_boot_us(writer) ||
+           (turn->count == 0 && turn->now_boot_us >= writer_idle_boot_us(writer));
 }
 
 // Whether the turn's memory writes surely fit into the outbox later.
@@ -56,59 +65,68 @@ static bool memory_has_capacity(const struct turn *turn)
            capacity;
 }
 
-static bool needs_commit(const struct turn *turn)
+static bool item_flushes(const struct turn_item *item)
 {
-    const struct writer *writer = turn->writer;
-    bool memory_writes = false;
-    for (size_t i = 0; i < turn->count; i++) {
-        if (needs_outbox(turn, &turn->items[i])) {
-            return true;
-        }
-        memory_writes = memory_writes || item_is_write(&turn->items[i]);
-    }
-    bool lacks_room =
-        memory_writes && (!memory_has_capacity(turn) || writer->retry_boot_us != 0 ||
-                          writer->outbox.next_seq + turn->count > writer->outbox.committed.ceiling);
-    return lacks_room || memory_is_due(turn) || is_due(writer->confirm_boot_us, turn->now_boot_us);
+    return item_is_request(item) && method_flushes(item_request(item)->call.method);
 }
 
-// ---- memory-acknowledged writes
+// What the writes of a turn may be acknowledged from.
+struct needs {
+    bool writes;
+    bool log;
+    bool outbox;
+};
 
-// Appends the rows of `memory`, which are older than anything the turn appends.
-static enum error move_memory(struct turn *turn)
+static struct needs needs_of(const struct turn *turn)
+{
+    struct needs needs = {0};
+    bool flushes = false;
+    for (size_t i = 0; i < turn->count && !needs.outbox; i++) {
+        const struct turn_item *item = &turn->items[i];
+        bool writes = item_is_write(item);
+        bool syncs = needs_outbox(turn, item);
+        bool is_loggable = writes && item_is_loggable(item);
+        needs.writes = needs.writes || writes;
+        needs.log = needs.log || (syncs && is_loggable);
+        flushes = flushes || item_flushes(&turn->items[i]);
+        // Who flushes waits for the outbox: the log would be a sync on the way.
+        needs.outbox = (syncs && !is_loggable) || (flushes && needs.writes);
+    }
+    return needs;
+}
+
+static bool lacks_room(const struct turn *turn)
+{
+    const struct writer *writer = turn->writer;
+    return !memory_has_capacity(turn) || writer->retry_boot_us != 0 ||
+           writer->outbox.next_seq + turn->count > writer->outbox.committed.ceiling;
+}
+
+// About what the turn appends to the outbox, at once or later.
+static size_t appended_bytes(const struct turn *turn)
+{
+    const struct writer *writer = turn->writer;
+    return 2 * (turn->bytes + writer->memory.bytes) + turn->count * writer->outbox.page_bytes;
+}
+
+enum way { WAY_CACHE, WAY_LOG, WAY_OUTBOX };
+
+// What is acknowledged from the log must fit into the outbox later, whatever others write to the
+// disk until then.
+static enum way way_of(const struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    if (writer->memory.count == 0) {
-        return ERROR_NONE;
+    struct needs needs = needs_of(turn);
+    if (needs.outbox || (needs.writes && lacks_room(turn)) || memory_is_due(turn) ||
+        is_due(writer->confirm_boot_us, turn->now_boot_us)) {
+        return WAY_OUTBOX;
     }
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    int code = FAULT_POINT(MOVE_MEMORY) ? ENOMEM
-                                        : mdb_txn_begin(writer->store.env, NULL, MDB_RDONLY, &txn);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
+    if (!needs.log) {
+        return WAY_CACHE;
     }
-    code = mdb_cursor_open(txn, writer->store.memory, &cursor);
-    if (code != MDB_SUCCESS) {
-        mdb_txn_abort(txn);
-        return environment_error(code);
-    }
-    uint64_t first_seq = writer->memory.first_seq;
-    key = environment_number(&first_seq);
-    enum error error = ERROR_NONE;
-    code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (code == MDB_SUCCESS && error == ERROR_NONE) {
-        struct entry entry;
-        error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
-        if (error == ERROR_NONE) {
-            error = outbox_append_encoded(&writer->outbox, entry.seq, environment_slice(value));
-        }
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-    return error == ERROR_NONE && code != MDB_NOTFOUND ? environment_error(code) : error;
+    bool is_logged = outbox_log_is_in_use(&writer->outbox.log) &&
+                     outbox_make_room(&writer->outbox, appended_bytes(turn)) == ERROR_NONE;
+    return is_logged ? WAY_LOG : WAY_OUTBOX;
 }
 
 static enum error journal_item(struct turn *turn, struct turn_item *item)
@@ -166,36 +184,6 @@ static enum error confirm(struct turn *turn)
 
 // ---- the phase
 
-static enum error journal_all(struct turn *turn)
-{
-    struct outbox *outbox = &turn->writer->outbox;
-    size_t bytes =
-        2 * (turn->bytes + turn->writer->memory.bytes) + turn->count * outbox->page_bytes;
-    bool appends = turn->writer->memory.count > 0;
-    for (size_t i = 0; i < turn->count; i++) {
-        appends = appends || item_is_write(&turn->items[i]);
-    }
-    enum error error = outbox_begin(outbox, appends ? bytes : 0);
-    if (error != ERROR_NONE) {
-        return error;
-    }
-    error = confirm(turn);
-    if (error == ERROR_NONE) {
-        error = move_memory(turn);
-    }
-    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
-        error = journal_item(turn, &turn->items[i]);
-    }
-    if (error != ERROR_NONE) {
-        outbox_abort(outbox);
-        return error;
-    }
-    int64_t begun_us = writer_boot_us(turn->writer);
-    error = outbox_commit(outbox);
-    turn->writer->memory.commit_us = writer_boot_us(turn->writer) - begun_us;
-    return error;
-}
-
 static void note_memory_moved(struct memory_writes *memory)
 {
     memory->moved_seq = memory->last_seq;
@@ -215,6 +203,50 @@ static void note_committed(struct turn *turn)
     }
     writer->retry_boot_us = 0;
     status_add(writer->status, STATUS_OUTBOX_COMMITS, 1);
+}
+
+// Ends the transaction, in which `error` has happened.
+static enum error commit(struct turn *turn, enum error error)
+{
+    struct writer *writer = turn->writer;
+    if (error != ERROR_NONE) {
+        outbox_abort(&writer->outbox);
+        return error;
+    }
+    int64_t begun_us = writer_boot_us(writer);
+    error = outbox_commit(&writer->outbox);
+    writer->memory.commit_us = writer_boot_us(writer) - begun_us;
+    return error;
+}
+
+static enum error commit_turn(struct turn *turn, enum error error)
+{
+    error = commit(turn, error);
+    if (error == ERROR_NONE) {
+        note_committed(turn);
+    }
+    return error;
+}
+
+static enum error journal_all(struct turn *turn)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    bool appends = turn->writer->memory.count > 0;
+    for (size_t i = 0; i < turn->count; i++) {
+        appends = appends || item_is_write(&turn->items[i]);
+    }
+    enum error error = outbox_begin(outbox, appends ? appended_bytes(turn) : 0);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    error = confirm(turn);
+    if (error == ERROR_NONE) {
+        error = journal_move_memory(turn);
+    }
+    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
+        error = journal_item(turn, &turn->items[i]);
+    }
+    return commit_turn(turn, error);
 }
 
 // The disk or the map of the outbox is full: nothing of the turn was journaled.
@@ -239,8 +271,10 @@ static void note_full(struct turn *turn)
     }
 }
 
-// The turn's writes are all of memory: they get their seqs, and the cache's commit keeps them.
-static void accept_memory_writes(struct turn *turn)
+// ---- writes that go without the outbox for now
+
+// They get their seqs; the cache's commit keeps them, as rows of `memory`.
+static void accept_writes(struct turn *turn)
 {
     for (size_t i = 0; i < turn->count; i++) {
         if (item_is_write(&turn->items[i])) {
@@ -249,16 +283,73 @@ static void accept_memory_writes(struct turn *turn)
     }
 }
 
-enum error journal_turn(struct turn *turn)
+static bool is_accepted(const struct turn_item *item)
 {
-    if (!needs_commit(turn)) {
-        accept_memory_writes(turn);
+    return item_is_write(item) && item->fate == FATE_APPLY;
+}
+
+static enum error write_group(struct turn *turn)
+{
+    struct outbox_log *log = &turn->writer->outbox.log;
+    for (size_t i = 0; i < turn->count; i++) {
+        if (is_accepted(&turn->items[i])) {
+            outbox_log_add(log, &turn->items[i].entry);
+        }
+    }
+    enum error error = log->group_count > 0 ? outbox_log_write(log) : ERROR_NONE;
+    if (error == ERROR_NONE) {
+        status_add(turn->writer->status, STATUS_OUTBOX_LOG_GROUPS, log->group_count > 0);
+    }
+    return error;
+}
+
+// What the log did not take goes to the outbox, under the numbers that it was given.
+static enum error journal_accepted(struct turn *turn)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    enum error error = outbox_begin(outbox, appended_bytes(turn));
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    error = journal_move_memory(turn);
+    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
+        if (is_accepted(&turn->items[i])) {
+            error = outbox_append(outbox, &turn->items[i].entry);
+        }
+    }
+    return commit_turn(turn, error);
+}
+
+// One group for all of them. A write that may be on the disk is never answered as one that was not
+// done: where the log has failed, the outbox's commit is the last chance.
+static enum error log_turn(struct turn *turn)
+{
+    outbox_log_group(&turn->writer->outbox.log);
+    enum error error = journal_group_memory(turn);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    accept_writes(turn);
+    error = write_group(turn);
+    turn->is_logged = error != ERROR_FULL;
+    if (error == ERROR_NONE) {
         return ERROR_NONE;
     }
-    enum error error = journal_all(turn);
-    if (error == ERROR_NONE) {
-        note_committed(turn);
-    } else if (error == ERROR_FULL) {
+    error = journal_accepted(turn);
+    return error == ERROR_FULL && turn->is_logged ? ERROR_SYSTEM : error;
+}
+
+// ---- the turn
+
+enum error journal_turn(struct turn *turn)
+{
+    enum way way = way_of(turn);
+    if (way == WAY_CACHE) {
+        accept_writes(turn);
+        return ERROR_NONE;
+    }
+    enum error error = way == WAY_LOG ? log_turn(turn) : journal_all(turn);
+    if (error == ERROR_FULL) {
         note_full(turn);
     }
     return error;
@@ -267,19 +358,15 @@ enum error journal_turn(struct turn *turn)
 enum error journal_rescue(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    if (writer->memory.count == 0) {
+    // What the log holds is safe there, and a commit would end its generation.
+    if (writer->memory.count == 0 || turn->is_logged) {
         return ERROR_NONE;
     }
     enum error error = outbox_begin(&writer->outbox, 2 * writer->memory.bytes);
     if (error != ERROR_NONE) {
         return error;
     }
-    error = move_memory(turn);
-    if (error != ERROR_NONE) {
-        outbox_abort(&writer->outbox);
-        return error;
-    }
-    error = outbox_commit(&writer->outbox);
+    error = commit(turn, journal_move_memory(turn));
     if (error == ERROR_NONE) {
         note_memory_moved(&writer->memory);
     }

@@ -34,6 +34,14 @@ static inline bool call_returns_result(const struct call *call)
            call->condition != CONDITION_NONE;
 }
 
+// Of a write: its entry is all of it that has to be on the disk before it is answered, if anything
+// has to: the log will do.
+static inline bool item_is_loggable(const struct turn_item *item)
+{
+    const struct call *call = &item_request(item)->call;
+    return call->ack != ACK_POSTGRES && call->id.len == 0 && !call_returns_result(call);
+}
+
 // Nothing of it has to be synced before it is answered. A write with an id is: the id is bound to
 // it on the disk.
 static inline bool item_is_memory_write(const struct turn_item *item)
@@ -48,12 +56,20 @@ uint64_t journal_given_up_to(const struct writer *writer);
 // ---- writes; journal_writes.c. A write that is refused has its fate and its failure set.
 
 enum error journal_write(struct turn *turn, struct turn_item *item);
-// Of a turn that goes without the outbox.
+// Of a turn that goes without the outbox for now.
 void journal_memory_write(struct turn *turn, struct turn_item *item);
 void journal_refuse_full(struct turn_item *item);
 
 // Refuses the write of the item: its fate is the answer.
 void journal_refuse(struct turn_item *item, enum error error, const char *reason);
+
+// ---- writes that are not in the outbox yet; journal_memory.c
+
+// Within a transaction: appends them all. ERROR_CORRUPT where one is missing.
+enum error journal_move_memory(struct turn *turn);
+// Adds those to the log's group that were acknowledged in memory only and are in no group, since an
+// ack from the disk covers all earlier ones.
+enum error journal_group_memory(struct turn *turn);
 
 // ---- dead letters; journal_letters.c
 

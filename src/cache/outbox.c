@@ -2,7 +2,8 @@
 //
 // Invariants: a seq is used once in the life of the outbox, since each start begins beyond a
 // ceiling that was reserved durably; nothing of a transaction is known outside before its commit
-// has returned; the file has room for a transaction before it is begun.
+// has returned; the file has room for a transaction before it is begun; a commit takes over all
+// that is in the log or nothing, and raises the log's generation in the same transaction.
 #include "cache/outbox.h"
 
 #include <errno.h>
@@ -54,7 +55,8 @@ static enum error open_databases(struct outbox *outbox)
 }
 
 // Everything that the start reads and writes, in one commit.
-static enum error load(struct outbox *outbox)
+static enum error load(struct outbox *outbox, const struct outbox_options *options,
+                       struct failure *failure)
 {
     int code = mdb_txn_begin(outbox->env, NULL, 0, &outbox->txn);
     if (code != MDB_SUCCESS) {
@@ -64,11 +66,21 @@ static enum error load(struct outbox *outbox)
     if (error == ERROR_NONE) {
         error = outbox_load_meta(outbox);
     }
+    if (error == ERROR_NONE) {
+        error = outbox_take_over_log(outbox, options, failure);
+    }
     if (error != ERROR_NONE) {
         outbox_abort(outbox);
         return error;
     }
-    return outbox_commit(outbox);
+    error = outbox_commit(outbox);
+    if (error == ERROR_NONE && outbox->log.fd < 0 && !options->goes_without_log) {
+        error = outbox_make_log(outbox, options->capacity_bytes);
+    }
+    if (error == ERROR_NONE) {
+        outbox_forget_lost_log(outbox);
+    }
+    return error;
 }
 
 static bool ignore_entry(void *context, const struct entry *entry)
@@ -155,9 +167,15 @@ static enum error open_environment(struct outbox *outbox, const char *path, size
     return error == ERROR_CORRUPT ? damaged(outbox, failure) : error;
 }
 
-static enum error load_and_check(struct outbox *outbox, struct failure *failure)
+static enum error load_and_check(struct outbox *outbox, const struct outbox_options *options,
+                                 struct failure *failure)
 {
-    enum error error = load(outbox);
+    struct failure log_failure = {0};
+    enum error error = load(outbox, options, &log_failure);
+    if (log_failure.error != ERROR_NONE) {
+        *failure = log_failure;
+        return error;
+    }
     if (error == ERROR_NONE) {
         error = outbox_visit(outbox, 0, UINT64_MAX, ignore_entry, NULL);
     }
@@ -170,11 +188,12 @@ static enum error load_and_check(struct outbox *outbox, struct failure *failure)
     return ERROR_NONE;
 }
 
-enum error outbox_open(struct outbox *outbox, const char *dir, size_t capacity_bytes,
+enum error outbox_open(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure)
 {
-    *outbox = (struct outbox){0};
-    enum error error = directory_open(&outbox->directory, dir, DIRECTORY_DURABLE, failure);
+    size_t capacity_bytes = options->capacity_bytes;
+    *outbox = (struct outbox){.log = OUTBOX_LOG_NONE};
+    enum error error = directory_open(&outbox->directory, options->dir, DIRECTORY_DURABLE, failure);
     if (error != ERROR_NONE) {
         return error;
     }
@@ -182,7 +201,7 @@ enum error outbox_open(struct outbox *outbox, const char *dir, size_t capacity_b
     error = open_environment(outbox, path, capacity_bytes, failure);
     free(path);
     if (error == ERROR_NONE) {
-        error = load_and_check(outbox, failure);
+        error = load_and_check(outbox, options, failure);
     }
     if (error != ERROR_NONE) {
         outbox_close(outbox);
@@ -196,6 +215,21 @@ enum error outbox_open(struct outbox *outbox, const char *dir, size_t capacity_b
     return ERROR_NONE;
 }
 
+void outbox_rest(struct outbox *outbox)
+{
+    if (outbox->state.layout == OUTBOX_LAYOUT_ALONE || outbox->log.count > 0) {
+        return;
+    }
+    outbox_log_close(&outbox->log);
+    enum error error = outbox_begin(outbox, 0);
+    if (error == ERROR_NONE) {
+        error = outbox_commit(outbox);
+    }
+    if (error != ERROR_NONE) {
+        LOG_WARNING("outbox log not put away", LOG_TEXT("error", error_text(error)));
+    }
+}
+
 void outbox_close(struct outbox *outbox)
 {
     if (outbox->txn != NULL) {
@@ -204,15 +238,16 @@ void outbox_close(struct outbox *outbox)
     if (outbox->env != NULL) {
         mdb_env_close(outbox->env);
     }
+    outbox_log_close(&outbox->log);
     directory_close(&outbox->directory);
     buffer_deinit(&outbox->encoding);
-    *outbox = (struct outbox){.directory = {.fd = -1, .lock_fd = -1}};
+    *outbox = (struct outbox){.directory = {.fd = -1, .lock_fd = -1}, .log = OUTBOX_LOG_NONE};
 }
 
 // ---- transactions
 
-// Grows the file by whole chunks, ahead of need.
-static enum error make_room(struct outbox *outbox, size_t bytes)
+// Grows the file by whole chunks.
+enum error outbox_make_room(struct outbox *outbox, size_t bytes)
 {
     if (FAULT_POINT(OUTBOX_ROOM)) {
         return ERROR_FULL;
@@ -240,7 +275,7 @@ static enum error make_room(struct outbox *outbox, size_t bytes)
 enum error outbox_begin(struct outbox *outbox, size_t bytes)
 {
     CHECK(outbox->txn == NULL);
-    enum error error = bytes > 0 ? make_room(outbox, bytes) : ERROR_NONE;
+    enum error error = bytes > 0 ? outbox_make_room(outbox, bytes) : ERROR_NONE;
     if (error == ERROR_NONE) {
         error = FAULT_POINT(OUTBOX_BEGIN)
                     ? ERROR_SYSTEM
@@ -254,7 +289,19 @@ void outbox_abort(struct outbox *outbox)
     CHECK(outbox->txn != NULL);
     mdb_txn_abort(outbox->txn);
     outbox->txn = NULL;
+    outbox->taken_over = 0;
     outbox->state = outbox->committed;
+}
+
+// All of the log or nothing: with the commit, what is in it counts no more.
+static void end_generation(struct outbox *outbox)
+{
+    const struct outbox_log *log = &outbox->log;
+    CHECK_VALUES(outbox->taken_over == log->count && outbox->state.last_seq >= log->last_seq,
+                 "%zu of %zu of the log, up to %llu of %llu", outbox->taken_over, log->count,
+                 (unsigned long long)outbox->state.last_seq, (unsigned long long)log->last_seq);
+    outbox->state.generation += log->is_touched;
+    outbox->state.layout = outbox_log_is_in_use(log) ? OUTBOX_LAYOUT_LOGGED : OUTBOX_LAYOUT_ALONE;
 }
 
 static int commit(MDB_txn *txn)
@@ -271,6 +318,7 @@ static int commit(MDB_txn *txn)
 enum error outbox_commit(struct outbox *outbox)
 {
     CHECK(outbox->txn != NULL);
+    end_generation(outbox);
     enum error error = outbox_put_numbers(outbox);
     if (error != ERROR_NONE) {
         outbox_abort(outbox);
@@ -278,6 +326,7 @@ enum error outbox_commit(struct outbox *outbox)
     }
     int code = commit(outbox->txn);
     outbox->txn = NULL;
+    outbox->taken_over = 0;
     if (code != MDB_SUCCESS) {
         outbox->state = outbox->committed;
         // LMDB reports a short write as EIO.
@@ -292,6 +341,7 @@ enum error outbox_commit(struct outbox *outbox)
         return error;
     }
     outbox->committed = outbox->state;
+    outbox_log_begin(&outbox->log, outbox->state.generation);
     (void)FAULT_POINT(OUTBOX_AFTER_SYNC);
     return ERROR_NONE;
 }

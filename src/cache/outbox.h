@@ -1,5 +1,6 @@
 // The outbox: `outbox.mdb` in a directory of its own, the durable queue of this node's writes on
-// their way to PostgreSQL. Default sync, never written through the map. Databases:
+// their way to PostgreSQL, and the log in front of it (cache/outbox_log.h). Default sync, never
+// written through the map. Databases:
 //
 //   entries    seq -> entry (base/entry.h), appended; applied ones stay for writes.retain
 //   meta       the node, its starts, whose outbox it is, what PostgreSQL confirmed, ...
@@ -13,6 +14,7 @@
 
 #include "base/messages.h"
 #include "base/ports.h"
+#include "cache/outbox_log.h"
 #include "cachefile/directory.h"
 #include "cachefile/environment.h"
 
@@ -20,12 +22,18 @@ enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37, OUTBOX_SEQ_CHUNK = 1 << 2
 
 #define ID_LIFE_US (600 * (int64_t)1000000)
 
+// What of it counts. A release that does not know a layout does not open the outbox, so that
+// nothing that is in the log alone is passed over.
+enum { OUTBOX_LAYOUT_ALONE = 1, OUTBOX_LAYOUT_LOGGED = 2 };
+
 // Changed by the writer within a transaction, restored where that comes to nothing.
 struct outbox_state {
+    uint64_t layout;      // LOGGED: acknowledged entries may be in the log alone
     uint64_t ceiling;     // numbers up to here may have been used
     uint64_t last_seq;    // the newest entry there has been
     uint64_t trimmed_seq; // the newest entry that is no longer retained
     uint64_t applied_seq; // known to be in PostgreSQL
+    uint64_t generation;  // of the log: groups of any other one are in the outbox
 };
 
 struct outbox {
@@ -48,15 +56,27 @@ struct outbox {
     uint64_t next_seq;
     struct outbox_state state;
     struct outbox_state committed;
-    MDB_txn *txn;           // NULL: none is open
-    struct buffer encoding; // of the entry that is appended
+    struct outbox_log log;
+    char log_id[OUTBOX_LOG_ID_BYTES]; // of the log that it names; "": none
+    size_t taken_over;                // entries of the log that the transaction has appended
+    MDB_txn *txn;                     // NULL: none is open
+    struct buffer encoding;           // of the entry that is appended
+};
+
+struct outbox_options {
+    const char *dir;
+    size_t capacity_bytes;
+    bool goes_without_log;
 };
 
 // Makes it where there is none. ERROR_CORRUPT (with the remedy), ERROR_IN_USE, ERROR_CONFIG,
-// ERROR_SYSTEM. Journals a new incarnation and a range of seqs never used before. Before the
-// process has threads.
-enum error outbox_open(struct outbox *outbox, const char *dir, size_t capacity_bytes,
+// ERROR_SYSTEM. Journals a new incarnation and a range of seqs never used before, and what the last
+// run left in the log. Before the process has threads.
+enum error outbox_open(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure);
+// The log has nothing that is not in the outbox, and takes nothing more: the next start needs none,
+// and a release that knows none opens it. The writer's last words; none may follow.
+void outbox_rest(struct outbox *outbox);
 // Accepts an outbox of which outbox_open failed.
 void outbox_close(struct outbox *outbox);
 
@@ -65,6 +85,10 @@ void outbox_close(struct outbox *outbox);
 // `bytes` is about what it will append, for which the file gets room now, so that a full disk is
 // met here (ERROR_FULL) and not in the commit; 0 asks for none, for what makes room itself.
 enum error outbox_begin(struct outbox *outbox, size_t bytes);
+// Makes sure, ahead of need, that the file has room for so many bytes more. ERROR_FULL.
+enum error outbox_make_room(struct outbox *outbox, size_t bytes);
+
+// All entries of the log must have been appended, or none: with the commit, the log is empty.
 // ERROR_FULL: the disk is full and nothing of the transaction happened. Others: the outbox cannot
 // be relied on; the node must stop.
 enum error outbox_commit(struct outbox *outbox);
@@ -144,10 +168,25 @@ enum error outbox_visit_letters(struct outbox *outbox, uint64_t after_seq, size_
 
 size_t outbox_letters(struct outbox *outbox);
 
+// ---- the log at the start; outbox_takeover.c
+
+// Within the transaction of the start: appends what the last run left in the log, which stays open
+// where it is of use. ERROR_CORRUPT with the remedy.
+enum error outbox_take_over_log(struct outbox *outbox, const struct outbox_options *options,
+                                struct failure *failure);
+// After its commit: makes a log, in place of one that counts no more; goes without where that
+// cannot be, since it is a matter of speed: logged. Errors are those of the transaction that names
+// it.
+enum error outbox_make_log(struct outbox *outbox, size_t capacity_bytes);
+// Last: what an operator said of a lost log was said of that one.
+void outbox_forget_lost_log(const struct outbox *outbox);
+
 // ---- meta records; outbox_meta.c
 
 // Within the transaction of the start: reads them all, makes what is missing, journals this start.
 enum error outbox_load_meta(struct outbox *outbox);
+// Within the transaction: the log is that one from now on.
+enum error outbox_put_log_id(struct outbox *outbox, const char *id);
 // Within a transaction: the numbers of the state that it changed.
 enum error outbox_put_numbers(struct outbox *outbox);
 enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding);

@@ -58,6 +58,7 @@ enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct sli
     enum error error = environment_error(code);
     if (error == ERROR_NONE) {
         outbox->state.last_seq = seq;
+        outbox->taken_over += seq <= outbox->log.last_seq;
     }
     return error;
 }

@@ -5,7 +5,7 @@
 #include "base/mpack.h"
 #include "cache/outbox.h"
 
-enum { OUTBOX_LAYOUT = 1, BINDING_FIELDS = 3 };
+enum { BINDING_FIELDS = 3 };
 
 static enum error meta_put(struct outbox *outbox, const char *name, struct slice value)
 {
@@ -127,14 +127,39 @@ static enum error load_binding(struct outbox *outbox)
     return whole ? ERROR_NONE : ERROR_CORRUPT;
 }
 
-static enum error check_layout(struct outbox *outbox)
+static enum error load_layout(struct outbox *outbox)
 {
-    uint64_t layout = 0;
-    enum error error = meta_get_number(outbox, "layout", &layout);
-    if (error == ERROR_NONE && layout == 0) {
-        return meta_put_number(outbox, "layout", OUTBOX_LAYOUT);
+    uint64_t *layout = &outbox->state.layout;
+    enum error error = meta_get_number(outbox, "layout", layout);
+    if (error == ERROR_NONE && *layout == 0) {
+        *layout = OUTBOX_LAYOUT_ALONE;
     }
-    return error == ERROR_NONE && layout != OUTBOX_LAYOUT ? ERROR_CORRUPT : error;
+    return error == ERROR_NONE && *layout > OUTBOX_LAYOUT_LOGGED ? ERROR_CORRUPT : error;
+}
+
+static enum error load_log(struct outbox *outbox)
+{
+    struct slice id = {0};
+    enum error error = meta_get_number(outbox, "log_generation", &outbox->state.generation);
+    if (error == ERROR_NONE) {
+        error = meta_get(outbox, "log", &id);
+    }
+    if (error == ERROR_NOT_FOUND) {
+        return outbox->state.layout == OUTBOX_LAYOUT_LOGGED ? ERROR_CORRUPT : ERROR_NONE;
+    }
+    if (error == ERROR_NONE && id.len != sizeof outbox->log_id) {
+        error = ERROR_CORRUPT;
+    }
+    if (error == ERROR_NONE) {
+        memcpy(outbox->log_id, id.at, id.len);
+    }
+    return error;
+}
+
+enum error outbox_put_log_id(struct outbox *outbox, const char *id)
+{
+    memcpy(outbox->log_id, id, sizeof outbox->log_id);
+    return meta_put(outbox, "log", slice_of(outbox->log_id, sizeof outbox->log_id));
 }
 
 static enum error load_numbers(struct outbox *outbox)
@@ -181,7 +206,8 @@ static enum error new_incarnation(struct outbox *outbox)
 enum error outbox_load_meta(struct outbox *outbox)
 {
     enum error (*const steps[])(struct outbox *) = {
-        check_layout, load_node, load_binding, load_numbers, load_incarnations, new_incarnation,
+        load_layout, load_node,         load_binding,    load_numbers,
+        load_log,    load_incarnations, new_incarnation,
     };
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < sizeof steps / sizeof steps[0]; i++) {
@@ -206,15 +232,22 @@ enum error outbox_put_numbers(struct outbox *outbox)
 {
     const struct outbox_state *now = &outbox->state;
     const struct outbox_state *then = &outbox->committed;
+    const struct {
+        const char *name;
+        uint64_t now;
+        uint64_t then;
+    } numbers[] = {
+        {"layout", now->layout, then->layout},
+        {"ceiling", now->ceiling, then->ceiling},
+        {"applied", now->applied_seq, then->applied_seq},
+        {"trimmed", now->trimmed_seq, then->trimmed_seq},
+        {"log_generation", now->generation, then->generation},
+    };
     enum error error = ERROR_NONE;
-    if (now->ceiling != then->ceiling) {
-        error = meta_put_number(outbox, "ceiling", now->ceiling);
-    }
-    if (error == ERROR_NONE && now->applied_seq != then->applied_seq) {
-        error = meta_put_number(outbox, "applied", now->applied_seq);
-    }
-    if (error == ERROR_NONE && now->trimmed_seq != then->trimmed_seq) {
-        error = meta_put_number(outbox, "trimmed", now->trimmed_seq);
+    for (size_t i = 0; error == ERROR_NONE && i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (numbers[i].now != numbers[i].then) {
+            error = meta_put_number(outbox, numbers[i].name, numbers[i].now);
+        }
     }
     return error;
 }

@@ -208,6 +208,9 @@ static void answer(struct turn *turn)
         mailbox_wake(writer->pg);
     }
     mailbox_uncork();
+    if (turn->is_logged) {
+        writer->memory.answered_boot_us = writer_boot_us(writer);
+    }
 }
 
 // What cannot be rescued is counted at the next start, by what the control page says of it.

@@ -27,6 +27,7 @@ struct turn {
     int64_t now_boot_us;
     int64_t now_us;         // PostgreSQL's clock
     bool is_journaled;      // the outbox committed something
+    bool is_logged;         // its writes are, or may be, in the outbox's log
     int64_t accepted_bytes; // of the writes that were accepted, about
     // Of the cache phase; begun anew at each try:
     MDB_txn *txn;

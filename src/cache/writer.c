@@ -113,8 +113,12 @@ static enum error open_all(struct writer *writer, const struct writer_options *o
                            "cache.size must exceed writes.outbox_size, since every write on its "
                            "way is held in the cache");
     }
-    enum error error =
-        outbox_open(&writer->outbox, settings->writes.dir, settings->writes.outbox_bytes, failure);
+    const struct outbox_options outbox = {
+        .dir = settings->writes.dir,
+        .capacity_bytes = settings->writes.outbox_bytes,
+        .goes_without_log = options->goes_without_log,
+    };
+    enum error error = outbox_open(&writer->outbox, &outbox, failure);
     if (error != ERROR_NONE) {
         return error;
     }
@@ -177,15 +181,17 @@ void writer_connect(struct writer *writer, struct mailbox *pg, struct mailbox *c
 
 // ---- run
 
-// While the disk has no room they wait for the next attempt.
-static int64_t memory_due_boot_us(const struct writer *writer)
-{
-    return writer->retry_boot_us != 0 ? INT64_MAX : writer_memory_due_boot_us(writer);
-}
-
 static int64_t earlier(int64_t a_us, int64_t b_us)
 {
     return a_us < b_us ? a_us : b_us;
+}
+
+// While the disk has no room they wait for the next attempt.
+static int64_t memory_due_boot_us(const struct writer *writer)
+{
+    return writer->retry_boot_us != 0
+               ? INT64_MAX
+               : earlier(writer_memory_due_boot_us(writer), writer_idle_boot_us(writer));
 }
 
 // When there is something to do without a message, by CLOCK_BOOTTIME.
@@ -294,6 +300,7 @@ void writer_measure_outbox(struct writer *writer)
     status_set(writer->status, STATUS_OUTBOX_BYTES, (int64_t)used_bytes);
     status_set(writer->status, STATUS_OUTBOX_DEAD_LETTERS,
                (int64_t)outbox_letters(&writer->outbox));
+    status_set(writer->status, STATUS_OUTBOX_LOG, outbox_log_is_in_use(&writer->outbox.log));
 }
 
 // ---- stop and close
@@ -321,6 +328,7 @@ void writer_stop(struct writer *writer)
         drain(writer);
     }
     if (!writer->failed && writer->memory.count == 0) {
+        outbox_rest(&writer->outbox);
         store_mark_clean(&writer->store);
     }
 }

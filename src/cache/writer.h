@@ -1,7 +1,8 @@
 // The cache wing as main sees it: the two environments, and the one thread that writes them.
 //
 // A turn of the writer takes what is in its mailbox and
-//   1. journals the turn's writes in one synced commit of the outbox,
+//   1. journals the turn's writes in one synced group of the outbox's log, or one commit of the
+//      outbox,
 //   2. applies them, and what PostgreSQL's side reports, in one commit of the cache, in mailbox
 //      order,
 //   3. raises the control page, answers the requests that are done and passes on the others.
@@ -23,6 +24,7 @@ struct writer_options {
     const char *boot_id;             // NULL: the machine's
     const struct cache_clock *clock; // NULL: the machine's; outlives the writer
     bool has_readers;                // direct ones, even where no other process is seen: for tests
+    bool goes_without_log;           // in front of the outbox: for tests
 };
 
 // Opens both environments and recovers: what was acknowledged is in the outbox, what PostgreSQL

@@ -18,15 +18,21 @@ enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 8192 };
 // what its last commit took: however slow it is, most of the writer's time is left for others.
 enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 10 };
 
-// Writes acknowledged in memory only: rows of the store's `memory`.
+// Those that are synced to the log go there as well once nothing has come for so long after their
+// answers, so that PostgreSQL sees them soon where there is little to do.
+enum { LOGGED_IDLE_US = 1000 };
+
+// Writes that are not in the outbox yet, acknowledged in memory only or from the log: rows of the
+// store's `memory`.
 struct memory_writes {
     uint64_t first_seq; // 0: none
     uint64_t last_seq;
     size_t count;
-    size_t bytes;           // about what they will take in the outbox
-    int64_t oldest_boot_us; // when the first of them was acknowledged
-    uint64_t moved_seq;     // rows up to here are in the outbox and can go
-    int64_t commit_us;      // what the last commit of the outbox took
+    size_t bytes;             // about what they will take in the outbox
+    int64_t oldest_boot_us;   // when the first of them was acknowledged
+    int64_t answered_boot_us; // when the last was answered
+    uint64_t moved_seq;       // rows up to here are in the outbox and can go
+    int64_t commit_us;        // what the last commit of the outbox took
 };
 
 struct writer {
@@ -78,8 +84,8 @@ static inline int64_t writer_boot_us(const struct writer *writer)
     return writer->clock.boot_us(writer->clock.context);
 }
 
-// When memory-acknowledged writes are due in the outbox, by CLOCK_BOOTTIME; INT64_MAX where there
-// are none.
+// When the writes that are not in the outbox yet are due there, by CLOCK_BOOTTIME; INT64_MAX where
+// there are none.
 static inline int64_t writer_memory_due_boot_us(const struct writer *writer)
 {
     const struct memory_writes *memory = &writer->memory;
@@ -91,7 +97,15 @@ static inline int64_t writer_memory_due_boot_us(const struct writer *writer)
     }
     int64_t age_us = memory->commit_us * MEMORY_AGE_COMMITS;
     age_us = age_us < MEMORY_AGE_US ? MEMORY_AGE_US : age_us;
-    return memory->oldest_boot_us + (age_us < MEMORY_AGE_MAX_US ? age_us : MEMORY_AGE_MAX_US);
+    age_us = age_us < MEMORY_AGE_MAX_US ? age_us : MEMORY_AGE_MAX_US;
+    return memory->oldest_boot_us + age_us;
+}
+
+// The same where nothing else is there to be done; INT64_MAX where none of them is in the log.
+static inline int64_t writer_idle_boot_us(const struct writer *writer)
+{
+    bool is_logged = writer->memory.count > 0 && writer->outbox.log.count > 0 && !writer->failed;
+    return is_logged ? writer->memory.answered_boot_us + LOGGED_IDLE_US : INT64_MAX;
 }
 
 // Ends the node: logs, and tells main. `spoils_cache`: its files are to be wiped at the next start.

@@ -131,6 +131,7 @@ static const struct line {
      {{add_number, "depth", "outbox.depth"},
       {add_age, "age", "outbox.age_us"},
       {add_mib, "size", "outbox.bytes"},
+      {add_rate, "groups", "outbox.log_groups"},
       {add_rate, "commits", "outbox.commits"},
       {add_number, "dead letters", "outbox.dead_letters"}}},
     {"flush",

@@ -24,7 +24,7 @@ enum { STORMS = 2, STORMS_COMPLETE = 40, STORM_MS = 1500, LAST_PASS_MAX = 300 };
 // What makes the node come by a point that the load alone does not bring it to.
 enum drive {
     DRIVE_LOAD,
-    DRIVE_START, // the point is passed at the start
+    DRIVE_START, // the point is passed at the start, or by a node that has just started
     DRIVE_CUT,   // its connections to PostgreSQL are cut
 };
 
@@ -32,6 +32,10 @@ static enum drive drive_of(enum fault fault)
 {
     switch (fault) {
     case FAULT_OUTBOX_OPEN:
+    case FAULT_OUTBOX_LOG_FULL: // of these four, since a log that has failed is not used again
+    case FAULT_OUTBOX_BEFORE_LOG:
+    case FAULT_OUTBOX_AFTER_LOG:
+    case FAULT_OUTBOX_LOG:
     case FAULT_CACHE_OPEN:
     case FAULT_CACHE_RECOVER:
     case FAULT_CACHE_LAY:

@@ -186,6 +186,7 @@ static void a_deletion_has_a_version_of_its_own(struct scenario *scenario)
     }
     // What was drawn for one deletion is not left for the next.
     assert_rpc(node, "set", "[\"k\", 1]", ACKED);
+    assert_rpc(node, "flush", "[]", ACKED); // in one batch they would be nothing
     assert_rpc(node, "delete", "[\"k\"]", ACKED);
     assert_rpc(node, "flush", "[]", ACKED);
     const char *event = rpc_receive_event(watcher);

@@ -325,6 +325,8 @@ static void a_changed_write_stops_the_start(struct scenario *scenario)
         assert_rpc(node, "set", scenario_text(scenario, "[\"k%d\", \"mark-%02d-xxxx\"]", i, i),
                    "{\"seq\": \"*\"}");
     }
+    // With an id it goes to the outbox at once, and what is in the log before it.
+    assert_rpc(node, "set", "[\"last\", 1, {\"id\": \"last\"}]", "{\"seq\": \"*\"}");
     node_kill(node);
     if (change_behind(find_pages(scenario, node->outbox_dir), "mark-09-") == 0) {
         scenario_fail("the write is not in the outbox");
@@ -364,6 +366,36 @@ static void a_damaged_outbox_stops_the_start(struct scenario *scenario)
     pg_start_again(pg);
     node_start_again(node);
     assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+}
+
+static void a_missing_log_stops_the_start(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    const char *log = scenario_text(scenario, "%s/outbox.log", node->outbox_dir);
+    const char *lost = scenario_text(scenario, "%s/outbox.log.lost", node->outbox_dir);
+    const char *kept = scenario_text(scenario, "%s/kept", node->outbox_dir);
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    assert_true(node_stat_int(node, "outbox.log_groups") > 0);
+    node_kill(node);
+    assert_int_equal(rename(log, kept), 0);
+    node_spawn(node);
+    assert_int_equal(node_await_exit(node), 1);
+    // The remedy names the file to be made where the log is lost.
+    assert_true(node_log_has(node, lost));
+    assert_int_equal(rename(kept, log), 0);
+    pg_start_again(pg);
+    node_start_again(node);
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    assert_rpc(node, "get", "[\"k\", {\"fresh\": true}]", "[1, \"*\"]");
+    // An orderly stop leaves nothing in it.
+    assert_int_equal(node_stop(node), 0);
+    assert_int_equal(unlink(log), 0);
+    node_start_again(node);
+    assert_rpc(node, "set", "[\"k\", 2, {\"ack\": \"postgres\"}]",
                "{\"seq\": \"*\", \"version\": \"*\"}");
 }
 
@@ -500,6 +532,7 @@ int main(void)
         SCENARIO(a_changed_value_is_never_served),
         SCENARIO(a_changed_write_stops_the_start),
         SCENARIO(a_damaged_outbox_stops_the_start),
+        SCENARIO(a_missing_log_stops_the_start),
         SCENARIO(another_database_is_refused_while_writes_wait),
         SCENARIO(a_tmpfs_is_refused_for_the_outbox),
         SCENARIO(a_full_disk_overloads_writes_only),

@@ -1,5 +1,5 @@
-// Each write to an outbox's file keeps what it overwrote, until the file is synced. A write through
-// a descriptor that was opened with O_DSYNC is on the disk at once.
+// Each write to a file of an outbox keeps what it overwrote, until the file is synced. A write
+// through a descriptor that was opened with O_DSYNC is on the disk at once.
 #include "simulation/world/disk.h"
 
 #include <dlfcn.h>
@@ -15,9 +15,9 @@
 #include "base/memory.h"
 #include "simulation/world/machine.h"
 
-enum { FILES_MAX = 8, DESCRIPTORS_MAX = 1024 };
+enum { FILES_MAX = 16, DESCRIPTORS_MAX = 1024 };
 
-static const char TRACKED[] = "outbox.mdb";
+static const char *const TRACKED[] = {"outbox.mdb", "outbox.log"};
 
 struct overwritten {
     struct overwritten *before;
@@ -55,6 +55,18 @@ static struct file *file_of(const char *path)
     }
     CHECK(false);
     return NULL;
+}
+
+static bool is_tracked(const char *path)
+{
+    size_t len = strlen(path);
+    for (size_t i = 0; i < sizeof TRACKED / sizeof TRACKED[0]; i++) {
+        size_t ending = strlen(TRACKED[i]);
+        if (len >= ending && strcmp(path + len - ending, TRACKED[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static struct file *tracked(int fd)
@@ -112,10 +124,8 @@ int open(const char *path, int flags, ...)
     mode_t mode = (flags & O_CREAT) != 0 ? va_arg(more, mode_t) : 0;
     va_end(more);
     int fd = real_open(path, flags, mode);
-    size_t len = strlen(path), ending = sizeof TRACKED - 1;
-    bool is_tracked = len >= ending && strcmp(path + len - ending, TRACKED) == 0;
     if (fd >= 0 && fd < DESCRIPTORS_MAX) {
-        descriptors[fd].file = is_tracked ? file_of(path) : NULL;
+        descriptors[fd].file = is_tracked(path) ? file_of(path) : NULL;
         descriptors[fd].is_synchronous = (flags & O_DSYNC) != 0;
     }
     return fd;

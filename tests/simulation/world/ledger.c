@@ -19,14 +19,14 @@ struct own_commit {
 // What is known of one node's writes to one key.
 struct own_key {
     uint64_t acked_number;
-    uint64_t durable_number; // acknowledged as more than in memory
     size_t commits_count;
     struct own_commit *commits; // in the order of the commits
 };
 
 struct own {
     uint64_t numbers;
-    uint64_t journaled_seq;
+    uint64_t journaled_seq; // in the outbox, as found there
+    uint64_t promised_seq;  // acknowledged as more than in memory, and all before it with it
     uint64_t applied_seq;   // in PostgreSQL
     uint64_t lost_from_seq; // the least seq that a failover took back; UINT64_MAX: none
     int64_t synced_us;
@@ -198,11 +198,12 @@ void ledger_acked(int64_t number, uint64_t seq)
                   (long long)number, (unsigned long long)seq);
     }
     write->acked = true;
+    write->acked_seq = seq;
     if (write->number > own->acked_number) {
         own->acked_number = write->number;
     }
-    if (write->ack != ACK_MEMORY && write->number > own->durable_number) {
-        own->durable_number = write->number;
+    if (write->ack != ACK_MEMORY && seq > owns[write->node].promised_seq) {
+        owns[write->node].promised_seq = seq;
     }
 }
 
@@ -233,17 +234,29 @@ void ledger_flushed(int node, uint64_t seq)
     }
 }
 
-void ledger_machine_lost(int node, uint64_t journaled_seq)
+static bool is_durable(const struct own *own, const struct write *write)
 {
+    uint64_t seq = write->seq != 0 ? write->seq : write->acked_seq;
+    bool is_promised = write->acked && seq <= own->promised_seq;
+    return is_promised || (write->seq != 0 && seq <= own->journaled_seq);
+}
+
+void ledger_machine_lost(int node)
+{
+    struct own *own = &owns[node];
+    for (int key = 0; key < KEYS_COUNT; key++) {
+        own->keys[key].acked_number = 0;
+    }
     for (int64_t i = 1; i <= writes_count; i++) {
         struct write *write = &writes[i];
-        if (write->node == node && (write->seq == 0 || write->seq > journaled_seq)) {
-            write->lost = write->ack == ACK_MEMORY;
+        if (write->node != node) {
+            continue;
         }
-    }
-    for (int key = 0; key < KEYS_COUNT; key++) {
-        struct own_key *own = &owns[node].keys[key];
-        own->acked_number = own->durable_number;
+        write->lost |= write->ack == ACK_MEMORY && !is_durable(own, write);
+        struct own_key *key = &own->keys[write->key];
+        if (write->acked && !write->lost && write->number > key->acked_number) {
+            key->acked_number = write->number;
+        }
     }
 }
 

@@ -53,6 +53,7 @@ struct write {
     uint64_t seq;    // 0: not journaled yet
     enum ack ack;
     bool acked; // a client holds the answer
+    uint64_t acked_seq;
     bool conditional;
     bool lost;      // its ack allowed that, and its time came
     bool withdrawn; // answered with an error that says that it is not done
@@ -75,8 +76,9 @@ void ledger_withdrawn(int64_t number);
 void ledger_retired(int node, uint64_t seq);
 // `flush` was answered.
 void ledger_flushed(int node, uint64_t seq);
-// Everything journaled in memory only that PostgreSQL does not have is gone with the machine.
-void ledger_machine_lost(int node, uint64_t journaled_seq);
+// What was acknowledged in memory is gone with the machine, unless it was found in the outbox or a
+// later write was acknowledged as more than that.
+void ledger_machine_lost(int node);
 
 // ---- a node's batch
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -20,7 +21,7 @@
 #include "simulation/world/server.h"
 
 enum { HOME_COUNT_MAX = 1000, HOME_BYTES_MAX = 1 << 24, ANSWER_BYTES_MAX = 1 << 20 };
-enum { VALUE_BYTES_LIMIT = 1 << 16 };
+enum { VALUE_BYTES_LIMIT = 1 << 16, SECTOR_BYTES = 512 };
 
 static struct node nodes[NODES_MAX];
 
@@ -47,6 +48,39 @@ int __wrap_mdb_txn_commit(MDB_txn *txn)
         longjmp(crash.out, 1);
     }
     return code;
+}
+
+enum error __real_outbox_log_write(struct outbox_log *log);
+
+// Some sectors of what was written last are as they were before.
+static void tear(const struct outbox_log *log, size_t from, size_t bytes, const uint8_t *before)
+{
+    size_t torn = machine_below((uint32_t)(bytes / SECTOR_BYTES)) * SECTOR_BYTES;
+    size_t len = bytes - torn;
+    if (machine_chance(500)) {
+        torn = 0; // the first ones
+    }
+    CHECK(pwrite(log->fd, before + torn, len, (off_t)(from + torn)) == (ssize_t)len);
+}
+
+// Every group of the log passes here: a crash may come before it, after it, or in its midst.
+enum error __wrap_outbox_log_write(struct outbox_log *log)
+{
+    bool is_last = crash.commits_left > 0 && --crash.commits_left == 0;
+    if (!is_last) {
+        return __real_outbox_log_write(log);
+    }
+    size_t from = log->end_bytes;
+    uint8_t *before = memory_zeroed(1, log->capacity_bytes);
+    CHECK(pread(log->fd, before, log->capacity_bytes, 0) == (ssize_t)log->capacity_bytes);
+    bool is_begun = crash.after || machine_chance(500);
+    enum error error = is_begun ? __real_outbox_log_write(log) : ERROR_NONE;
+    if (!crash.after && log->end_bytes > from) {
+        tear(log, from, log->end_bytes - from, before + from);
+    }
+    free(before);
+    CHECK(error == ERROR_NONE || error == ERROR_FULL);
+    longjmp(crash.out, 1);
 }
 
 enum error __real_outbox_retire(struct outbox *outbox, const struct entry *entry,
@@ -240,10 +274,13 @@ void node_lose_machine(struct node *node)
 {
     trace("the machine of node %d goes down", node->number);
     node->boots++;
-    char path[256];
-    snprintf(path, sizeof path, "%s/outbox.mdb", node->settings.writes.dir);
-    disk_lose_power(path);
-    ledger_machine_lost(node->number, ledger_journaled_seq(node->number));
+    static const char *const FILES[] = {"outbox.mdb", OUTBOX_LOG_FILE};
+    for (size_t i = 0; i < sizeof FILES / sizeof FILES[0]; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/%s", node->settings.writes.dir, FILES[i]);
+        disk_lose_power(path);
+    }
+    ledger_machine_lost(node->number);
 }
 
 // ---- turns

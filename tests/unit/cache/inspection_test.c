@@ -41,6 +41,7 @@ static void all_is_in_order(void **state)
     assert_item(&rig, "cache directory", "ok: /var/tmp/");
     assert_item(&rig, "outbox directory", "MiB free");
     assert_item(&rig, "outbox room", "ok: ");
+    assert_item(&rig, "outbox log", "wrong: not in use");
     assert_item(&rig, "dead letters", "ok: 0 dead letters");
     assert_item(&rig, "reader slots", "ok: ");
     rig_deinit(&rig);

@@ -42,6 +42,7 @@ struct rig {
     char boot_id[40];
     int stops;
     bool has_readers; // as if direct readers had the cache open
+    bool has_log;     // in front of the outbox: what is acknowledged comes into it by and by
     struct writer *writer;
     struct cache_port cache;
     struct outbox_port outbox;
@@ -142,6 +143,7 @@ RIG_UNUSED static enum error rig_try_open(struct rig *rig, struct failure *failu
         .boot_id = rig->boot_id,
         .clock = &rig->clock,
         .has_readers = rig->has_readers,
+        .goes_without_log = !rig->has_log,
     };
     memset(failure, 0, sizeof *failure);
     enum error error = writer_open(&options, &rig->writer, failure);

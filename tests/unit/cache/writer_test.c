@@ -755,6 +755,9 @@ static void check_names_the_directories(void **state)
 {
     struct rig *rig = *state;
     struct reply reply = {0};
+    rig_crash(rig);
+    rig->has_log = true;
+    rig_open(rig);
     rig->cache.check(rig->cache.cache, &reply);
     assert_true(reply.checks_count >= 4);
     for (size_t i = 0; i < reply.checks_count; i++) {

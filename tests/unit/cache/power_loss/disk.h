@@ -26,6 +26,9 @@ void disk_record(const char *dir);
 // Nothing is written down any more; the record stays.
 void disk_stop(void);
 
+// Files of that name are written as if they were not opened with O_DSYNC; NULL: all as they are.
+void disk_be_lazy(const char *name);
+
 // How much has happened: a moment of the record. What came of it before is what the process knew.
 size_t disk_now(void);
 
