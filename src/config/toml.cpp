@@ -1,9 +1,12 @@
 // See toml.h. No exception leaves this file.
 #include "config/toml.h"
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <toml++/toml.h>
+#include <unistd.h>
 #include <vector>
 
 namespace
@@ -74,6 +77,10 @@ enum error toml_visit(const char *path, visit_function visit, void *context,
 {
     try {
         // The library reads a directory as an empty file.
+        // Asked here, since the library says only that it could not.
+        if (access(path, R_OK) != 0) {
+            return failure_set(failure, ERROR_CONFIG, "%s: %s", path, strerrordesc_np(errno));
+        }
         if (std::filesystem::is_directory(path)) {
             return failure_set(failure, ERROR_CONFIG, "%s: is a directory", path);
         }
