@@ -27,6 +27,10 @@ REASONS = [
      "machine's wake-ups."),
     ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual "
      "machine also what its neighbours leave of them."),
+    ("direct-get-1M-1KiB", "The hot tier has a quarter of cache.size, room for a little "
+     "more than half of these values: the others cost a look into it besides what LMDB takes. And "
+     "a get copies the KiB out, where bare LMDB copies nothing "
+     "(docs/decisions/0009-hot-tier.md)."),
     ("direct-get", "A hit in the hot tier waits for the memory twice, at the head of its "
      "bucket and at its entry; what is not in it costs that and then what LMDB takes "
      "(docs/decisions/0009-hot-tier.md)."),
@@ -69,10 +73,12 @@ REASONS = [
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),
-    ("preload", "PostgreSQL makes pages in order of keys and values as text, for 1.3 to 1.6 s "
-     "of processor time where the COPY of the table as it lies takes 0.9 to 1.2; beside it the "
-     "pg worker spends 0.6 s on converting and the writer 0.55 s on the tree, on the same two "
-     "cores (docs/decisions/0012-preload-in-step.md)."),
+    ("preload", "PostgreSQL makes pages in order of keys and values as text within a limit, for "
+     "half as much processor time again as the COPY of the table as it lies (2.2 s against 1.45 "
+     "on a busy machine: 0.35 for the text, 0.4 for the order, and an eighth of it all for the "
+     "limit); beside it the pg worker spends 0.6 to 0.8 s on converting and the writer 0.55 s on "
+     "the tree, on the same two cores. Larger and smaller pages gained nothing "
+     "(docs/decisions/0012-preload-in-step.md)."),
     ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without "
      "a pause and the reader: each waits for the processor. Redis, which takes no part in any "
      "of it, has the same p99 beside the same disturbance (last reference). By perf sched "
@@ -81,10 +87,11 @@ REASONS = [
     ("eviction", "The hand passes keys in their order and knows few degrees of use; LRU knows "
      "the order of all uses. Simulated figures are in docs/decisions/0013-cold-fills.md."),
     ("json", "Counted by callgrind for the document of the row: simdjson's walk by itself "
-     "takes 12.7 thousand instructions; the whole way to MessagePack 38.3, of which 9.3 are "
-     "simdjson's, 7.4 write it, 6.2 put keys in order, 5.3 make numbers, 3.0 look for the end "
-     "of strings; the way back 28.6, of which 10.8 check what it reads, UTF-8 and nesting, as "
-     "if it were a stranger's."),
+     "takes 12.7 thousand instructions; the whole way to MessagePack 38.2, of which 15 are "
+     "simdjson's and the walk's, 7.4 write it, 6.2 put keys in order, 5.3 make numbers, 2.8 look "
+     "for the end of strings. No part stands out: to compare keys by a number made of their length "
+     "and first bytes, without looking at them, saved 0.3. The way back takes 28.6, of which 10.8 "
+     "check what it reads, UTF-8 and nesting, as if it were a stranger's."),
 ]
 
 

@@ -16,9 +16,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/audit_query.h"
 #include "pg/audit_sample.h"
 #include "pg/fetcher.h"
-#include "pg/pg_array.h"
 #include "pg/read_pool.h"
 
 enum {
@@ -26,10 +26,7 @@ enum {
     TICK_SHORT_US = CLOCK_US_PER_S / 10, // where a tick would take too many keys
     LOOK_US = CLOCK_US_PER_S / 10,       // for the heartbeat
     AFTER_REFUSAL_US = 10 * CLOCK_US_PER_S,
-    TEXT_BYTES_MAX = 16 << 20, // of the values of one answer
     YOUNG_US = 20 * CLOCK_US_PER_MS,
-    COLUMN_UPDATED_AT = 4,
-    PG_OID_TEXT_ARRAY = 1009
 };
 
 enum audit_state { AUDIT_RESTING, AUDIT_DUE, AUDIT_ASKING, AUDIT_AWAITING };
@@ -154,7 +151,7 @@ static void take_row(struct auditor *auditor, const PGresult *result, int place)
     bool has_value =
         row.has_json && table_row_convert(&row, value_bytes_max, &value, NULL) == ERROR_NONE;
     audit_sample_take_row(sample, &auditor->arena, &row,
-                          table_row_time(result, place, COLUMN_UPDATED_AT),
+                          table_row_time(result, place, AUDIT_COLUMN_UPDATED_AT),
                           has_value ? &value : NULL);
     buffer_deinit(&value);
 }
@@ -343,37 +340,13 @@ static void await_heartbeat(struct auditor *auditor)
 
 static void ask(struct auditor *auditor, struct conn *conn)
 {
-    struct buffer sql = {0}, keys = {0};
-    struct pg_array array;
-    pg_array_begin(&array, &keys, PG_OID_TEXT);
-    for (size_t i = 0; i < auditor->count; i++) {
-        pg_array_text(&array, auditor->samples[i].key);
-    }
-    pg_array_end(&array);
-    table_row_select(&sql, auditor->worker->table, "key = ANY ($1)", true);
-    char limit[24];
-    snprintf(limit, sizeof limit, "%zu", TEXT_BYTES_MAX / auditor->count);
-    const char *values[] = {(const char *)buffer_slice(&keys).at, limit};
-    const struct query query = {
-        .sql = buffer_text(&sql),
-        .params_count = 2,
-        .types = (const Oid[]){PG_OID_TEXT_ARRAY, PG_OID_INT8},
-        .values = values,
-        .lengths = (const int[]){(int)buffer_len(&keys), 0},
-        .formats = (const int[]){1, 0},
-        .result_format = 1,
-    };
     const struct unit unit = {
-        .queries = &query,
-        .queries_count = 1,
         .context = auditor,
         .on_result = on_result,
         .on_done = on_done,
     };
     auditor->state = AUDIT_ASKING;
-    conn_send(conn, &unit);
-    buffer_deinit(&keys);
-    buffer_deinit(&sql);
+    audit_query_send(conn, &unit, auditor->worker->table, auditor->samples, auditor->count);
 }
 
 static bool on_idle(void *context, struct conn *conn)

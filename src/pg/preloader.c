@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
-#include "pg/marks.h"
+#include "pg/preload_page.h"
 #include "pg/preload_query.h"
 #include "pg/read_pool.h"
 #include "pg/retry.h"
@@ -34,17 +34,6 @@ enum {
     FILLINGS_MAX = 16, // steps, so that the figures are of now
     LOOK_AGAIN_US = 5 * CLOCK_US_PER_MS,
     TELL_EVERY_US = 10 * CLOCK_US_PER_S,
-};
-
-struct page {
-    PGresult *result;            // NULL until it has come
-    size_t rows_count;           // of those that are taken
-    size_t row;                  // the first that is not converted yet
-    uint64_t epoch;              // when it was asked for
-    bool is_void;                // it follows one that could not be used
-    struct marks marks;          // heard of since then
-    uint8_t from[KEY_BYTES_MAX]; // the last key before `row`
-    size_t from_bytes;
 };
 
 struct preloader {
@@ -64,9 +53,9 @@ struct preloader {
     size_t rows_count; // of the next page
     bool is_alone;     // the next page has one row, since it is large
     bool is_last;
-    struct page *asked; // in flight where is_asking
-    struct page *held;  // it has come where it has a result
-    struct page pages[2];
+    struct preload_page *asked; // in flight where is_asking
+    struct preload_page *held;  // it has come where it has a result
+    struct preload_page pages[2];
     struct buffer value; // of the row at hand
     int64_t stored_count;
     int64_t skipped_count;
@@ -159,24 +148,6 @@ static void move_hand(struct preloader *preloader, struct slice key)
     preloader->hand_bytes = key.len;
 }
 
-static void add_fill(struct preloader *preloader, struct fills_message *fills,
-                     const struct table_row *row)
-{
-    size_t value_bytes_max = preloader->worker->settings->server.max_value_bytes;
-    buffer_clear(&preloader->value, PAGE_TEXT_WANTED);
-    if (table_row_convert(row, value_bytes_max, &preloader->value, NULL) != ERROR_NONE) {
-        preloader->skipped_count++;
-        return;
-    }
-    fills->fills[fills->fills_count++] = (struct fill){
-        .key = arena_copy(&fills->arena, row->key),
-        .present = true,
-        .value = arena_copy(&fills->arena, buffer_slice(&preloader->value)),
-        .version = row->version,
-        .expires_at_us = row->expires_at_us,
-    };
-}
-
 static void post_fills(struct preloader *preloader, struct fills_message *fills)
 {
     struct worker *worker = preloader->worker;
@@ -205,48 +176,30 @@ static void choose_rows_count(struct preloader *preloader, size_t rows, size_t t
     preloader->rows_count = wanted > 1 ? wanted : 1;
 }
 
-static bool is_current(const struct preloader *preloader, const struct page *page)
+static bool is_current(const struct preloader *preloader, const struct preload_page *page)
 {
     const struct worker *worker = preloader->worker;
     return preloader->is_active && worker->feed_live && worker->epoch == page->epoch &&
            !page->marks.all && !page->is_void;
 }
 
-static void drop_page(struct page *page)
+static void convert_step(struct preloader *preloader, struct preload_page *page)
 {
-    PQclear(page->result);
-    page->result = NULL;
-    page->is_void = false;
-    marks_clear(&page->marks);
-}
-
-static void convert_step(struct preloader *preloader, struct page *page)
-{
-    size_t left = page->rows_count - page->row;
-    size_t end = page->row + (left < STEP_ROWS_MAX ? left : STEP_ROWS_MAX);
     struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-    fills->fills = arena_alloc(&fills->arena, (end - page->row + 1) * sizeof fills->fills[0]);
-    marks_sort(&page->marks);
-    struct table_row row = {.key = slice_of(page->from, page->from_bytes)};
-    for (; page->row < end; page->row++) {
-        table_row_read(page->result, (int)page->row, &row);
-        if (!marks_has(&page->marks, row.key)) {
-            add_fill(preloader, fills, &row);
-        }
-    }
-    memmove(page->from, row.key.at, row.key.len);
-    page->from_bytes = row.key.len;
+    preloader->skipped_count += (int64_t)preload_page_convert(
+        page, STEP_ROWS_MAX, preloader->worker->settings->server.max_value_bytes, &preloader->value,
+        fills);
     post_fills(preloader, fills);
 }
 
 // What is left of it is asked for again, together with what follows.
-static void go_back(struct preloader *preloader, struct page *page)
+static void go_back(struct preloader *preloader, struct preload_page *page)
 {
     move_hand(preloader, slice_of(page->from, page->from_bytes));
     preloader->is_last = false;
     preloader->is_alone = false;
     preloader->asked->is_void = preloader->is_asking;
-    drop_page(page);
+    preload_page_drop(page);
 }
 
 // Who waits for the end reads hits from then on: the writer has applied all of it.
@@ -261,7 +214,7 @@ static void end_where_all_is_filled(struct preloader *preloader)
 // Some rows of what is held go to the writer.
 static void convert(struct preloader *preloader)
 {
-    struct page *page = preloader->held;
+    struct preload_page *page = preloader->held;
     if (page->result == NULL) {
         return;
     }
@@ -270,39 +223,27 @@ static void convert(struct preloader *preloader)
         return;
     }
     convert_step(preloader, page);
-    if (page->row < page->rows_count) {
+    if (!preload_page_is_converted(page)) {
         event_active(preloader->converter, EV_TIMEOUT, 1);
         return;
     }
-    drop_page(page);
+    preload_page_drop(page);
     end_where_all_is_filled(preloader);
 }
 
-// Looks how far the rows go: up to the first that is too large for this page.
-static void measure_rows(struct preloader *preloader, struct page *page)
+static void take_rows(struct preloader *preloader, struct preload_page *page, PGresult *result)
 {
-    size_t rows = (size_t)PQntuples(page->result), text_bytes = 0, i = 0;
+    size_t rows = (size_t)PQntuples(result);
     bool was_alone = preloader->page_rows == 1;
-    struct table_row row = {0};
-    preloader->is_alone = false;
-    for (; i < rows; i++) {
-        struct table_row next;
-        table_row_read(page->result, (int)i, &next);
-        if (!next.has_json && !was_alone) {
-            preloader->is_alone = true;
-            break;
-        }
-        row = next;
-        text_bytes += row.json.len + row.key.len;
+    struct preload_extent extent = preload_page_take(page, result, was_alone);
+    preloader->is_alone = extent.is_cut;
+    preloader->is_last = !extent.is_cut && rows < preloader->page_rows;
+    if (page->rows_count == 0) {
+        return;
     }
-    page->rows_count = i;
-    page->row = 0;
-    preloader->is_last = !preloader->is_alone && rows < preloader->page_rows;
-    if (i > 0) {
-        move_hand(preloader, row.key);
-    }
-    if (!was_alone && i > 0) {
-        choose_rows_count(preloader, i, text_bytes);
+    move_hand(preloader, preload_page_last_key(page));
+    if (!was_alone) {
+        choose_rows_count(preloader, page->rows_count, extent.text_bytes);
     }
 }
 
@@ -310,18 +251,18 @@ static void on_result(void *context, size_t index, PGresult *result)
 {
     (void)index;
     struct preloader *preloader = context;
-    struct page *page = preloader->asked;
+    struct preload_page *page = preloader->asked;
     while (preloader->held->result != NULL) {
         convert(preloader);
     }
-    page->result = result;
     if (!is_current(preloader, page)) {
-        drop_page(page);
+        PQclear(result);
+        preload_page_drop(page);
         return;
     }
     preloader->asked = preloader->held;
     preloader->held = page;
-    measure_rows(preloader, page);
+    take_rows(preloader, page, result);
 }
 
 static void on_convert(evutil_socket_t fd, short events, void *context)
@@ -349,7 +290,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
 {
     struct preloader *preloader = context;
     preloader->is_asking = false;
-    drop_page(preloader->asked);
+    preload_page_drop(preloader->asked);
     if (preloader->is_active && outcome == UNIT_REFUSED) {
         take_refusal(preloader, failure);
     } else if (preloader->is_active && outcome == UNIT_OK) {
@@ -367,11 +308,9 @@ static void ask(struct preloader *preloader, struct conn *conn)
 {
     size_t rows = preloader->is_alone ? 1 : preloader->rows_count;
     preloader->page_rows = rows;
-    preloader->asked->epoch = preloader->worker->epoch;
-    preloader->asked->from_bytes = preloader->hand_bytes;
-    memcpy(preloader->asked->from, preloader->hand, preloader->hand_bytes);
     preloader->is_asking = true;
-    marks_clear(&preloader->asked->marks);
+    preload_page_ask(preloader->asked, slice_of(preloader->hand, preloader->hand_bytes),
+                     preloader->worker->epoch);
     const struct unit unit = {
         .context = preloader,
         .on_result_taken = on_result,
@@ -470,8 +409,8 @@ void preloader_destroy(struct preloader *preloader)
     read_pool_leave(preloader->worker->read_pool, &preloader->user);
     event_free(preloader->timer);
     event_free(preloader->converter);
-    drop_page(preloader->asked);
-    drop_page(preloader->held);
+    preload_page_drop(preloader->asked);
+    preload_page_drop(preloader->held);
     buffer_deinit(&preloader->value);
     free(preloader);
 }

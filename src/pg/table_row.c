@@ -50,6 +50,13 @@ void table_row_read(const PGresult *result, int place, struct table_row *row)
     };
 }
 
+bool table_row_size(const PGresult *result, int place, size_t *bytes)
+{
+    *bytes = (size_t)PQgetlength(result, place, COLUMN_KEY) +
+             (size_t)PQgetlength(result, place, COLUMN_JSON);
+    return !PQgetisnull(result, place, COLUMN_JSON);
+}
+
 // PostgreSQL counts from 2000, knows both infinities, and reaches a little further than we do.
 int64_t table_row_time(const PGresult *result, int place, int column)
 {

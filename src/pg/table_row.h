@@ -26,6 +26,9 @@ void table_row_select(struct buffer *sql, const char *table, const char *conditi
 // Row `place` of such a result; slices live as long as the result.
 void table_row_read(const PGresult *result, int place, struct table_row *row);
 
+// The bytes of its key and of its text; false where it came without the text.
+bool table_row_size(const PGresult *result, int place, size_t *bytes);
+
 // A timestamptz, in microseconds since 1970; 0 where NULL or 'infinity', the ends of int64 where it
 // lies beyond.
 int64_t table_row_time(const PGresult *result, int place, int column);
