@@ -81,12 +81,12 @@ static void lose(struct feed *feed, const char *reason)
         return;
     }
     worker->feed_live = false;
+    worker_update_state(worker); // nobody sees the gap counted and the feed still live
     if (!feed->is_shut) {
         status_add(worker->status, STATUS_PG_GAPS, 1);
         LOG_WARNING("feed lost", LOG_TEXT("reason", reason), LOG_INT("epoch", worker->epoch));
     }
     worker_post(worker, &feed_message_create(FEED_LOST)->message);
-    worker_update_state(worker);
 }
 
 void feed_give_up(struct feed *feed, const char *reason)

@@ -29,6 +29,9 @@ static void each_example_does_what_it_says(struct scenario *scenario)
     assert_example(node, "compare_and_set", "done\n");
     assert_rpc(node, "get", "[\"example:number\"]", "[3,\"*\"]");
     assert_example(node, "async_libevent", "100 answered, 0 failed\n");
+    // What it hears of is its own write alone.
+    assert_rpc(node, "flush", "[]", "{\"seq\":\"*\"}");
+    assert_rpc(node, "sync", "[]", "true");
     assert_example(node, "async_poll", "example:watched was set\n");
 }
 
