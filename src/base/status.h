@@ -13,6 +13,7 @@
 // X(name, group, wire name, written by, help)
 #define STATUS_TABLE(X)                                                                            \
     X(CACHE_HITS, "cache", "hits", "server", "reads answered from the cache")                      \
+    X(CACHE_HOT_HITS, "cache", "hot_hits", "server", "hits that the hot tier answered")            \
     X(CACHE_NEGATIVE_HITS, "cache", "negative_hits", "server", "hits on a known absence")          \
     X(CACHE_MISSES, "cache", "misses", "server", "reads that asked PostgreSQL")                    \
     X(CACHE_LATE_HITS, "cache", "late_hits", "pg", "misses that the cache had by the next look")   \

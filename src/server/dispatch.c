@@ -40,6 +40,14 @@ static void reserve_keys(struct dispatch *dispatch, size_t count)
     }
 }
 
+static void count_hot_hits(struct dispatch *dispatch)
+{
+    if (dispatch->hot_hits > 0) {
+        status_add(dispatch->status, STATUS_CACHE_HOT_HITS, dispatch->hot_hits);
+        dispatch->hot_hits = 0;
+    }
+}
+
 static void end_reading(struct dispatch *dispatch)
 {
     if (dispatch->reading) {
@@ -52,6 +60,7 @@ static void end_reading(struct dispatch *dispatch)
 void dispatch_end(struct dispatch *dispatch)
 {
     end_reading(dispatch);
+    count_hot_hits(dispatch);
     if (dispatch->keys_capacity > KEYS_KEEP) {
         dispatch_deinit(dispatch);
     }
@@ -108,6 +117,7 @@ static bool answer_local(struct dispatch *dispatch, const struct caller *caller,
         caller->answer.hello(caller->answer.context, &hello);
     } else if (call->method == METHOD_STATS) {
         struct stats stats;
+        count_hot_hits(dispatch);
         stats_take(dispatch->status, dispatch->latencies,
                    dispatch->cache->now_us(dispatch->cache->cache), &stats);
         caller->answer.stats(caller->answer.context, &stats);
@@ -156,15 +166,18 @@ static bool look_up(struct dispatch *dispatch, const struct call *call, struct s
                     struct cached *cached, uint64_t *after_seq)
 {
     enum lookup found;
+    bool is_hot = false;
     if (call->method != METHOD_MGET &&
         dispatch->cache->look_up_hot(dispatch->reader, key, dispatch->now_boot_us, &found,
                                      cached)) {
         dispatch->may_be_behind = dispatch->reading;
+        is_hot = true;
     } else {
         found = look_in_snapshot(dispatch, key, cached);
     }
     if (found == LOOKUP_HIT && satisfies(dispatch, call, cached)) {
         status_add(dispatch->status, STATUS_CACHE_HITS, 1);
+        dispatch->hot_hits += is_hot;
         if (!cached->present) {
             status_add(dispatch->status, STATUS_CACHE_NEGATIVE_HITS, 1);
         }

@@ -38,6 +38,7 @@ struct dispatch {
     // Of the loop:
     int64_t now_boot_us; // the loop sets it at each turn
     bool reading;        // a read of the cache is open
+    int64_t hot_hits;    // not counted in the status yet
     bool may_be_behind;  // it is, and something was answered without it since
     // Working memory, for the keys of the last call:
     struct item *items;

@@ -86,6 +86,7 @@ static void a_hot_record_is_answered_without_a_snapshot(void **state)
     assert_answer(&client, "[0,6,\"mget\",[[\"k\",\"gone\"]]]", "[1,6,null,[[42,7],null]]");
     assert_int_equal(atomic_load(&node->begins), 1);
     assert_int_equal(status_get(&node->status, STATUS_CACHE_HITS), 5);
+    assert_int_equal(status_get(&node->status, STATUS_CACHE_HOT_HITS), 3);
     assert_int_equal(status_get(&node->status, STATUS_CACHE_MISSES), 2);
     client_close(&client);
 }
