@@ -189,6 +189,13 @@ bool direct_holds(const struct direct *direct)
     return holds(direct, direct->reader.mapping);
 }
 
+bool direct_is_disturbed(const struct direct *direct)
+{
+    const struct mapping *mapping = direct->reader.mapping;
+    return mapping != NULL && !control_is_unchanged(mapping->page, direct->sequence) &&
+           mapping_is_present(mapping) && mapping_is_served(mapping);
+}
+
 void direct_end(struct direct *direct)
 {
     end(&direct->reader);
@@ -339,6 +346,18 @@ static bool get_in_snapshot(struct direct *direct, struct slice key, uint64_t ha
     return answered;
 }
 
+static bool get_once(struct direct *direct, struct slice key, uint64_t hash,
+                     const struct direct_wish *wish, pgnear_item *item)
+{
+    bool answered;
+    if (!begin_look(direct, direct->reader.mapping)) {
+        return false;
+    }
+    return find_hot(direct, key, hash, wish, item, &answered)
+               ? answered
+               : get_in_snapshot(direct, key, hash, wish, item);
+}
+
 bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
                 pgnear_item *item)
 {
@@ -350,13 +369,15 @@ bool direct_get(struct direct *direct, struct slice key, const struct direct_wis
     uint64_t hash = sketch_hash(key);
     tier_prefetch(&mapping->tier, tier_life(mapping), hash);
     sketch_prefetch(&mapping->sketch, hash);
-    if (!begin_look(direct, mapping)) {
-        return false;
+    for (int looks = 0; looks < DIRECT_LOOKS_MAX; looks++) {
+        if (get_once(direct, key, hash, wish, item)) {
+            return true;
+        }
+        if (!direct_is_disturbed(direct)) {
+            return false;
+        }
     }
-    bool answered;
-    return find_hot(direct, key, hash, wish, item, &answered)
-               ? answered
-               : get_in_snapshot(direct, key, hash, wish, item);
+    return false;
 }
 
 bool direct_get_cut_off(struct direct *direct, struct slice key, const struct direct_wish *wish,
@@ -390,8 +411,8 @@ static bool has_lender(struct direct *direct)
     return true;
 }
 
-bool direct_lend(struct direct *direct, struct slice key, const struct direct_wish *wish,
-                 pgnear_item *item)
+static bool lend_once(struct direct *direct, struct slice key, const struct direct_wish *wish,
+                      pgnear_item *item)
 {
     struct direct_reader *lender = &direct->lender;
     if (!has_lender(direct) || !begin(direct, lender)) {
@@ -403,6 +424,20 @@ bool direct_lend(struct direct *direct, struct slice key, const struct direct_wi
         end(lender);
     }
     return answered;
+}
+
+bool direct_lend(struct direct *direct, struct slice key, const struct direct_wish *wish,
+                 pgnear_item *item)
+{
+    for (int looks = 0; looks < DIRECT_LOOKS_MAX; looks++) {
+        if (lend_once(direct, key, wish, item)) {
+            return true;
+        }
+        if (!direct_is_disturbed(direct)) {
+            return false;
+        }
+    }
+    return false;
 }
 
 void direct_lend_copy(struct direct *direct, pgnear_item *item)

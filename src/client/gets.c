@@ -153,6 +153,7 @@ static void look_all(struct many *many)
 {
     struct direct *direct = &many->handle->direct;
     size_t bytes = 0;
+    many->missing_count = 0;
     for (size_t i = 0; i < many->count; i++) {
         if (bytes <= DIRECT_BYTES_MAX &&
             direct_look(direct, slice_of_bytes(many->keys[i]), &many->wish, &many->items[i])) {
@@ -186,20 +187,33 @@ static void copy_found(struct many *many)
     }
 }
 
-static void find_many(struct many *many)
+static bool find_once(struct many *many)
 {
     struct direct *direct = &many->handle->direct;
-    if (many->count > KEYS_MAX || get_asks_postgres(many->options) || !direct_begin(direct)) {
-        miss_all(many);
-        return;
+    if (!direct_begin(direct)) {
+        return false;
     }
     look_all(many);
-    if (direct_holds(direct)) {
+    bool found = direct_holds(direct);
+    if (found) {
         copy_found(many);
-    } else {
-        miss_all(many);
     }
     direct_end(direct);
+    return found;
+}
+
+static void find_many(struct many *many)
+{
+    int looks = many->count > KEYS_MAX || get_asks_postgres(many->options) ? DIRECT_LOOKS_MAX : 0;
+    while (looks++ < DIRECT_LOOKS_MAX) {
+        if (find_once(many)) {
+            return;
+        }
+        if (!direct_is_disturbed(&many->handle->direct)) {
+            break;
+        }
+    }
+    miss_all(many);
 }
 
 static void pack_missing(struct many *many)

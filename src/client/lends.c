@@ -19,18 +19,33 @@ static pgnear_code begin(const pgnear *handle, const pgnear_get_options *options
     return code;
 }
 
+static bool look_once(struct direct *direct, struct slice key, const struct direct_wish *wish,
+                      pgnear_item *item)
+{
+    if (!direct_begin(direct)) {
+        return false;
+    }
+    if (direct_look(direct, key, wish, item) && direct_holds(direct)) {
+        return true;
+    }
+    direct_end(direct);
+    return false;
+}
+
 // A look that is good; true leaves the snapshot open for the caller to end.
 static bool look(pgnear *handle, pgnear_bytes key, const pgnear_get_options *options,
                  struct direct_wish *wish, pgnear_item *item)
 {
     struct direct *direct = &handle->direct;
-    if (get_asks_postgres(options) || !direct_begin(direct)) {
-        return false;
+    int looks = get_asks_postgres(options) ? DIRECT_LOOKS_MAX : 0;
+    while (looks++ < DIRECT_LOOKS_MAX) {
+        if (look_once(direct, slice_of_bytes(key), wish, item)) {
+            return true;
+        }
+        if (!direct_is_disturbed(direct)) {
+            return false;
+        }
     }
-    if (direct_look(direct, slice_of_bytes(key), wish, item) && direct_holds(direct)) {
-        return true;
-    }
-    direct_end(direct);
     return false;
 }
 

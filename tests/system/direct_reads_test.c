@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "system/harness/deadline.h"
 #include "system/harness/direct.h"
 
@@ -188,6 +189,39 @@ static void an_mget_mixes_both_ways(struct scenario *scenario)
         assert_false(items[2].present);
         assert_int_equal(direct_int(&items[3]), 1);
     }
+    pgnear_close(handle);
+}
+
+enum { MANY_KEYS = 2000, HEARTBEATS = 12 };
+
+// The control page is written in the midst of many of these looks, and each key has another
+// version: asked for with the newest of them, all others would be asked of PostgreSQL.
+static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pg_exec(pg, "DO $$ BEGIN FOR i IN 1..2000 LOOP INSERT INTO kv_store (key, value) VALUES "
+                "('k' || i, '1'); COMMIT; END LOOP; END $$");
+    pgnear *handle = direct_open(node);
+    static char names[MANY_KEYS][8];
+    static pgnear_bytes keys[MANY_KEYS];
+    for (int i = 0; i < MANY_KEYS; i++) {
+        snprintf(names[i], sizeof names[i], "k%d", i + 1);
+        keys[i] = pgnear_text(names[i]);
+    }
+    const pgnear_item *items;
+    pgnear_error error;
+    direct_must(pgnear_mget(handle, keys, MANY_KEYS, NULL, &items, &error), &error);
+    for (int i = 0; i < MANY_KEYS; i++) {
+        direct_await_hit(node, names[i]);
+    }
+    int64_t misses = node_stat_int(node, "cache.misses");
+    int64_t end_us = clock_boot_us() + HEARTBEATS * (int64_t)500000;
+    while (clock_boot_us() < end_us) {
+        direct_must(pgnear_mget(handle, keys, MANY_KEYS, NULL, &items, &error), &error);
+        assert_int_equal(direct_int(&items[MANY_KEYS - 1]), 1);
+    }
+    assert_int_equal(node_stat_int(node, "cache.misses"), misses);
     pgnear_close(handle);
 }
 
@@ -562,6 +596,7 @@ int main(void)
         SCENARIO(what_options_ask_for_is_asked_of_the_node),
         SCENARIO(an_expired_key_is_absent),
         SCENARIO(an_mget_mixes_both_ways),
+        SCENARIO(an_mget_is_not_given_up_at_a_heartbeat),
         SCENARIO(values_are_copied_lent_and_taken_apart),
         SCENARIO(a_frozen_daemons_cache_serves_until_max_stale),
         SCENARIO(a_dead_daemons_cache_serves_until_max_stale),
