@@ -58,7 +58,8 @@ struct cache_port {
     enum lookup (*lookup)(struct cache_reader *reader, struct slice key, struct cached *cached);
     // One key as a snapshot begun now would show it, without one: between begin and end or not,
     // since a snapshot that is open may be older. False says nothing of the key. The value lives
-    // until the next call. `now_boot_us`: the clock, read since the question came.
+    // until the next call. `now_boot_us`: the clock, read since the question came
+    // or shortly before (server/loop.c): what expired meanwhile may still be answered.
     bool (*look_up_hot)(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
                         enum lookup *found, struct cached *cached);
     // Keys that are about to be looked up so, at most PREFETCH_MAX: what that needs comes from

@@ -8,7 +8,8 @@
 //   cache   nothing, where all its writes are acknowledged in memory
 //
 // Invariants: seqs are given in mailbox order; a write is in the outbox before any write with a
-// larger seq, and in the log unless it is in the outbox; a write is either in the commit with its
+// larger seq; in the log are all that are not in the outbox, up to the newest that a group was
+// written for; a write is either in the commit with its
 // id, or answered with an error.
 #include "cache/journal.h"
 
@@ -311,7 +312,10 @@ static enum error journal_accepted(struct turn *turn)
     if (error != ERROR_NONE) {
         return error;
     }
-    error = journal_move_memory(turn);
+    error = confirm(turn);
+    if (error == ERROR_NONE) {
+        error = journal_move_memory(turn);
+    }
     for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
         if (is_accepted(&turn->items[i])) {
             error = outbox_append(outbox, &turn->items[i].entry);

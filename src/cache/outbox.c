@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -54,6 +55,19 @@ static enum error open_databases(struct outbox *outbox)
     return environment_error(code);
 }
 
+static enum error load_meta(struct outbox *outbox, struct failure *failure)
+{
+    enum error error = outbox_load_meta(outbox);
+    if (error == ERROR_CORRUPT && outbox->state.layout > OUTBOX_LAYOUT_LOGGED) {
+        return failure_set(failure, error,
+                           "the outbox in %s was written by a later release of pgnear (layout "
+                           "%" PRIu64 ", this one knows %d): it is not damaged; start that "
+                           "release, and let it drain before you go back",
+                           outbox->directory.path, outbox->state.layout, OUTBOX_LAYOUT_LOGGED);
+    }
+    return error;
+}
+
 // Everything that the start reads and writes, in one commit.
 static enum error load(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure)
@@ -64,7 +78,7 @@ static enum error load(struct outbox *outbox, const struct outbox_options *optio
     }
     enum error error = open_databases(outbox);
     if (error == ERROR_NONE) {
-        error = outbox_load_meta(outbox);
+        error = load_meta(outbox, failure);
     }
     if (error == ERROR_NONE) {
         error = outbox_take_over_log(outbox, options, failure);

@@ -214,6 +214,9 @@ bool reader_look_up_hot(struct cache_reader *reader, struct slice key, int64_t n
         !control_try_view(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
         return false;
     }
+    // It is set without a new number: a feed that is dead publishes none.
+    reader->hot_page.max_stale_us =
+        atomic_load_explicit(&store->control.page->max_stale_us, memory_order_relaxed);
     uint64_t hash = sketch_hash(key);
     struct record record;
     size_t bytes = tier_find(&reader->tier, life, hash, key, reader->room);

@@ -66,7 +66,9 @@ int directory_reserve(int fd, size_t bytes)
         return errno;
     }
     uint64_t has_bytes = (uint64_t)file.st_blocks * STAT_BLOCK_BYTES;
-    if (bytes > has_bytes + (uint64_t)disk.f_bavail * (uint64_t)disk.f_bsize) {
+    // Where there are no blocks at all, the file system has no bound of its own.
+    if (disk.f_blocks != 0 &&
+        bytes > has_bytes + (uint64_t)disk.f_bavail * (uint64_t)disk.f_bsize) {
         return ENOSPC;
     }
     int code = posix_fallocate(fd, 0, (off_t)bytes);

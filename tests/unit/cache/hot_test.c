@@ -153,6 +153,25 @@ static void what_clients_read_comes_in(void **state)
     assert_false(is_hot(rig, "other"));
 }
 
+// With the feed lost nothing writes the control page any more.
+static void max_stale_may_change_while_the_feed_is_lost(void **state)
+{
+    struct rig *rig = *state;
+    rig_fill(rig, "key", "v", 1);
+    heat(rig, "key");
+    walk(rig);
+    rig_feed(rig, FEED_LOST);
+    assert_true(expect_the_same(rig, rig_text("key")));
+    rig->boot_us += 10 * RIG_S;
+    writer_set_max_stale(rig->writer, 5 * RIG_S);
+    assert_true(expect_the_same(rig, rig_text("key")));
+    assert_int_equal(rig_read(rig, "key").lookup, LOOKUP_SUSPECT);
+    rig->boot_us += 90 * RIG_S;
+    writer_set_max_stale(rig->writer, 600 * RIG_S);
+    assert_true(expect_the_same(rig, rig_text("key")));
+    rig_assert_clean(rig, "key", "v", 1);
+}
+
 static void a_hot_record_is_back_after_each_change(void **state)
 {
     struct rig *rig = *state;
@@ -404,6 +423,7 @@ int main(void)
         HOT_TEST(what_direct_readers_read_comes_in),
         HOT_TEST(nothing_comes_in_where_nobody_reads),
         HOT_TEST(what_clients_read_comes_in),
+        HOT_TEST(max_stale_may_change_while_the_feed_is_lost),
         HOT_TEST(a_hot_record_is_back_after_each_change),
         HOT_TEST(large_values_stay_out),
         HOT_TEST(it_grows_with_what_is_read),

@@ -79,8 +79,8 @@ static void damage(const struct rig *rig, size_t block)
     close(fd);
 }
 
-// As the layout stands in the file, while nobody has it open.
-static uint64_t layout_of(const struct rig *rig)
+// The layout as it stands in the file, while nobody has it open; then it is `next`, unless 0.
+static uint64_t exchange_layout(const struct rig *rig, uint64_t next)
 {
     MDB_env *env;
     MDB_txn *txn;
@@ -88,18 +88,29 @@ static uint64_t layout_of(const struct rig *rig)
     char path[160];
     MDB_val key = {.mv_data = (char[]){"layout"}, .mv_size = 6};
     MDB_val value;
+    MDB_val next_value = {.mv_data = &next, .mv_size = sizeof next};
     uint64_t layout;
     path_of(rig, "outbox.mdb", path);
     assert_int_equal(mdb_env_create(&env), 0);
     assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
-    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
     assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
     assert_int_equal(mdb_get(txn, meta, &key, &value), 0);
     memcpy(&layout, value.mv_data, sizeof layout);
-    mdb_txn_abort(txn);
+    if (next != 0) {
+        assert_int_equal(mdb_put(txn, meta, &key, &next_value, 0), 0);
+        assert_int_equal(mdb_txn_commit(txn), 0);
+    } else {
+        mdb_txn_abort(txn);
+    }
     mdb_env_close(env);
     return layout;
+}
+
+static uint64_t layout_of(const struct rig *rig)
+{
+    return exchange_layout(rig, 0);
 }
 
 static void lose_machine(struct rig *rig)
@@ -424,6 +435,22 @@ static void an_orderly_stop_needs_none(void **state)
     rig_assert_entries(rig, "...");
 }
 
+static void a_later_layout_is_not_taken_for_damage(void **state)
+{
+    struct rig *rig = *state;
+    struct failure failure;
+    rig_open(rig);
+    rig_set(rig, "a", "1");
+    rig_stop(rig);
+    uint64_t layout = exchange_layout(rig, OUTBOX_LAYOUT_LOGGED + 1);
+    assert_int_equal(rig_try_open(rig, &failure), ERROR_CORRUPT);
+    assert_non_null(strstr(failure.message, "written by a later release"));
+    assert_null(strstr(failure.message, "move it away"));
+    exchange_layout(rig, layout);
+    rig_open(rig);
+    rig_assert_entries(rig, ".");
+}
+
 static void an_outbox_without_one_gets_one(void **state)
 {
     struct rig *rig = *state;
@@ -641,6 +668,7 @@ int main(void)
         TEST(another_outboxs_stops_the_start),
         TEST(an_old_copy_of_the_outbox_beside_it_stops_the_start),
         TEST(an_orderly_stop_needs_none),
+        TEST(a_later_layout_is_not_taken_for_damage),
         TEST(an_outbox_without_one_gets_one),
         TEST(it_is_as_readable_as_the_outbox),
         TEST(without_room_for_it_the_node_goes_without),
