@@ -36,8 +36,9 @@ REASONS = [
      "(docs/decisions/0009-hot-tier.md)."),
     ("set-journal-50", "A group takes one sync, as Redis' append does "
      "(docs/decisions/0011-log-before-outbox.md), and 22 of the 50 writes are in it. Then the "
-     "two cores are busy: the writer with 16 us a write, the server loop with 12, the client "
-     "with 8, and the flush to PostgreSQL beside them, which Redis has not."),
+     "two cores are busy: in a prototype the writer with 16 us a write, the server loop with "
+     "12, both cheaper since (docs/decisions/0015-cheaper-writes.md), the client with 8, and "
+     "the flush to PostgreSQL beside them, which Redis has not."),
     ("set-journal", "One sync a write, as Redis has, but two threads to wake on the way, from the "
      "server loop to the writer and back; every 10 ms the writes move to the outbox, for which "
      "LMDB syncs twice (docs/decisions/0011-log-before-outbox.md)."),
