@@ -203,7 +203,7 @@ static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
     pg_exec(pg, "DO $$ BEGIN FOR i IN 1..2000 LOOP INSERT INTO kv_store (key, value) VALUES "
                 "('k' || i, '1'); COMMIT; END LOOP; END $$");
     pgnear *handle = direct_open(node);
-    static char names[MANY_KEYS][8];
+    static char names[MANY_KEYS][16];
     static pgnear_bytes keys[MANY_KEYS];
     for (int i = 0; i < MANY_KEYS; i++) {
         snprintf(names[i], sizeof names[i], "k%d", i + 1);
