@@ -220,8 +220,22 @@ static enum error commit(struct turn *turn, enum error error)
     return error;
 }
 
-static enum error commit_turn(struct turn *turn, enum error error)
+// One commit of the outbox: what is applied, what is in memory and in the log, and then, item by
+// item, what the turn adds. `bytes` as outbox_begin has it.
+static enum error commit_items(struct turn *turn, size_t bytes,
+                               enum error (*journal)(struct turn *turn, struct turn_item *item))
 {
+    enum error error = outbox_begin(&turn->writer->outbox, bytes);
+    if (error != ERROR_NONE) {
+        return error;
+    }
+    error = confirm(turn);
+    if (error == ERROR_NONE) {
+        error = journal_move_memory(turn);
+    }
+    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
+        error = journal(turn, &turn->items[i]);
+    }
     error = commit(turn, error);
     if (error == ERROR_NONE) {
         note_committed(turn);
@@ -231,23 +245,11 @@ static enum error commit_turn(struct turn *turn, enum error error)
 
 static enum error journal_all(struct turn *turn)
 {
-    struct outbox *outbox = &turn->writer->outbox;
     bool appends = turn->writer->memory.count > 0;
     for (size_t i = 0; i < turn->count; i++) {
         appends = appends || item_is_write(&turn->items[i]);
     }
-    enum error error = outbox_begin(outbox, appends ? appended_bytes(turn) : 0);
-    if (error != ERROR_NONE) {
-        return error;
-    }
-    error = confirm(turn);
-    if (error == ERROR_NONE) {
-        error = journal_move_memory(turn);
-    }
-    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
-        error = journal_item(turn, &turn->items[i]);
-    }
-    return commit_turn(turn, error);
+    return commit_items(turn, appends ? appended_bytes(turn) : 0, journal_item);
 }
 
 // The disk or the map of the outbox is full: nothing of the turn was journaled.
@@ -305,23 +307,9 @@ static enum error write_group(struct turn *turn)
 }
 
 // What the log did not take goes to the outbox, under the numbers that it was given.
-static enum error journal_accepted(struct turn *turn)
+static enum error journal_accepted(struct turn *turn, struct turn_item *item)
 {
-    struct outbox *outbox = &turn->writer->outbox;
-    enum error error = outbox_begin(outbox, appended_bytes(turn));
-    if (error != ERROR_NONE) {
-        return error;
-    }
-    error = confirm(turn);
-    if (error == ERROR_NONE) {
-        error = journal_move_memory(turn);
-    }
-    for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
-        if (is_accepted(&turn->items[i])) {
-            error = outbox_append(outbox, &turn->items[i].entry);
-        }
-    }
-    return commit_turn(turn, error);
+    return is_accepted(item) ? outbox_append(&turn->writer->outbox, &item->entry) : ERROR_NONE;
 }
 
 // One group for all of them. A write that may be on the disk is never answered as one that was not
@@ -339,7 +327,7 @@ static enum error log_turn(struct turn *turn)
     if (error == ERROR_NONE) {
         return ERROR_NONE;
     }
-    error = journal_accepted(turn);
+    error = commit_items(turn, appended_bytes(turn), journal_accepted);
     return error == ERROR_FULL && turn->is_logged ? ERROR_SYSTEM : error;
 }
 

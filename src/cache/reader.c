@@ -39,7 +39,7 @@ enum error reader_open(struct store *store, struct cache_reader **reader)
     }
     mdb_txn_reset(opened->txn);
     opened->tier = store->hot.tier;
-    opened->hot_page_sequence = 1; // no page that can be believed has an odd one
+    opened->hot_page_sequence = CONTROL_NO_SEQUENCE;
     *reader = opened;
     return ERROR_NONE;
 }
@@ -177,11 +177,6 @@ static bool is_tier_used(const struct cache_reader *reader, uint64_t life)
            status_get(reader->store->status, STATUS_CACHE_HOT_ENTRIES) > 0;
 }
 
-static bool is_page_unchanged(const struct cache_reader *reader)
-{
-    return control_is_unchanged(reader->store->control.page, reader->hot_page_sequence);
-}
-
 void reader_prefetch(struct cache_reader *reader, const struct slice *keys, size_t count)
 {
     const struct store *store = reader->store;
@@ -210,19 +205,15 @@ bool reader_look_up_hot(struct cache_reader *reader, struct slice key, int64_t n
     if (!is_tier_used(reader, life)) {
         return false;
     }
-    if (!is_page_unchanged(reader) &&
-        !control_try_view(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
+    if (!control_refresh(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
         return false;
     }
-    // It is set without a new number: a feed that is dead publishes none.
-    reader->hot_page.max_stale_us =
-        atomic_load_explicit(&store->control.page->max_stale_us, memory_order_relaxed);
     uint64_t hash = sketch_hash(key);
     struct record record;
     size_t bytes = tier_find(&reader->tier, life, hash, key, reader->room);
     if (bytes == 0 ||
         record_decode(slice_of((const uint8_t *)reader->room, bytes), &record) != ERROR_NONE ||
-        !is_page_unchanged(reader)) {
+        !control_is_unchanged(store->control.page, reader->hot_page_sequence)) {
         return false;
     }
     sketch_warm_hash(&store->sketch, hash, SKETCH_HOT);

@@ -94,6 +94,21 @@ static inline bool control_is_unchanged(struct control_page *page, uint64_t sequ
     return atomic_load_explicit(&page->sequence, memory_order_acquire) == sequence;
 }
 
+// The number of a copy that is none: what can be believed has an even one.
+enum { CONTROL_NO_SEQUENCE = 1 };
+
+// A copy that is no older than the call; it seldom has to be made. False while the page is being
+// changed. `max_stale_us` is taken in any case: it is set without a new number.
+static inline bool control_refresh(struct control_page *page, struct page_view *view,
+                                   uint64_t *sequence)
+{
+    if (!control_is_unchanged(page, *sequence) && !control_try_view(page, view, sequence)) {
+        return false;
+    }
+    view->max_stale_us = atomic_load_explicit(&page->max_stale_us, memory_order_relaxed);
+    return true;
+}
+
 // ---- whether a daemon serves
 
 // The calling thread serves from now on, until it ends its life or the process dies, however it

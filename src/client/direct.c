@@ -17,7 +17,7 @@
 #include "base/memory.h"
 #include "cachefile/environment.h"
 
-enum { SPINS_MAX = 100, RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20, NO_SEQUENCE = 1 };
+enum { SPINS_MAX = 100, RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20, LOOKS_MAX = 4 };
 
 // ---- opening and closing
 
@@ -47,7 +47,7 @@ static bool open_reader(struct direct_reader *reader, struct mapping *mapping)
 static void close_files(struct direct *direct)
 {
     close_reader(&direct->reader);
-    direct->sequence = NO_SEQUENCE;
+    direct->sequence = CONTROL_NO_SEQUENCE;
 }
 
 // Opens what the node named. Where it cannot be read directly that is no error: the daemon answers.
@@ -69,7 +69,7 @@ static bool open_files(struct direct *direct)
 
 void direct_init(struct direct *direct)
 {
-    *direct = (struct direct){.sequence = NO_SEQUENCE};
+    *direct = (struct direct){.sequence = CONTROL_NO_SEQUENCE};
 }
 
 static void free_memory(struct direct *direct)
@@ -113,16 +113,15 @@ void direct_set_node(struct direct *direct, struct slice directory, struct slice
 
 // ---- a snapshot
 
-// A copy of the control page that is no older than the call; it seldom has to be made.
 static bool refresh_view(struct direct *direct, struct control_page *page)
 {
-    for (int i = 0; i < SPINS_MAX && !control_is_unchanged(page, direct->sequence); i++) {
-        if (!control_try_view(page, &direct->view, &direct->sequence)) {
-            direct->sequence = NO_SEQUENCE;
+    for (int i = 0; i < SPINS_MAX; i++) {
+        if (control_refresh(page, &direct->view, &direct->sequence)) {
+            return true;
         }
     }
-    direct->view.max_stale_us = atomic_load_explicit(&page->max_stale_us, memory_order_relaxed);
-    return direct->sequence != NO_SEQUENCE;
+    direct->sequence = CONTROL_NO_SEQUENCE;
+    return false;
 }
 
 // What is looked at from now on is judged by a page and a time that are no older.
@@ -189,11 +188,12 @@ bool direct_holds(const struct direct *direct)
     return holds(direct, direct->reader.mapping);
 }
 
-bool direct_is_disturbed(const struct direct *direct)
+bool direct_looks_again(const struct direct *direct, int *looks)
 {
     const struct mapping *mapping = direct->reader.mapping;
-    return mapping != NULL && !control_is_unchanged(mapping->page, direct->sequence) &&
-           mapping_is_present(mapping) && mapping_is_served(mapping);
+    return ++*looks < LOOKS_MAX && mapping != NULL &&
+           !control_is_unchanged(mapping->page, direct->sequence) && mapping_is_present(mapping) &&
+           mapping_is_served(mapping);
 }
 
 void direct_end(struct direct *direct)
@@ -369,15 +369,12 @@ bool direct_get(struct direct *direct, struct slice key, const struct direct_wis
     uint64_t hash = sketch_hash(key);
     tier_prefetch(&mapping->tier, tier_life(mapping), hash);
     sketch_prefetch(&mapping->sketch, hash);
-    for (int looks = 0; looks < DIRECT_LOOKS_MAX; looks++) {
-        if (get_once(direct, key, hash, wish, item)) {
-            return true;
-        }
-        if (!direct_is_disturbed(direct)) {
-            return false;
-        }
-    }
-    return false;
+    int looks = 0;
+    bool answered;
+    do {
+        answered = get_once(direct, key, hash, wish, item);
+    } while (!answered && direct_looks_again(direct, &looks));
+    return answered;
 }
 
 bool direct_get_cut_off(struct direct *direct, struct slice key, const struct direct_wish *wish,
@@ -429,15 +426,12 @@ static bool lend_once(struct direct *direct, struct slice key, const struct dire
 bool direct_lend(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item)
 {
-    for (int looks = 0; looks < DIRECT_LOOKS_MAX; looks++) {
-        if (lend_once(direct, key, wish, item)) {
-            return true;
-        }
-        if (!direct_is_disturbed(direct)) {
-            return false;
-        }
-    }
-    return false;
+    int looks = 0;
+    bool answered;
+    do {
+        answered = lend_once(direct, key, wish, item);
+    } while (!answered && direct_looks_again(direct, &looks));
+    return answered;
 }
 
 void direct_lend_copy(struct direct *direct, pgnear_item *item)

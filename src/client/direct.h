@@ -52,10 +52,6 @@ struct direct_wish {
     int64_t floor;   // out: the version
 };
 
-// The control page is written twice a second and with each change of the feed. A look that met one
-// was at no stable state and is taken again, so often at most.
-enum { DIRECT_LOOKS_MAX = 4 };
-
 void direct_init(struct direct *direct);
 // Accepts one that is half made. In the process that opened it; ends a lend.
 void direct_deinit(struct direct *direct);
@@ -89,9 +85,10 @@ bool direct_begin(struct direct *direct);
 bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item);
 bool direct_holds(const struct direct *direct);
-// After a look that was not good: whether the control page changed meanwhile and the cache is still
-// served, so that another look may be.
-bool direct_is_disturbed(const struct direct *direct);
+// After a look that was not good, of which `looks` counts the number, from 0: whether the control
+// page changed meanwhile, as it does twice a second and with the feed, and the cache is still
+// served, so that another look may be good. A few times at most.
+bool direct_looks_again(const struct direct *direct, int *looks);
 // Moves what a look found to where direct_get leaves it.
 void direct_copy(struct direct *direct, pgnear_item *item);
 void direct_end(struct direct *direct);

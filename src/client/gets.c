@@ -204,16 +204,16 @@ static bool find_once(struct many *many)
 
 static void find_many(struct many *many)
 {
-    int looks = many->count > KEYS_MAX || get_asks_postgres(many->options) ? DIRECT_LOOKS_MAX : 0;
-    while (looks++ < DIRECT_LOOKS_MAX) {
-        if (find_once(many)) {
-            return;
-        }
-        if (!direct_is_disturbed(&many->handle->direct)) {
-            break;
-        }
+    int looks = 0;
+    bool found = false;
+    if (many->count <= KEYS_MAX && !get_asks_postgres(many->options)) {
+        do {
+            found = find_once(many);
+        } while (!found && direct_looks_again(&many->handle->direct, &looks));
     }
-    miss_all(many);
+    if (!found) {
+        miss_all(many);
+    }
 }
 
 static void pack_missing(struct many *many)

@@ -37,16 +37,14 @@ static bool look(pgnear *handle, pgnear_bytes key, const pgnear_get_options *opt
                  struct direct_wish *wish, pgnear_item *item)
 {
     struct direct *direct = &handle->direct;
-    int looks = get_asks_postgres(options) ? DIRECT_LOOKS_MAX : 0;
-    while (looks++ < DIRECT_LOOKS_MAX) {
-        if (look_once(direct, slice_of_bytes(key), wish, item)) {
-            return true;
-        }
-        if (!direct_is_disturbed(direct)) {
-            return false;
-        }
+    int looks = 0;
+    bool good = false;
+    if (!get_asks_postgres(options)) {
+        do {
+            good = look_once(direct, slice_of_bytes(key), wish, item);
+        } while (!good && direct_looks_again(direct, &looks));
     }
-    return false;
+    return good;
 }
 
 // ---- into the caller's memory

@@ -64,34 +64,37 @@ static size_t sweeps_done(struct bench *bench)
     return done;
 }
 
-// The start's own sweep is over: the worker may be live before the writer has heard of that.
-static void await_first_sweep(struct bench *bench)
+static void await_sweeps(struct bench *bench, size_t count)
 {
     struct deadline deadline = deadline_in(DEADLINE_MS);
-    while (sweeps_done(bench) == 0) {
-        assert_true(deadline_again(&deadline));
+    while (sweeps_done(bench) < count) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("the sweep does not end");
+        }
     }
 }
 
-// A worker that is live on a table with its triggers, over whose cache nothing was swept yet.
-static struct bench *start_with_records(struct scenario *scenario, struct pg *pg)
+// Records in the cache of a worker that is live, over which nothing was swept: the start's own
+// sweep is over, of which the writer may hear only after the worker is live.
+static void add_records(struct bench *bench)
 {
-    struct bench *bench = bench_of(scenario, pg);
-    await_first_sweep(bench);
+    await_sweeps(bench, 1);
     pthread_mutex_lock(&bench->mutex);
     make_records(bench);
     pthread_mutex_unlock(&bench->mutex);
+}
+
+// On a table with its triggers.
+static struct bench *start_with_records(struct scenario *scenario, struct pg *pg)
+{
+    struct bench *bench = bench_of(scenario, pg);
+    add_records(bench);
     return bench;
 }
 
 static void await_sweep(struct bench *bench, size_t before)
 {
-    struct deadline deadline = deadline_in(DEADLINE_MS);
-    while (sweeps_done(bench) <= before) {
-        if (!deadline_again(&deadline)) {
-            scenario_fail("the sweep does not end");
-        }
-    }
+    await_sweeps(bench, before + 1);
     bench_await(bench, STATUS_PG_STATE, NODE_LIVE);
 }
 
@@ -211,10 +214,7 @@ static void misses_go_before(struct scenario *scenario)
     bench->settings.postgres.connections = 2;
     bench_start(bench);
     bench_await(bench, STATUS_PG_STATE, NODE_LIVE);
-    await_first_sweep(bench);
-    pthread_mutex_lock(&bench->mutex);
-    make_records(bench);
-    pthread_mutex_unlock(&bench->mutex);
+    add_records(bench);
     size_t before = sweeps_done(bench);
     PGconn *lock = bench_lock_table(bench);
     break_feed(bench);
