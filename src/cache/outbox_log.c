@@ -267,16 +267,23 @@ static enum outbox_log_damage look_behind(struct outbox_log *log)
 {
     struct header header;
     bool failed = false;
+    bool has_present = false;
     for (size_t at = log->end_bytes; at < log->capacity_bytes; at += BLOCK_BYTES) {
         bool is_whole = read_group(log, at, &header, &failed);
         if (is_whole && header.generation > log->generation) {
             return OUTBOX_LOG_NEWER;
         }
-        if (is_whole && header.generation == log->generation) {
-            return OUTBOX_LOG_DAMAGED;
-        }
+        has_present = has_present || (is_whole && header.generation == log->generation);
     }
-    return failed ? OUTBOX_LOG_UNREADABLE : OUTBOX_LOG_WHOLE;
+    return has_present ? OUTBOX_LOG_DAMAGED : failed ? OUTBOX_LOG_UNREADABLE : OUTBOX_LOG_WHOLE;
+}
+
+enum outbox_log_damage outbox_log_look(struct outbox_log *log, uint64_t generation)
+{
+    outbox_log_begin(log, generation);
+    // What is left of the generation itself was taken over by a start that went without the log.
+    enum outbox_log_damage found = look_behind(log);
+    return found == OUTBOX_LOG_DAMAGED ? OUTBOX_LOG_WHOLE : found;
 }
 
 enum error outbox_log_replay(struct outbox_log *log, uint64_t generation,

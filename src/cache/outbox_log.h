@@ -68,6 +68,10 @@ enum error outbox_log_visit_group(struct slice entries, uint64_t count, uint64_t
                                   enum error (*visit)(void *context, const struct entry *entry),
                                   void *context);
 
+// Looks over one of which nothing counts, at the generation of the outbox: NEWER, UNREADABLE or
+// WHOLE.
+enum outbox_log_damage outbox_log_look(struct outbox_log *log, uint64_t generation);
+
 // Passes on the entries of the groups that count, in order. Stops with the first error of `visit`,
 // which is returned; ERROR_CORRUPT with `damage`.
 enum error outbox_log_replay(struct outbox_log *log, uint64_t generation,

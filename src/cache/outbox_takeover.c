@@ -4,7 +4,8 @@
 //
 // A log counts only where the outbox says so (OUTBOX_LAYOUT_LOGGED), which an orderly stop takes
 // back. One that counts and is missing, damaged or another outbox's may have held acknowledged
-// writes: the start stops, until somebody says that they are lost.
+// writes: the start stops, until somebody says that they are lost. So it does where one that does
+// not count went on after the outbox: that is an old copy, from an orderly stop, put back alone.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,16 @@ static const char *words_of(enum outbox_log_damage damage)
     return "is older than outbox.mdb, which went on without it";
 }
 
+// The start stops, or goes on without it.
+static enum error give_up(struct outbox *outbox, enum outbox_log_damage damage,
+                          struct failure *failure)
+{
+    enum error error = judge(outbox, words_of(damage), failure);
+    outbox_log_close(&outbox->log);
+    outbox->taken_over = 0;
+    return error;
+}
+
 static enum error replay(struct outbox *outbox, struct failure *failure)
 {
     enum outbox_log_damage damage;
@@ -93,11 +104,24 @@ static enum error replay(struct outbox *outbox, struct failure *failure)
     if (error != ERROR_CORRUPT) {
         return error;
     }
-    error = judge(outbox, words_of(damage), failure);
     // What came before the damage is taken over all the same.
-    outbox_log_close(&outbox->log);
-    outbox->taken_over = 0;
-    return error;
+    return give_up(outbox, damage, failure);
+}
+
+// One that holds nothing that counts goes on being this outbox's. Its next groups must not be of a
+// generation that it has seen: one of a later life would be taken for theirs.
+static enum error go_on(struct outbox *outbox, struct failure *failure)
+{
+    enum outbox_log_damage damage = outbox_log_look(&outbox->log, outbox->state.generation);
+    if (damage == OUTBOX_LOG_NEWER) {
+        return give_up(outbox, damage, failure);
+    }
+    if (damage == OUTBOX_LOG_UNREADABLE) {
+        outbox_log_close(&outbox->log);
+        return ERROR_NONE;
+    }
+    outbox->log.is_touched = true;
+    return ERROR_NONE;
 }
 
 // What counts of the log is appended. The log is open where it may go on.
@@ -107,11 +131,10 @@ static enum error take_over(struct outbox *outbox, struct failure *failure)
     enum error error = outbox->log_id[0] == '\0'
                            ? ERROR_NOT_FOUND
                            : outbox_log_open(&outbox->log, &outbox->directory, outbox->log_id);
-    if (error == ERROR_NONE && counts) {
-        return replay(outbox, failure);
+    if (error == ERROR_NONE) {
+        return counts ? replay(outbox, failure) : go_on(outbox, failure);
     }
-    if (error == ERROR_NONE || !counts) {
-        outbox->log.is_touched = true;
+    if (!counts) {
         return ERROR_NONE;
     }
     if (error == ERROR_SYSTEM) {

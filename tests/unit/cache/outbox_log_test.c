@@ -409,6 +409,32 @@ static void an_old_copy_of_the_outbox_beside_it_stops_the_start(void **state)
     assert_refused(rig, "is newer than outbox.mdb");
 }
 
+// The operator put back the outbox of an orderly stop, and forgot the log.
+static void an_old_copy_from_an_orderly_stop_stops_the_start(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_set(rig, "a", "1");
+    rig_stop(rig);
+    copy_file(rig, "outbox.mdb", rig, "kept");
+    rig_open(rig);
+    rig_set(rig, "b", "2");
+    rig_stop(rig);
+    // Refusing changes nothing.
+    for (int round = 0; round < 2; round++) {
+        copy_file(rig, "kept", rig, "outbox.mdb");
+        assert_refused(rig, "is newer than outbox.mdb");
+    }
+    // Somebody says that what came after it is lost: nothing of the old log is ever taken for more.
+    touch(rig, "outbox.log.lost");
+    rig_open(rig);
+    assert_true(exists(rig, "outbox.log.old"));
+    rig_set(rig, "c", "3");
+    lose_machine(rig);
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+}
+
 static void an_orderly_stop_needs_none(void **state)
 {
     struct rig *rig = *state;
@@ -667,6 +693,7 @@ int main(void)
         TEST(a_missing_one_stops_the_start),
         TEST(another_outboxs_stops_the_start),
         TEST(an_old_copy_of_the_outbox_beside_it_stops_the_start),
+        TEST(an_old_copy_from_an_orderly_stop_stops_the_start),
         TEST(an_orderly_stop_needs_none),
         TEST(a_later_layout_is_not_taken_for_damage),
         TEST(an_outbox_without_one_gets_one),
