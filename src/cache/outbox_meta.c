@@ -1,53 +1,23 @@
 // The meta records of the outbox: the layout, the node and its starts, whose outbox it is, and the
-// numbers that its transactions move. Numbers are in the machine's byte order, as the files are.
+// numbers that its transactions move. Their rows are those of cache/outbox_rows.h.
 #include "base/check.h"
-#include "base/fault.h"
 #include "base/mpack.h"
-#include "cache/outbox.h"
+#include "cache/outbox_rows.h"
 
-enum { BINDING_FIELDS = 3 };
+enum { BINDING_FIELDS = 3, NUMBERS = 5 };
 
-static enum error meta_put(struct outbox *outbox, const char *name, struct slice value)
+struct number {
+    const char *name;
+    uint64_t value;
+};
+
+static void list_numbers(const struct outbox_state *state, struct number numbers[NUMBERS])
 {
-    MDB_val key = environment_value(slice_of_string(name));
-    MDB_val bytes = environment_value(value);
-    return FAULT_POINT(OUTBOX_META)
-               ? ERROR_SYSTEM
-               : environment_error(mdb_put(outbox->txn, outbox->meta, &key, &bytes, 0));
-}
-
-static enum error meta_get(struct outbox *outbox, const char *name, struct slice *value)
-{
-    MDB_val key = environment_value(slice_of_string(name));
-    MDB_val bytes;
-    int code = mdb_get(outbox->txn, outbox->meta, &key, &bytes);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
-    }
-    *value = environment_slice(bytes);
-    return ERROR_NONE;
-}
-
-static enum error meta_put_number(struct outbox *outbox, const char *name, uint64_t number)
-{
-    return meta_put(outbox, name, slice_of(&number, sizeof number));
-}
-
-// Leaves `number` as it is where there is none.
-static enum error meta_get_number(struct outbox *outbox, const char *name, uint64_t *number)
-{
-    struct slice value = {0};
-    enum error error = meta_get(outbox, name, &value);
-    if (error == ERROR_NOT_FOUND) {
-        return ERROR_NONE;
-    }
-    if (error == ERROR_NONE && value.len != sizeof *number) {
-        error = ERROR_CORRUPT;
-    }
-    if (error == ERROR_NONE) {
-        memcpy(number, value.at, sizeof *number);
-    }
-    return error;
+    numbers[0] = (struct number){"layout", state->layout};
+    numbers[1] = (struct number){"ceiling", state->ceiling};
+    numbers[2] = (struct number){"applied", state->applied_seq};
+    numbers[3] = (struct number){"trimmed", state->trimmed_seq};
+    numbers[4] = (struct number){"log_generation", state->generation};
 }
 
 // ---- what the start reads
@@ -55,7 +25,7 @@ static enum error meta_get_number(struct outbox *outbox, const char *name, uint6
 static enum error load_incarnations(struct outbox *outbox)
 {
     struct slice list = {0};
-    enum error error = meta_get(outbox, "incarnations", &list);
+    enum error error = outbox_row_get(outbox, "incarnations", &list);
     if (error == ERROR_NOT_FOUND) {
         return ERROR_NONE;
     }
@@ -76,13 +46,14 @@ static enum error journal_incarnation(struct outbox *outbox)
     size_t skipped = kept == OUTBOX_INCARNATIONS_MAX ? 1 : 0;
     memcpy(list, outbox->incarnations + skipped, (kept - skipped) * UUID_BYTES);
     memcpy(list[kept - skipped], outbox->identity.incarnation, UUID_BYTES);
-    return meta_put(outbox, "incarnations", slice_of(list, (kept - skipped + 1) * UUID_BYTES));
+    return outbox_row_put(outbox, "incarnations",
+                          slice_of(list, (kept - skipped + 1) * UUID_BYTES));
 }
 
 static enum error load_node(struct outbox *outbox)
 {
     struct slice node = {0};
-    enum error error = meta_get(outbox, "node", &node);
+    enum error error = outbox_row_get(outbox, "node", &node);
     if (error == ERROR_NONE) {
         if (node.len != UUID_BYTES || node.at[UUID_BYTES - 1] != '\0') {
             return ERROR_CORRUPT;
@@ -95,7 +66,7 @@ static enum error load_node(struct outbox *outbox)
         return ERROR_SYSTEM;
     }
     memcpy(outbox->identity.node, uuid, UUID_BYTES);
-    return meta_put(outbox, "node", slice_of(outbox->identity.node, UUID_BYTES));
+    return outbox_row_put(outbox, "node", slice_of(outbox->identity.node, UUID_BYTES));
 }
 
 // One string of the binding; false where there is none or it is too long.
@@ -113,7 +84,7 @@ static bool read_text(struct mpack_cursor *cursor, char *text, size_t text_bytes
 static enum error load_binding(struct outbox *outbox)
 {
     struct slice bytes = {0};
-    enum error error = meta_get(outbox, "binding", &bytes);
+    enum error error = outbox_row_get(outbox, "binding", &bytes);
     if (error != ERROR_NONE) {
         return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
     }
@@ -127,10 +98,11 @@ static enum error load_binding(struct outbox *outbox)
     return whole ? ERROR_NONE : ERROR_CORRUPT;
 }
 
+// What a later release has in its other rows is not known.
 static enum error load_layout(struct outbox *outbox)
 {
     uint64_t *layout = &outbox->state.layout;
-    enum error error = meta_get_number(outbox, "layout", layout);
+    enum error error = outbox_row_read_layout(outbox, layout);
     if (error == ERROR_NONE && *layout == 0) {
         *layout = OUTBOX_LAYOUT_ALONE;
     }
@@ -140,9 +112,9 @@ static enum error load_layout(struct outbox *outbox)
 static enum error load_log(struct outbox *outbox)
 {
     struct slice id = {0};
-    enum error error = meta_get_number(outbox, "log_generation", &outbox->state.generation);
+    enum error error = outbox_row_get_number(outbox, "log_generation", &outbox->state.generation);
     if (error == ERROR_NONE) {
-        error = meta_get(outbox, "log", &id);
+        error = outbox_row_get(outbox, "log", &id);
     }
     if (error == ERROR_NOT_FOUND) {
         return outbox->state.layout == OUTBOX_LAYOUT_LOGGED ? ERROR_CORRUPT : ERROR_NONE;
@@ -159,18 +131,18 @@ static enum error load_log(struct outbox *outbox)
 enum error outbox_put_log_id(struct outbox *outbox, const char *id)
 {
     memcpy(outbox->log_id, id, sizeof outbox->log_id);
-    return meta_put(outbox, "log", slice_of(outbox->log_id, sizeof outbox->log_id));
+    return outbox_row_put(outbox, "log", slice_of(outbox->log_id, sizeof outbox->log_id));
 }
 
 static enum error load_numbers(struct outbox *outbox)
 {
     struct outbox_state *state = &outbox->state;
-    enum error error = meta_get_number(outbox, "applied", &state->applied_seq);
+    enum error error = outbox_row_get_number(outbox, "applied", &state->applied_seq);
     if (error == ERROR_NONE) {
-        error = meta_get_number(outbox, "trimmed", &state->trimmed_seq);
+        error = outbox_row_get_number(outbox, "trimmed", &state->trimmed_seq);
     }
     if (error == ERROR_NONE) {
-        error = meta_get_number(outbox, "ceiling", &state->ceiling);
+        error = outbox_row_get_number(outbox, "ceiling", &state->ceiling);
     }
     MDB_cursor *cursor;
     if (error != ERROR_NONE || mdb_cursor_open(outbox->txn, outbox->entries, &cursor) != 0) {
@@ -203,11 +175,23 @@ static enum error new_incarnation(struct outbox *outbox)
     return error;
 }
 
+// All of them, so that one that is missing later is damage.
+static enum error put_numbers(struct outbox *outbox)
+{
+    struct number numbers[NUMBERS];
+    list_numbers(&outbox->state, numbers);
+    enum error error = ERROR_NONE;
+    for (size_t i = 0; error == ERROR_NONE && i < NUMBERS; i++) {
+        error = outbox_row_put_number(outbox, numbers[i].name, numbers[i].value);
+    }
+    return error;
+}
+
 enum error outbox_load_meta(struct outbox *outbox)
 {
     enum error (*const steps[])(struct outbox *) = {
-        load_layout, load_node,         load_binding,    load_numbers,
-        load_log,    load_incarnations, new_incarnation,
+        load_layout, outbox_rows_check, load_node,       load_binding, load_numbers,
+        load_log,    load_incarnations, new_incarnation, put_numbers,
     };
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < sizeof steps / sizeof steps[0]; i++) {
@@ -230,23 +214,14 @@ bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnati
 
 enum error outbox_put_numbers(struct outbox *outbox)
 {
-    const struct outbox_state *now = &outbox->state;
-    const struct outbox_state *then = &outbox->committed;
-    const struct {
-        const char *name;
-        uint64_t now;
-        uint64_t then;
-    } numbers[] = {
-        {"layout", now->layout, then->layout},
-        {"ceiling", now->ceiling, then->ceiling},
-        {"applied", now->applied_seq, then->applied_seq},
-        {"trimmed", now->trimmed_seq, then->trimmed_seq},
-        {"log_generation", now->generation, then->generation},
-    };
+    struct number numbers[NUMBERS];
+    struct number then[NUMBERS];
+    list_numbers(&outbox->state, numbers);
+    list_numbers(&outbox->committed, then);
     enum error error = ERROR_NONE;
-    for (size_t i = 0; error == ERROR_NONE && i < sizeof numbers / sizeof numbers[0]; i++) {
-        if (numbers[i].now != numbers[i].then) {
-            error = meta_put_number(outbox, numbers[i].name, numbers[i].now);
+    for (size_t i = 0; error == ERROR_NONE && i < NUMBERS; i++) {
+        if (numbers[i].value != then[i].value) {
+            error = outbox_row_put_number(outbox, numbers[i].name, numbers[i].value);
         }
     }
     return error;
@@ -262,7 +237,7 @@ enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *bindi
     mpack_pack_string(&packer, binding->system_identifier);
     mpack_pack_string(&packer, binding->database);
     mpack_pack_string(&packer, binding->table);
-    enum error error = meta_put(outbox, "binding", buffer_slice(&bytes));
+    enum error error = outbox_row_put(outbox, "binding", buffer_slice(&bytes));
     buffer_deinit(&bytes);
     return error;
 }

@@ -2,12 +2,12 @@
 // makes of it, of a damaged and of a missing one, and a disk that fails under it.
 
 #include "cache/writer_state.h"
-#include "unit/cache/rig.h"
+#include "unit/cache/raw_outbox.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
-enum { BLOCK_BYTES = 4096, COPY_BYTES_MAX = 8 << 20 };
+enum { BLOCK_BYTES = 4096, COPY_BYTES_MAX = 8 << 20, ROW_BYTES_MAX = 64 };
 
 static int setup(void **state)
 {
@@ -79,38 +79,17 @@ static void damage(const struct rig *rig, size_t block)
     close(fd);
 }
 
-// The layout as it stands in the file, while nobody has it open; then it is `next`, unless 0.
-static uint64_t exchange_layout(const struct rig *rig, uint64_t next)
-{
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi meta;
-    char path[160];
-    MDB_val key = {.mv_data = (char[]){"layout"}, .mv_size = 6};
-    MDB_val value;
-    MDB_val next_value = {.mv_data = &next, .mv_size = sizeof next};
-    uint64_t layout;
-    path_of(rig, "outbox.mdb", path);
-    assert_int_equal(mdb_env_create(&env), 0);
-    assert_int_equal(mdb_env_set_maxdbs(env, 8), 0);
-    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK, 0), 0);
-    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-    assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
-    assert_int_equal(mdb_get(txn, meta, &key, &value), 0);
-    memcpy(&layout, value.mv_data, sizeof layout);
-    if (next != 0) {
-        assert_int_equal(mdb_put(txn, meta, &key, &next_value, 0), 0);
-        assert_int_equal(mdb_txn_commit(txn), 0);
-    } else {
-        mdb_txn_abort(txn);
-    }
-    mdb_env_close(env);
-    return layout;
-}
-
+// The layout as it stands in the file, while nobody has it open.
 static uint64_t layout_of(const struct rig *rig)
 {
-    return exchange_layout(rig, 0);
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    uint64_t layout;
+    raw_outbox_open(&raw, rig);
+    assert_true(raw_outbox_get(&raw, "layout", row, sizeof row) >= (ssize_t)sizeof layout);
+    raw_outbox_close(&raw);
+    memcpy(&layout, row, sizeof layout);
+    return layout;
 }
 
 static void lose_machine(struct rig *rig)
@@ -468,11 +447,19 @@ static void a_later_layout_is_not_taken_for_damage(void **state)
     rig_open(rig);
     rig_set(rig, "a", "1");
     rig_stop(rig);
-    uint64_t layout = exchange_layout(rig, OUTBOX_LAYOUT_LOGGED + 1);
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    const uint64_t later = OUTBOX_LAYOUT_LOGGED + 1;
+    raw_outbox_open(&raw, rig);
+    ssize_t bytes = raw_outbox_get(&raw, "layout", row, sizeof row);
+    raw_outbox_put(&raw, "layout", (const uint8_t *)&later, sizeof later);
+    raw_outbox_close(&raw);
     assert_int_equal(rig_try_open(rig, &failure), ERROR_CORRUPT);
     assert_non_null(strstr(failure.message, "written by a later release"));
     assert_null(strstr(failure.message, "move it away"));
-    exchange_layout(rig, layout);
+    raw_outbox_open(&raw, rig);
+    raw_outbox_put(&raw, "layout", row, (size_t)bytes);
+    raw_outbox_close(&raw);
     rig_open(rig);
     rig_assert_entries(rig, ".");
 }

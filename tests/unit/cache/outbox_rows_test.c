@@ -1,0 +1,167 @@
+// The rows of the outbox's `meta`: what somebody or the disk has changed is not believed.
+
+#include "cache/writer_state.h"
+#include "unit/cache/raw_outbox.h"
+
+enum { ROW_BYTES_MAX = 16 << 10, CHECKSUM_BYTES = 8 };
+
+static const char *const ROWS[] = {"layout",  "node",    "incarnations",   "ceiling", "applied",
+                                   "trimmed", "binding", "log_generation", "log"};
+enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };
+
+// Every row is there, some entries are, one of them is applied, and the node is down.
+static int setup(void **state)
+{
+    struct rig *rig = memory_zeroed(1, sizeof *rig);
+    rig_init(rig);
+    rig->has_log = true;
+    rig_open(rig);
+    uint64_t seq = rig_set(rig, "a", "1");
+    rig_set(rig, "b", "2");
+    rig_pass(rig, RIG_S);
+    const struct outbox_binding binding = {
+        .system_identifier = "7",
+        .database = "somewhere",
+        .table = "kv_store",
+    };
+    struct outbox *outbox = &rig->writer->outbox;
+    assert_int_equal(outbox_begin(outbox, 0), ERROR_NONE);
+    outbox->state.applied_seq = seq;
+    assert_int_equal(outbox_bind(outbox, &binding), ERROR_NONE);
+    assert_int_equal(outbox_commit(outbox), ERROR_NONE);
+    rig_crash(rig);
+    *state = rig;
+    return 0;
+}
+
+static void assert_damaged(struct rig *rig, const char *name, const char *what, ssize_t at)
+{
+    struct failure failure;
+    enum error error = rig_try_open(rig, &failure);
+    if (error != ERROR_CORRUPT || strstr(failure.message, "is damaged") == NULL ||
+        strstr(failure.message, "put a good copy of outbox.mdb") == NULL) {
+        fail_msg("%s %s at %zd: %s", name, what, at, failure.message);
+    }
+}
+
+static void flip(const struct rig *rig, const char *name, ssize_t at, uint8_t bit)
+{
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    raw_outbox_open(&raw, rig);
+    ssize_t bytes = raw_outbox_get(&raw, name, row, sizeof row);
+    assert_in_range(at, 0, bytes - 1);
+    row[at] ^= bit;
+    raw_outbox_put(&raw, name, row, (size_t)bytes);
+    raw_outbox_close(&raw);
+}
+
+static ssize_t length_of(const struct rig *rig, const char *name)
+{
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    raw_outbox_open(&raw, rig);
+    ssize_t bytes = raw_outbox_get(&raw, name, row, sizeof row);
+    raw_outbox_close(&raw);
+    return bytes;
+}
+
+static void a_changed_bit_stops_the_start(void **state)
+{
+    struct rig *rig = *state;
+    for (size_t i = 0; i < ROWS_COUNT; i++) {
+        ssize_t bytes = length_of(rig, ROWS[i]);
+        assert_true(bytes > CHECKSUM_BYTES);
+        for (ssize_t at = 0; at<bytes; at += bytes> 16 ? 5 : 1) {
+            uint8_t bit = (uint8_t)(1 << (at % 8));
+            flip(rig, ROWS[i], at, bit);
+            assert_damaged(rig, ROWS[i], "changed", at);
+            flip(rig, ROWS[i], at, bit);
+        }
+    }
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+}
+
+static void rename_row(const struct rig *rig, const char *from, const char *to)
+{
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    raw_outbox_open(&raw, rig);
+    ssize_t bytes = raw_outbox_get(&raw, from, row, sizeof row);
+    assert_true(bytes > 0);
+    raw_outbox_put(&raw, from, NULL, 0);
+    raw_outbox_put(&raw, to, row, (size_t)bytes);
+    raw_outbox_close(&raw);
+}
+
+static void a_changed_name_stops_the_start(void **state)
+{
+    struct rig *rig = *state;
+    for (size_t i = 0; i < ROWS_COUNT; i++) {
+        char other[32];
+        snprintf(other, sizeof other, "%s", ROWS[i]);
+        other[i % strlen(other)] ^= 2;
+        rename_row(rig, ROWS[i], other);
+        assert_damaged(rig, ROWS[i], "renamed", -1);
+        rename_row(rig, other, ROWS[i]);
+    }
+    rig_open(rig);
+}
+
+static void a_missing_number_stops_the_start(void **state)
+{
+    struct rig *rig = *state;
+    static const char *const NUMBERS[] = {"layout", "ceiling", "applied", "trimmed",
+                                          "log_generation"};
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof NUMBERS[0]; i++) {
+        struct raw_outbox raw;
+        uint8_t row[ROW_BYTES_MAX];
+        raw_outbox_open(&raw, rig);
+        ssize_t bytes = raw_outbox_get(&raw, NUMBERS[i], row, sizeof row);
+        raw_outbox_put(&raw, NUMBERS[i], NULL, 0);
+        raw_outbox_close(&raw);
+        assert_damaged(rig, NUMBERS[i], "missing", -1);
+        raw_outbox_open(&raw, rig);
+        raw_outbox_put(&raw, NUMBERS[i], row, (size_t)bytes);
+        raw_outbox_close(&raw);
+    }
+    rig_open(rig);
+}
+
+// It had neither checksums, nor numbers that were 0 yet.
+static void the_rows_of_the_release_before_are_taken(void **state)
+{
+    struct rig *rig = *state;
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    raw_outbox_open(&raw, rig);
+    for (size_t i = 0; i < ROWS_COUNT; i++) {
+        ssize_t bytes = raw_outbox_get(&raw, ROWS[i], row, sizeof row);
+        bool is_zero = strcmp(ROWS[i], "trimmed") == 0;
+        raw_outbox_put(&raw, ROWS[i], is_zero ? NULL : row, (size_t)bytes - CHECKSUM_BYTES);
+    }
+    raw_outbox_close(&raw);
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+    assert_string_equal(rig->writer->outbox.identity.binding.database, "somewhere");
+    rig_crash(rig);
+    flip(rig, "trimmed", 0, 1);
+    assert_damaged(rig, "trimmed", "changed", 0);
+    flip(rig, "trimmed", 0, 1);
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_changed_bit_stops_the_start),
+        TEST(a_changed_name_stops_the_start),
+        TEST(a_missing_number_stops_the_start),
+        TEST(the_rows_of_the_release_before_are_taken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
