@@ -155,8 +155,14 @@ static void reload(struct node *node)
     server_set_allow_uids(node->server, fresh.server.allow_uids, fresh.server.allow_uids_count);
     writer_set_max_stale(node->writer, fresh.cache.max_stale_us);
     worker_set_audit_rate(node->worker, fresh.cache.audit_rate);
-    config_deinit(&fresh);
     LOG_INFO("configuration re-read");
+    struct buffer unread = {0};
+    config_list_unread(&node->settings, &fresh, &unread);
+    if (buffer_len(&unread) > 0) {
+        LOG_WARNING("settings wait for a restart", LOG_TEXT("keys", buffer_text(&unread)));
+    }
+    buffer_deinit(&unread);
+    config_deinit(&fresh);
 }
 
 // The next signal; 0 where `period_us`, unless it is 0, has passed without one.

@@ -5,6 +5,8 @@
 // Runs in main, at the start and at SIGHUP. Nothing here is kept between calls.
 #include "config/config.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +25,12 @@ static bool is_section(const char *key)
         }
     }
     return false;
+}
+
+static bool is_secret(const char *key)
+{
+    const struct key_row *row = reading_find_row(key);
+    return row != NULL && row->secret;
 }
 
 static enum error on_value(void *context, const struct toml_value *value)
@@ -44,10 +52,27 @@ static enum error on_value(void *context, const struct toml_value *value)
     return values_store(reading, row, value);
 }
 
-static enum error resolve_postgres(struct reading *reading)
+// The server of `url`, which `name` calls: postgres.url or DATABASE_URL.
+static enum error take_url(struct reading *reading, const char *url, const char *name)
+{
+    struct postgres_parts *parts = &reading->config.parts;
+    if (reading_line(reading, "postgres.port") == 0) {
+        parts->port = 0; // the default is for `host`
+    }
+    const char *contradiction = conninfo_contradiction(url, parts);
+    if (contradiction != NULL) {
+        char key[64];
+        snprintf(key, sizeof key, "postgres.%s", contradiction);
+        return reading_wrong(reading, reading_line(reading, key), key, "%s says otherwise", name);
+    }
+    reading->config.settings.postgres.conninfo = conninfo_of_url(url, parts);
+    return ERROR_NONE;
+}
+
+// Leaves `name` of what named the server.
+static enum error resolve_server(struct reading *reading, const char **name)
 {
     const struct postgres_parts *parts = &reading->config.parts;
-    struct postgres_settings *postgres = &reading->config.settings.postgres;
     int url_line = reading_line(reading, "postgres.url");
     if (parts->url != NULL && parts->host != NULL) {
         return reading_wrong(reading, url_line, "postgres.url",
@@ -55,27 +80,43 @@ static enum error resolve_postgres(struct reading *reading)
     }
     // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment
     const char *environment = getenv("DATABASE_URL");
-    const char *name = "postgres.url";
+    *name = "postgres.url";
     if (parts->url != NULL && parts->url[0] != '\0') {
-        postgres->conninfo = conninfo_of_url(parts->url, parts);
-    } else if (parts->host != NULL && parts->host[0] != '\0') {
-        postgres->conninfo = conninfo_of_parts(parts);
-        name = "postgres.host";
-    } else if (environment != NULL && environment[0] != '\0') {
-        postgres->conninfo = conninfo_of_url(environment, parts);
-        name = "DATABASE_URL";
-    } else if (reading->checks.server_is_optional) {
+        return take_url(reading, parts->url, *name);
+    }
+    if (parts->host != NULL && parts->host[0] != '\0') {
+        reading->config.settings.postgres.conninfo = conninfo_of_parts(parts);
+        *name = "postgres.host";
         return ERROR_NONE;
-    } else {
-        return reading_wrong(
-            reading, url_line, "postgres.url",
-            "no server is named: set url or host, or DATABASE_URL in the environment");
+    }
+    if (environment != NULL && environment[0] != '\0') {
+        *name = "DATABASE_URL";
+        return take_url(reading, environment, *name);
+    }
+    if (reading->checks.server_is_optional) {
+        return ERROR_NONE;
+    }
+    return reading_wrong(reading, url_line, "postgres.url",
+                         "no server is named: set url or host, or DATABASE_URL in the environment");
+}
+
+static enum error resolve_postgres(struct reading *reading)
+{
+    const char *name;
+    struct postgres_settings *postgres = &reading->config.settings.postgres;
+    const struct postgres_parts *parts = &reading->config.parts;
+    enum error error = resolve_server(reading, &name);
+    if (error != ERROR_NONE || postgres->conninfo == NULL) {
+        return error;
     }
     if (parts->listen_url != NULL && parts->listen_url[0] != '\0') {
-        postgres->listen_conninfo = conninfo_of_url(parts->listen_url, parts);
+        // The port is that of the pooler.
+        struct postgres_parts direct = *parts;
+        direct.port = 0;
+        postgres->listen_conninfo = conninfo_of_url(parts->listen_url, &direct);
     }
     config_text_check check = reading->checks.conninfo;
-    enum error error = reading_check_text(reading, check, postgres->conninfo, "postgres.url", name);
+    error = reading_check_text(reading, check, postgres->conninfo, "postgres.url", name);
     if (error == ERROR_NONE && postgres->listen_conninfo != NULL) {
         error = reading_check_text(reading, check, postgres->listen_conninfo, "postgres.listen_url",
                                    "postgres.listen_url");
@@ -95,10 +136,12 @@ static void free_parts(struct postgres_parts *parts)
 
 static enum error read_file(struct reading *reading, const char *path)
 {
-    if (path == NULL && access(CONFIG_PATH_DEFAULT, F_OK) != 0) {
+    // One that may not be looked at is an error; only one that is not there is not.
+    if (path == NULL && access(CONFIG_PATH_DEFAULT, F_OK) != 0 &&
+        (errno == ENOENT || errno == ENOTDIR)) {
         return ERROR_NONE;
     }
-    return toml_visit(reading->path, on_value, reading, reading->failure);
+    return toml_visit(reading->path, on_value, is_secret, reading, reading->failure);
 }
 
 enum error config_load(const char *path, const struct config_checks *checks,

@@ -24,6 +24,11 @@ enum error config_load(const char *path, const struct config_checks *checks,
 
 void config_deinit(struct settings *settings);
 
+// Names what `fresh` says otherwise than `running` and only a start takes, as "cache.size,
+// writes.dir"; nothing where there is none. Never a value.
+void config_list_unread(const struct settings *running, const struct settings *fresh,
+                        struct buffer *out);
+
 #define CONFIG_PATH_DEFAULT "/etc/pgnear/pgneard.toml"
 
 // The documents made from the table; the tree holds their output and a test compares.

@@ -3,6 +3,7 @@
 #include "config/keys.h"
 
 #include <string.h>
+#include <sys/un.h>
 
 #define AT(field)      offsetof(struct config, settings.field)
 #define AT_PART(field) offsetof(struct config, parts.field)
@@ -12,13 +13,16 @@
 #define MIB(count)     ((int64_t)(count) << 20)
 #define TIB(count)     ((int64_t)(count) << 40)
 
+// The kernel wants the NUL as well (unix(7)).
+enum { SOCKET_PATH_MAX = sizeof((struct sockaddr_un *)NULL)->sun_path - 1 };
+
 const struct key_row KEY_ROWS[] = {
     {"server", "socket", KEY_PATH, "\"/run/pgnear/pgnear.sock\"", .offset = AT(server.socket),
-     .help = "The Unix socket that clients connect to."},
+     .max = SOCKET_PATH_MAX, .help = "The Unix socket that clients connect to."},
     {"server", "socket_mode", KEY_MODE, "\"0660\"", .offset = AT(server.socket_mode), .max = 0777,
      .help = "Permissions of the socket file, in octal."},
     {"server", "read_only_socket", KEY_PATH_OR_NOT, "\"\"", .offset = AT(server.read_only_socket),
-     .help = "A second socket on which writes are DENIED. Empty: none."},
+     .max = SOCKET_PATH_MAX, .help = "A second socket on which writes are DENIED. Empty: none."},
     {"server", "allow_uids", KEY_UIDS, "[]", .offset = AT(server.allow_uids), .reread = true,
      .max = UINT32_MAX - 1,
      .help = "User ids that may connect, checked by SO_PEERCRED. Empty: whoever the mode lets in."},
@@ -91,7 +95,7 @@ const struct key_row KEY_ROWS[] = {
      .help = "Age at which a scheduled backup removes older ones, whoever made them."},
     {"postgres", "url", KEY_TEXT, NULL, .offset = AT_PART(url), .secret = true,
      .help = "Connection URI or keyword string of libpq (PostgreSQL manual, 34.1.1). Instead of "
-             "host, port, database, user, password."},
+             "host; port, database, user, password and ssl complete it."},
     {"postgres", "host", KEY_TEXT, NULL, .offset = AT_PART(host),
      .help = "Host name, address or socket directory."},
     {"postgres", "port", KEY_INTEGER, "5432", .offset = AT_PART(port), .min = 1, .max = 65535,
@@ -103,7 +107,8 @@ const struct key_row KEY_ROWS[] = {
     {"postgres", "password", KEY_TEXT, NULL, .offset = AT_PART(password), .secret = true,
      .help = "Password. A passfile or the environment serves as well."},
     {"postgres", "ssl", KEY_BOOLEAN, NULL, .offset = AT_PART(ssl),
-     .help = "true: sslmode=require. Unset: libpq's default."},
+     .help =
+         "true: sslmode=require, and an error where url asks for less. Unset: libpq's default."},
     {"postgres", "table", KEY_TEXT, "\"kv_store\"", .offset = AT(postgres.table),
      .help = "The table that holds the pairs, as an SQL name: schema and quotes allowed."},
     {"postgres", "versioning", KEY_BOOLEAN, "false", .offset = AT(postgres.versioning),

@@ -42,7 +42,7 @@ struct key_row {
     const char *value; // the default as TOML; NULL: unset
     size_t offset;     // of the field in struct config
     int64_t min;
-    int64_t max;         // of integers, microseconds, bytes
+    int64_t max;         // of integers, microseconds, bytes, the length of a path (0: PATH_MAX)
     const char *choices; // "memory|journal|postgres"
     bool reread;         // SIGHUP takes a new value
     bool secret;         // never printed

@@ -1,10 +1,14 @@
 // See toml.h. No exception leaves this file.
 #include "config/toml.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 #include <toml++/toml.h>
 #include <unistd.h>
 #include <vector>
@@ -13,6 +17,7 @@ namespace
 {
 
 using visit_function = enum error (*)(void *, const struct toml_value *);
+using secret_function = bool (*)(const char *);
 
 struct visitor {
     visit_function visit;
@@ -52,11 +57,32 @@ toml_value describe(const std::string &key, const toml::node &node, std::vector<
     return value;
 }
 
+bool is_made_of(std::string_view name, std::string_view marks)
+{
+    return !name.empty() && std::all_of(name.begin(), name.end(), [marks](unsigned char byte) {
+        return std::isalnum(byte) != 0 || marks.find(static_cast<char>(byte)) != marks.npos;
+    });
+}
+
+// As it is told to people: what is no bare key in quotes, so that "a.b" is not taken for a and b,
+// and on one line.
+std::string spelled(std::string_view name)
+{
+    if (is_made_of(name, "_-")) {
+        return std::string(name);
+    }
+    std::string text = "\"";
+    for (char byte : name) {
+        text += static_cast<unsigned char>(byte) < 0x20 ? '?' : byte;
+    }
+    return text + "\"";
+}
+
 // The nesting of a configuration is two; the TOML library itself bounds that of its input.
 enum error visit_table(const visitor &to, const std::string &prefix, const toml::table &table)
 {
     for (const auto &[name, node] : table) {
-        std::string key = prefix + std::string(name.str());
+        std::string key = prefix + spelled(name.str());
         std::vector<int64_t> integers;
         toml_value value = describe(key, node, integers);
         enum error error = to.visit(to.context, &value);
@@ -70,10 +96,55 @@ enum error visit_table(const visitor &to, const std::string &prefix, const toml:
     return ERROR_NONE;
 }
 
+// The dotted key before the `=` of that line, under the last header above it; "" where there is
+// none.
+std::string key_at(const char *path, unsigned line)
+{
+    static const char BLANK[] = " \t\r";
+    std::ifstream file(path);
+    std::string text, section;
+    for (unsigned at = 1; at <= line && std::getline(file, text); at++) {
+        std::size_t begin = text.find_first_not_of(BLANK);
+        if (begin != std::string::npos && text[begin] == '[' && at < line) {
+            section = text.substr(begin + 1, text.find(']', begin) - begin - 1) + ".";
+        }
+    }
+    std::size_t begin = text.find_first_not_of(BLANK);
+    std::size_t equals = text.find('=');
+    if (!file || begin == std::string::npos || equals == std::string::npos || begin >= equals) {
+        return "";
+    }
+    std::string key = text.substr(begin, text.find_last_not_of(BLANK, equals - 1) + 1 - begin);
+    return is_made_of(key, "_-.") ? section + key : "";
+}
+
+enum error tell_parse_error(const char *path, const toml::parse_error &wrong,
+                            secret_function is_secret, struct failure *failure)
+{
+    unsigned line = wrong.source().begin.line;
+    std::string what(wrong.description());
+    if (line == 0) {
+        return failure_set(failure, ERROR_CONFIG, "%s: %s", path, what.c_str());
+    }
+    std::string key = key_at(path, line);
+    if (key.empty()) {
+        return failure_set(failure, ERROR_CONFIG, "%s:%u: %s", path, line, what.c_str());
+    }
+    // "Error while parsing value: ..."
+    std::size_t reason = what.rfind("Error while", 0) == 0 ? what.find(": ") : std::string::npos;
+    what = reason == std::string::npos ? what : what.substr(reason + 2);
+    bool hides = is_secret(key.c_str());
+    bool lacks_quotes = hides || what.find("value type") != std::string::npos ||
+                        what.find("value-terminator") != std::string::npos;
+    return failure_set(failure, ERROR_CONFIG, "%s:%u: %s: %s%s", path, line, key.c_str(),
+                       hides ? "is not TOML" : what.c_str(),
+                       lacks_quotes ? " (a text stands in double quotes)" : "");
+}
+
 } // namespace
 
-enum error toml_visit(const char *path, visit_function visit, void *context,
-                      struct failure *failure)
+enum error toml_visit(const char *path, visit_function visit, secret_function is_secret,
+                      void *context, struct failure *failure)
 {
     try {
         // The library reads a directory as an empty file.
@@ -87,12 +158,7 @@ enum error toml_visit(const char *path, visit_function visit, void *context,
         toml::table table = toml::parse_file(path);
         return visit_table(visitor{visit, context}, "", table);
     } catch (const toml::parse_error &wrong) {
-        unsigned line = wrong.source().begin.line;
-        std::string what(wrong.description());
-        if (line == 0) {
-            return failure_set(failure, ERROR_CONFIG, "%s: %s", path, what.c_str());
-        }
-        return failure_set(failure, ERROR_CONFIG, "%s:%u: %s", path, line, what.c_str());
+        return tell_parse_error(path, wrong, is_secret, failure);
     } catch (const std::exception &wrong) {
         return failure_set(failure, ERROR_CONFIG, "%s: %s", path, wrong.what());
     }

@@ -24,10 +24,12 @@ struct toml_value {
 
 // Reads the file and calls `visit` for every value, tables included; pointers live during the
 // call. Stops at the first answer other than ERROR_NONE and returns it. A file that cannot be read
-// or parsed is ERROR_CONFIG with "FILE:LINE: ..." in the failure. Blocks; any thread.
+// or parsed is ERROR_CONFIG with "FILE:LINE: key: ..." in the failure, the key where one stands on
+// that line; where `is_secret` says so of it, the failure repeats nothing of what follows it. A
+// name that is not a bare key stands in quotes in `key`. Blocks; any thread.
 enum error toml_visit(const char *path,
                       enum error (*visit)(void *context, const struct toml_value *value),
-                      void *context, struct failure *failure);
+                      bool (*is_secret)(const char *key), void *context, struct failure *failure);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,7 @@
 #include "config/units.h"
 
+#include <stdio.h>
+
 struct unit {
     const char *name;
     int64_t factor;
@@ -50,15 +52,45 @@ static bool read_quantity(struct slice text, const struct unit *units, size_t un
     return false;
 }
 
+// In the largest unit that leaves no rest.
+static void write_quantity(int64_t quantity, const struct unit *units, size_t units_count,
+                           const char *none, char *text, size_t bytes)
+{
+    size_t unit = units_count - 1;
+    while (unit > 0 && quantity % units[unit].factor != 0) {
+        unit--;
+    }
+    if (quantity == 0) {
+        snprintf(text, bytes, "%s", none);
+    } else {
+        snprintf(text, bytes, "%lld%s", (long long)(quantity / units[unit].factor),
+                 units[unit].name);
+    }
+}
+
+enum {
+    DURATION_UNITS_COUNT = sizeof DURATION_UNITS / sizeof DURATION_UNITS[0],
+    SIZE_UNITS_COUNT = sizeof SIZE_UNITS / sizeof SIZE_UNITS[0],
+};
+
 bool units_duration_us(struct slice text, int64_t *duration_us)
 {
-    return read_quantity(text, DURATION_UNITS, sizeof DURATION_UNITS / sizeof DURATION_UNITS[0],
-                         duration_us);
+    return read_quantity(text, DURATION_UNITS, DURATION_UNITS_COUNT, duration_us);
+}
+
+void units_duration_text(int64_t duration_us, char *text, size_t bytes)
+{
+    write_quantity(duration_us, DURATION_UNITS, DURATION_UNITS_COUNT, "0s", text, bytes);
 }
 
 bool units_size_bytes(struct slice text, int64_t *size_bytes)
 {
-    return read_quantity(text, SIZE_UNITS, sizeof SIZE_UNITS / sizeof SIZE_UNITS[0], size_bytes);
+    return read_quantity(text, SIZE_UNITS, SIZE_UNITS_COUNT, size_bytes);
+}
+
+void units_size_text(int64_t size_bytes, char *text, size_t bytes)
+{
+    write_quantity(size_bytes, SIZE_UNITS, SIZE_UNITS_COUNT, "0B", text, bytes);
 }
 
 bool units_percent(struct slice text, int64_t *percent)

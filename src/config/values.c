@@ -81,6 +81,11 @@ static enum error store_text(struct reading *reading, const struct key_row *row,
     if (is_path && text.len >= PATH_MAX) {
         return reading_wrong(reading, value->line, value->key, "is too long for a path");
     }
+    if (is_path && row->max > 0 && text.len > (size_t)row->max) {
+        return reading_wrong(reading, value->line, value->key,
+                             "must have at most %lld bytes, as the path of every Unix socket",
+                             (long long)row->max);
+    }
     set_text(field, text);
     return ERROR_NONE;
 }
@@ -129,18 +134,20 @@ static bool number_of(const struct key_row *row, const struct toml_value *value,
 // A bound as the user would write it.
 static const char *bound_text(const struct key_row *row, int64_t bound, char *text, size_t bytes)
 {
-    if (row->type == KEY_DURATION || row->type == KEY_DURATION_OR_NOT) {
-        bool whole = bound % 1000000 == 0;
-        snprintf(text, bytes, "%lld%s", (long long)(whole ? bound / 1000000 : bound / 1000),
-                 whole ? "s" : "ms");
-    } else if (row->type == KEY_SIZE) {
-        snprintf(text, bytes, "%lldKiB", (long long)(bound >> 10));
-    } else {
-        snprintf(text, bytes,
-                 row->type == KEY_MODE      ? "0%llo"
-                 : row->type == KEY_PERCENT ? "%lld%%"
-                                            : "%lld",
-                 (long long)bound);
+    switch (row->type) {
+    case KEY_DURATION:
+    case KEY_DURATION_OR_NOT:
+        units_duration_text(bound, text, bytes);
+        break;
+    case KEY_SIZE:
+        units_size_text(bound, text, bytes);
+        break;
+    case KEY_MODE:
+        snprintf(text, bytes, "%04llo", (long long)bound);
+        break;
+    default:
+        snprintf(text, bytes, "%lld%s", (long long)bound, row->type == KEY_PERCENT ? "%" : "");
+        break;
     }
     return text;
 }

@@ -213,7 +213,8 @@ static void only_allowed_users_may_connect(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     const char *own = scenario_text(scenario, "server.allow_uids = [%d]\n", (int)geteuid());
-    const char *others = scenario_text(scenario, "server.allow_uids = [%d]\n", (int)geteuid() + 1);
+    const char *others = scenario_text(scenario, "server.allow_uids = [%d]\nserver.threads = 2\n",
+                                       (int)geteuid() + 1);
     struct node_options options = {.config = own};
     struct node *node = node_start(scenario, pg, &options);
     assert_rpc(node, "ping", "[]", "\"pong\"");
@@ -233,6 +234,8 @@ static void only_allowed_users_may_connect(struct scenario *scenario)
             scenario_fail("a user that is not allowed is answered %s", answer);
         }
     }
+    node_await_log(node, "settings wait for a restart");
+    assert_true(node_log_has(node, "keys=\"server.threads\""));
     // A file with a mistake changes nothing.
     options.config = scenario_text(scenario, "%sserver.no_such_key = 1\n", own);
     node_configure(node, pg, &options);

@@ -12,6 +12,10 @@
 
 #include "config/config.h"
 
+// As long as the path of a socket may be.
+#define TEN       "/123456789"
+#define LONG_PATH TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "/123456"
+
 static char path[] = "/tmp/pgnear-config-XXXXXX";
 
 static enum error load(const char *text, struct settings *settings, struct failure *failure)
@@ -72,7 +76,7 @@ static void values_are_taken(void **state)
                           "[postgres]\nhost = \"/run\"\nport = 6432\ndatabase = \"a b\"\n"
                           "user = \"o'brien\"\npassword = 'back\\slash'\nssl = true\n"
                           "schema = \"require\"\nupdated_at_index = \"brin\"\n"
-                          "listen_url = \"postgres://direct/x?a=b\"\n"
+                          "listen_url = \"postgres://direct/x?sslmode=verify-full\"\n"
                           "[log]\nformat = \"json\"\n",
                           &settings, &failure),
                      ERROR_NONE);
@@ -87,7 +91,8 @@ static void values_are_taken(void **state)
                         "host='/run' port='6432' dbname='a b' user='o\\'brien' "
                         "password='back\\\\slash' sslmode='require'");
     assert_string_equal(settings.postgres.listen_conninfo,
-                        "postgres://direct/x?a=b&sslmode=require");
+                        "dbname='x' host='direct' sslmode='verify-full' "
+                        "user='o\\'brien' password='back\\\\slash'");
     assert_int_equal(settings.postgres.create_schema, SCHEMA_REQUIRE);
     assert_int_equal(settings.postgres.updated_at_index, UPDATED_AT_BRIN);
     assert_int_equal(settings.log_format, LOG_FORMAT_JSON);
@@ -111,6 +116,30 @@ static void a_document_is_taken(void **state)
     config_deinit(&settings);
 }
 
+// What the URL does not say the other keys do, each where it is theirs.
+static void a_url_is_completed(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(load("[postgres]\nurl = \"postgresql://ann@a,b/sslmode\"\npassword = \"p'w\"\n"
+                          "user = \"ann\"\nport = 6\nssl = true\nlisten_url = \"host=c\"\n"
+                          "[server]\nsocket = \"" LONG_PATH "\"\n",
+                          &settings, &failure),
+                     ERROR_NONE);
+    assert_string_equal(settings.postgres.conninfo,
+                        "user='ann' dbname='sslmode' host='a,b' port=',' port='6' password='p\\'w' "
+                        "sslmode='require'");
+    assert_string_equal(settings.postgres.listen_conninfo,
+                        "host='c' user='ann' password='p\\'w' sslmode='require'");
+    config_deinit(&settings);
+    assert_int_equal(load("[postgres]\nurl = \"postgresql://a/b?sslmode=verify-ca\"\nssl = true\n",
+                          &settings, &failure),
+                     ERROR_NONE);
+    assert_string_equal(settings.postgres.conninfo, "postgresql://a/b?sslmode=verify-ca");
+    config_deinit(&settings);
+}
+
 static void environment_names_the_server(void **state)
 {
     (void)state;
@@ -120,7 +149,7 @@ static void environment_names_the_server(void **state)
     assert_non_null(strstr(failure.message, "DATABASE_URL"));
     setenv("DATABASE_URL", "postgresql://h/d", 1);
     assert_int_equal(load("[postgres]\nssl = true\n", &settings, &failure), ERROR_NONE);
-    assert_string_equal(settings.postgres.conninfo, "postgresql://h/d?sslmode=require");
+    assert_string_equal(settings.postgres.conninfo, "dbname='d' host='h' sslmode='require'");
     config_deinit(&settings);
     assert_int_equal(load("[postgres]\nhost = \"mine\"\n", &settings, &failure), ERROR_NONE);
     assert_string_equal(settings.postgres.conninfo, "host='mine' port='5432'");
@@ -136,12 +165,12 @@ static const struct {
     {"\n[server]\nsocket = 5\n", ":3: server.socket: must be an absolute path"},
     {"[server]\nsocket = \"run/x\"\n", ":2: server.socket: must be an absolute path"},
     {"[server]\nsocket_mode = \"0999\"\n", ":2: server.socket_mode: must be permissions"},
-    {"[server]\nsocket_mode = \"1777\"\n", ":2: server.socket_mode: must be from 00 to 0777"},
+    {"[server]\nsocket_mode = \"1777\"\n", ":2: server.socket_mode: must be from 0000 to 0777"},
     {"[server]\nthreads = 0\n", ":2: server.threads: must be from 1 to 64"},
     {"[server]\nthreads = \"two\"\n", ":2: server.threads: must be an integer"},
     {"[server]\nallow_uids = [\"root\"]\n", ":2: server.allow_uids: must be an array"},
     {"[server]\nallow_uids = [-1]\n", ":2: server.allow_uids: -1 is not a user id"},
-    {"[server]\nmax_value = \"2GiB\"\n", ":2: server.max_value: must be from 1KiB to 65536KiB"},
+    {"[server]\nmax_value = \"2GiB\"\n", ":2: server.max_value: must be from 1KiB to 64MiB"},
     {"[server]\nidle_timeout = 5\n", ":2: server.idle_timeout: must be a duration"},
     {"[server]\nidle_timeout = \"5\"\n", ":2: server.idle_timeout: must be a duration"},
     {"[server]\nidle_timeout = \"99999999999999999999s\"\n", ":2: server.idle_timeout: must be"},
@@ -158,11 +187,11 @@ static const struct {
     {"[cache]\ndir = \"/\"\n", ":2: writes.dir: must lie outside"},
     {"[writes]\nack = \"disk\"\n", ":2: writes.ack: must be one of memory|journal|postgres"},
     {"[writes]\nlinger = \"1h\"\n", ":2: writes.linger: must be from 0s to 10s"},
-    {"[expiry]\nreap_every = \"2d\"\n", ":2: expiry.reap_every: must be from 0s to 86400s"},
+    {"[expiry]\nreap_every = \"2d\"\n", ":2: expiry.reap_every: must be from 0s to 1d"},
     {"[expiry]\njitter = \"10\"\n", ":2: expiry.jitter: must be a percentage such as \"10%\""},
     {"[expiry]\njitter = \"101%\"\n", ":2: expiry.jitter: must be from 0% to 100%"},
     {"[postgres]\nhistory_keep = \"1ms\"\n",
-     ":2: postgres.history_keep: must be from 1s to 3153600000s"},
+     ":2: postgres.history_keep: must be from 1s to 36500d"},
     {"[postgres]\nversioning = \"on\"\n", ":2: postgres.versioning: must be true or false"},
     {"[backup]\nevery = \"0s\"\n", ":2: backup.every: must be from 1s to"},
     {"[backup]\nevery = 24\n", ":2: backup.every: must be a duration"},
@@ -177,6 +206,27 @@ static const struct {
      ":2: postgres.table: give either table or [postgres.document]"},
     {"[postgres]\nurl = \"postgres://a\"\nhost = \"b\"\n", ":2: postgres.url: give either"},
     {"[postgres]\nhost = \"b\"\nport = 70000\n", ":3: postgres.port: must be from 1 to 65535"},
+    {"[postgres]\nurl = \"postgres://u@a\"\nuser = \"v\"\n",
+     ":3: postgres.user: postgres.url says otherwise"},
+    {"[postgres]\nport = 6\nurl = \"host=a port=5\"\n", ":2: postgres.port: postgres.url says"},
+    {"[postgres]\nurl = \"postgres://a/b?sslmode=disable\"\nssl = true\n",
+     ":3: postgres.ssl: postgres.url says otherwise"},
+    {"[server]\nsocket = \"" LONG_PATH "x\"\n", ":2: server.socket: must have at most 107 bytes"},
+    {"[server]\nread_only_socket = \"" LONG_PATH "x\"\n",
+     ":2: server.read_only_socket: must have at most 107 bytes"},
+    {"\"server.threads\" = 2\n", ":1: \"server.threads\": unknown key"},
+    {"[server]\n\"th\\nreads\" = 2\n", ":2: server.\"th?reads\": unknown key"},
+    // What is no TOML: the key where one stands there, never the text of a secret.
+    {"[server]\nthreads = 99999999999999999999\n", ":2: server.threads: '99999999999999999999'"},
+    {"[log]\nlevel = info\n",
+     ":2: log.level: expected value-terminator, saw 'o' (a text stands in double quotes)"},
+    {"[log]\nlevel = debug\n", ":2: log.level: could not determine value type (a text stands"},
+    {"[server]\nthreads = 1\nthreads = 2\n", ":3: server.threads: cannot redefine existing"},
+    {"[postgres]\n  password=99999999999999999999\n",
+     ":2: postgres.password: is not TOML (a text stands in double quotes)"},
+    {"[postgres]\nurl = postgres://u:secret@h\n", ":2: postgres.url: is not TOML"},
+    {"postgres.password = secret\n", ":1: postgres.password: is not TOML"},
+    {"[server]\nthreads = 1\n[server]\n", ":3: "},
     {"[http]\nlisten = 1\n", ":1: http: reserved"},
     {"[redis]\n", ":1: redis: reserved"},
     {"[postgres]\npassword = \"a\\u0000b\"\n", ":2: postgres.password: holds a NUL"},
@@ -223,6 +273,32 @@ static void texts_are_checked_by_who_knows_them(void **state)
     assert_string_equal(failure.message + strlen(path), ": DATABASE_URL: is no y");
 }
 
+static void what_waits_for_a_restart_is_named(void **state)
+{
+    (void)state;
+    static const char RUNNING[] = "[postgres]\nhost = \"h\"\npassword = \"secret\"\n";
+    static const char FRESH[] =
+        "[server]\nsocket_mode = \"0600\"\nallow_uids = [1]\nthreads = 2\n"
+        "[cache]\nsize = \"2GiB\"\nmax_stale = \"1s\"\nnegative = false\n"
+        "[writes]\ndir = \"/w\"\nretain = \"1s\"\n[log]\nlevel = \"debug\"\n"
+        "[postgres]\nhost = \"h\"\npassword = \"another\"\nlisten_url = \"host=l\"\n";
+    struct settings running, fresh;
+    struct failure failure;
+    struct buffer names = {0};
+    assert_int_equal(load(RUNNING, &running, &failure), ERROR_NONE);
+    config_list_unread(&running, &running, &names);
+    assert_int_equal(buffer_len(&names), 0);
+    assert_int_equal(load(FRESH, &fresh, &failure), ERROR_NONE);
+    config_list_unread(&running, &fresh, &names);
+    assert_string_equal(buffer_text(&names),
+                        "server.socket_mode, server.threads, cache.size, cache.negative, "
+                        "writes.dir, writes.retain, postgres.url (or host, port, database, user, "
+                        "password, ssl), postgres.listen_url");
+    buffer_deinit(&names);
+    config_deinit(&running);
+    config_deinit(&fresh);
+}
+
 // A neighbour whose name begins alike is outside.
 static void directories_may_be_neighbours(void **state)
 {
@@ -253,9 +329,11 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(values_are_taken),
         cmocka_unit_test(a_document_is_taken),
+        cmocka_unit_test(a_url_is_completed),
         cmocka_unit_test(environment_names_the_server),
         cmocka_unit_test(wrong_values_are_named),
         cmocka_unit_test(texts_are_checked_by_who_knows_them),
+        cmocka_unit_test(what_waits_for_a_restart_is_named),
         cmocka_unit_test(directories_may_be_neighbours),
         cmocka_unit_test(missing_file_is_named),
     };
