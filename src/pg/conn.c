@@ -207,19 +207,23 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     }
 }
 
-static void log_loss(struct conn *conn, const struct failure *failure, int64_t pause_us)
+// How a life ends.
+enum end { END_REFUSED, END_LOST, END_GIVEN_UP };
+
+static const char *const END_EVENTS[] = {
+    [END_REFUSED] = "connection refused",
+    [END_LOST] = "connection lost",
+    [END_GIVEN_UP] = "connection given up",
+};
+
+// A server that stays away is worth one line, not one an attempt; so is one that answers and is not
+// to be used.
+static bool is_news(const struct conn *conn, enum end end, bool was_steady, const char *message)
 {
-    // A server that stays away is worth one line, not one an attempt.
-    bool is_news = conn->was_connected || strcmp(failure->message, conn->last_error) != 0;
-    if (is_news) {
-        LOG_WARNING(conn->was_connected ? "connection lost" : "connection refused",
-                    LOG_TEXT("connection", conn->options.name), LOG_TEXT("error", failure->message),
-                    LOG_TEXT("sqlstate", failure->sqlstate),
-                    LOG_INT("retry_ms", pause_us / CLOCK_US_PER_MS));
-    }
+    return end == END_LOST || was_steady || strcmp(message, conn->last_end) != 0;
 }
 
-void conn_lose(struct conn *conn, const struct failure *failure)
+static void lose(struct conn *conn, const struct failure *failure, enum end end)
 {
     struct failure reason = *failure;
     bool was_steady = conn->was_connected && clock_boot_us() - conn->connected_boot_us >= STEADY_US;
@@ -231,14 +235,24 @@ void conn_lose(struct conn *conn, const struct failure *failure)
         conn->turn++;
     }
     int64_t pause_us = retry_next_us(&conn->retry);
-    log_loss(conn, &reason, pause_us);
+    if (is_news(conn, end, was_steady, reason.message)) {
+        LOG_WARNING(END_EVENTS[end], LOG_TEXT("connection", conn->options.name),
+                    LOG_TEXT("error", reason.message), LOG_TEXT("sqlstate", reason.sqlstate),
+                    LOG_INT("retry_ms", pause_us / CLOCK_US_PER_MS));
+    }
     snprintf(conn->last_error, sizeof conn->last_error, "%s", reason.message);
+    snprintf(conn->last_end, sizeof conn->last_end, "%s", reason.message);
     unsigned life = conn->life + 1;
     drop(conn, &reason, CONN_WAITING);
     if (conn->life == life && conn->state == CONN_WAITING) {
         timer_arm(conn->timer, pause_us);
         conn->options.on_lost(conn->options.context, &reason);
     }
+}
+
+void conn_lose(struct conn *conn, const struct failure *failure)
+{
+    lose(conn, failure, conn->was_connected ? END_LOST : END_REFUSED);
 }
 
 void conn_open(struct conn *conn)
@@ -266,7 +280,7 @@ void conn_fail(struct conn *conn, const char *reason)
     }
     struct failure failure = {0};
     failure_set(&failure, ERROR_UNAVAILABLE, "%s", reason);
-    conn_lose(conn, &failure);
+    lose(conn, &failure, END_GIVEN_UP);
 }
 
 // ---- The rest of the interface

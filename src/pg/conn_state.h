@@ -31,6 +31,7 @@ struct conn {
     bool reading; // false: back-pressure
     int64_t connected_boot_us;
     char last_error[FAILURE_MESSAGE_BYTES];
+    char last_end[FAILURE_MESSAGE_BYTES]; // of the life before, whatever this one has come to
     // The unit or script in flight:
     enum errand errand;
     struct unit unit;

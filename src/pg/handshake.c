@@ -203,8 +203,8 @@ static void on_lost(void *context, const struct failure *failure)
     worker_on_server_lost(handshake->worker, failure);
     const struct failure *reason = handshake->has_failure ? &handshake->failure : failure;
     if (handshake->has_failure && strcmp(handshake->last_logged, reason->message) != 0) {
-        LOG_ERROR("not ready", LOG_TEXT("sqlstate", reason->sqlstate),
-                  LOG_TEXT("error", reason->message));
+        LOG_ERROR("not ready", LOG_TEXT("step", handshake->step),
+                  LOG_TEXT("sqlstate", reason->sqlstate), LOG_TEXT("error", reason->message));
         snprintf(handshake->last_logged, sizeof handshake->last_logged, "%s", reason->message);
     }
     worker_become_unready(handshake->worker, reason);

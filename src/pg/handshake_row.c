@@ -59,6 +59,7 @@ static void refuse_binding(struct handshake *handshake, const struct outbox_bind
 
 void handshake_compare_binding(struct handshake *handshake)
 {
+    handshake->step = "outbox";
     struct worker *worker = handshake->worker;
     struct outbox_binding found = binding_found(handshake);
     const struct outbox_binding *bound = &worker->identity.binding;
@@ -89,6 +90,7 @@ static void take_row(struct handshake *handshake, const PGresult *result)
 
 void handshake_read_row(struct handshake *handshake)
 {
+    handshake->step = "row";
     struct worker *worker = handshake->worker;
     if (!flusher_is_quiet(worker->flusher)) {
         // What is with the writer moves applied_seq, against which the row is judged.

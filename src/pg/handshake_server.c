@@ -36,6 +36,7 @@ static void take_server(struct handshake *handshake, const PGresult *result)
 
 void handshake_find_server(struct handshake *handshake)
 {
+    handshake->step = "server";
     if (conn_server_version(handshake->conn) < SERVER_VERSION_MIN) {
         handshake_give_up_words(handshake, "0A000", "PostgreSQL 12 or later is needed");
         return;
@@ -109,6 +110,7 @@ static void name_table(struct handshake *handshake)
 
 static void find_table(struct handshake *handshake)
 {
+    handshake->step = "schema";
     struct worker *worker = handshake->worker;
     struct failure failure;
     if (layout_options(&worker->settings->postgres, &worker->schema, &failure) != ERROR_NONE) {
@@ -194,6 +196,7 @@ static void open_refused(struct handshake *handshake)
 static void open_pairs(struct handshake *handshake)
 {
     const char *open = handshake->worker->names.open;
+    handshake->step = "document";
     if (open[0] == '\0') {
         handshake_compare_binding(handshake);
         return;

@@ -20,6 +20,7 @@ struct handshake {
     struct conn *conn;
     unsigned connects;
     // The chain:
+    const char *step; // what it is at, for the log
     take_function take;
     next_function next;
     next_function refused;  // instead of give_up; NULL

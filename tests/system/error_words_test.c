@@ -72,6 +72,33 @@ static void a_missing_table_is_named_from_the_start(struct scenario *scenario)
     }
 }
 
+// The connection is there, and it is the schema that PostgreSQL does not make: said once for all
+// the attempts, and not as a lost connection.
+static void a_refused_schema_is_no_lost_connection(struct scenario *scenario)
+{
+    static const char *const ONCE[] = {
+        "event=\"not ready\" step=\"schema\" sqlstate=\"42804\"",
+        "event=\"connection given up\" connection=\"control\"",
+    };
+    struct pg *pg = pg_start(scenario, NULL);
+    pg_exec(pg, "CREATE TABLE kv_store (name text)");
+    struct node *node = node_create(scenario, pg, NULL);
+    node_spawn(node);
+    node_await_log(node, "not ready");
+    node_await_stat_min(node, "postgres.reconnects", 3);
+    for (size_t i = 0; i < 2; i++) {
+        int count = node_log_count(node, ONCE[i]);
+        if (count != 1) {
+            scenario_fail("%d lines with %s", count, ONCE[i]);
+        }
+    }
+    if (node_log_has(node, "connection lost")) {
+        scenario_fail("the log says that a connection was lost");
+    }
+    pg_exec(pg, "DROP TABLE kv_store");
+    node_await_ready(node);
+}
+
 static void a_long_key_leaves_room_for_the_reason(struct scenario *scenario)
 {
     char key[LONG_KEY_BYTES + 1];
@@ -120,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(an_operators_error_is_told_to_all_who_need_postgresql),
         SCENARIO(a_missing_table_is_named_from_the_start),
+        SCENARIO(a_refused_schema_is_no_lost_connection),
         SCENARIO(a_long_key_leaves_room_for_the_reason),
         SCENARIO(a_refusal_is_remembered_with_its_words),
     };

@@ -216,21 +216,26 @@ void node_await_stat_min(struct node *node, const char *path, int64_t at_least)
     }
 }
 
-bool node_log_has(struct node *node, const char *text)
+int node_log_count(struct node *node, const char *text)
 {
     FILE *log = fopen(node->process->log_path, "re");
     if (log == NULL) {
-        return false;
+        return 0;
     }
     char *line = NULL;
     size_t capacity = 0;
-    bool found = false;
-    while (!found && getline(&line, &capacity, log) >= 0) {
-        found = strstr(line, text) != NULL;
+    int count = 0;
+    while (getline(&line, &capacity, log) >= 0) {
+        count += strstr(line, text) != NULL;
     }
     free(line);
     fclose(log);
-    return found;
+    return count;
+}
+
+bool node_log_has(struct node *node, const char *text)
+{
+    return node_log_count(node, text) > 0;
 }
 
 void node_await_log(struct node *node, const char *text)

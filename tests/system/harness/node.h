@@ -68,3 +68,5 @@ void node_await_stat_min(struct node *node, const char *path, int64_t at_least);
 // Whether the node's log holds the text now, and waiting for that.
 bool node_log_has(struct node *node, const char *text);
 void node_await_log(struct node *node, const char *text);
+// How many lines of it hold the text.
+int node_log_count(struct node *node, const char *text);
