@@ -11,6 +11,9 @@
 // have left some behind, the connection asks for a turn to read on. An event that is added anew
 // tells what is there at that moment.
 //
+// A client in the middle of sending what is refused would find its send broken and never read why
+// (EPIPE). So it gets the answer and the end, and what it still sends is thrown away for a while.
+//
 // What was read stays in the loop's scratch memory unless something of it is left: an idle
 // connection holds no buffer of its own.
 //
@@ -24,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -33,7 +37,12 @@ enum {
     BUFFER_KEEP_BYTES = 16 << 10, // of an empty buffer
     READ_BYTES_MAX = 1 << 20,     // at once, into a buffer that is known to get large
     SMALL_INPUT_BYTES = 1 << 20,  // what a connection may keep unread whatever the others do
+    DISCARD_US_MAX = 5 * CLOCK_US_PER_S,
+    DISCARD_BYTES_MAX = 64 << 20,
 };
+
+// A client that sends nothing for so long has met the end.
+static const struct timeval DISCARD_PAUSE = {.tv_sec = 1};
 
 static void on_readable(evutil_socket_t fd, short what, void *context);
 static void on_writable(evutil_socket_t fd, short what, void *context);
@@ -109,10 +118,30 @@ bool connection_is_idle(const struct connection *connection)
     return connection->session.flights_count == 0 && connection->session.watch.count == 0;
 }
 
+static void begin_discarding(struct connection *connection)
+{
+    struct loop *loop = connection->loop;
+    if (loop->draining || shutdown(connection->fd, SHUT_WR) < 0) {
+        connection_close(connection);
+        return;
+    }
+    connection->discards = true;
+    connection->input_left = false;
+    connection->discards_until_boot_us = loop->desk.dispatch.now_boot_us + DISCARD_US_MAX;
+    set_event(connection->write_event, &connection->writes, false);
+    set_event(connection->read_event, &connection->reads, false);
+    CHECK(event_add(connection->read_event, &DISCARD_PAUSE) == 0);
+    connection->reads = true;
+}
+
 static void settle(struct connection *connection)
 {
     if (connection->input_ended && is_quiet(connection)) {
-        connection_close(connection);
+        if (connection->input_refused) {
+            begin_discarding(connection);
+        } else {
+            connection_close(connection);
+        }
         return;
     }
     bool may_read = !connection->input_ended && !connection->has_backlog &&
@@ -143,6 +172,7 @@ static void refuse_input(struct connection *connection)
     LOG_WARNING("input refused", LOG_INT("bytes", buffer_len(&connection->in)),
                 LOG_INT("limit_bytes", LOOP_INPUT_BYTES_MAX));
     session_refuse(&connection->session, buffer_slice(&connection->in));
+    connection->input_refused = true;
     end_input(connection);
 }
 
@@ -159,6 +189,7 @@ static void take(struct connection *connection, struct slice bytes, bool is_in_b
         buffer_append(&connection->in, bytes.at + consumed, bytes.len - consumed);
     }
     if (taking == TAKING_ENDED) {
+        connection->input_refused = true;
         end_input(connection);
     }
     if (buffer_len(&connection->in) == 0) {
@@ -214,8 +245,29 @@ static void read_once(struct connection *connection)
     }
 }
 
+static void discard(struct connection *connection)
+{
+    struct loop *loop = connection->loop;
+    ssize_t len = recv(connection->fd, loop->scratch, LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+    bool is_passing = len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    connection->discarded_bytes += len > 0 ? (size_t)len : 0;
+    if ((len <= 0 && !is_passing) || connection->discarded_bytes > DISCARD_BYTES_MAX ||
+        loop->desk.dispatch.now_boot_us >= connection->discards_until_boot_us) {
+        connection_close(connection);
+        return;
+    }
+    connection->input_left = len == LOOP_SCRATCH_BYTES || (len < 0 && errno == EINTR);
+    if (connection->input_left || connection->end_told) {
+        loop_give_turn(loop, connection);
+    }
+}
+
 void connection_drain(struct connection *connection)
 {
+    if (connection->discards) {
+        connection_close(connection);
+        return;
+    }
     if (connection->fd >= 0 && !connection->has_backlog && !connection->input_ended) {
         read_once(connection);
     }
@@ -260,6 +312,14 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     struct connection *connection = context;
     loop_begin_callback(connection->loop);
     connection->end_told |= (what & EV_CLOSED) != 0;
+    if (connection->discards && (what & EV_TIMEOUT) != 0) {
+        connection_close(connection);
+        return;
+    }
+    if (connection->discards) {
+        discard(connection);
+        return;
+    }
     read_once(connection);
     if (connection->fd >= 0 && write_once(connection)) {
         settle(connection);
@@ -277,6 +337,10 @@ static void on_writable(evutil_socket_t fd, short what, void *context)
 void connection_turn(struct connection *connection)
 {
     if (connection->fd < 0) {
+        return;
+    }
+    if (connection->discards) {
+        discard(connection);
         return;
     }
     if (connection->has_backlog && session_may_take(&connection->session)) {

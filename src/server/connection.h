@@ -14,11 +14,15 @@ struct connection {
     int fd; // -1: closed
     struct event *read_event;
     struct event *write_event;
-    bool reads;        // read_event is pending
-    bool writes;       // write_event is pending
-    bool input_left;   // the socket may hold bytes that no event will tell of
-    bool end_told;     // the client sends no more: what is left ends with the end
-    bool input_ended;  // nothing will be read any more: close once all is answered
+    bool reads;         // read_event is pending
+    bool writes;        // write_event is pending
+    bool input_left;    // the socket may hold bytes that no event will tell of
+    bool end_told;      // the client sends no more: what is left ends with the end
+    bool input_ended;   // nothing will be taken any more: close once all is answered
+    bool input_refused; // and the client may still be sending what was refused
+    bool discards;      // all is answered: what still comes is thrown away
+    int64_t discards_until_boot_us;
+    size_t discarded_bytes;
     bool has_backlog;  // whole messages may be left in `in`
     struct buffer in;  // what was read and not taken yet
     size_t in_counted; // what of it the loop's input_bytes includes

@@ -21,27 +21,30 @@ static bool take_params(struct mpack_cursor cursor, struct slice *params)
     return mpack_read_array(&cursor, &count);
 }
 
-// `message` is one whole value.
-static bool parse(struct slice message, struct frame *frame)
+// NULL where the message, one whole value, is understood; else what is wrong with it, in words.
+static const char *parse(struct slice message, struct frame *frame)
 {
     struct mpack_cursor cursor = mpack_cursor_of(message);
     uint32_t fields;
     uint64_t type;
     uint64_t msgid = 0;
     if (!mpack_read_array(&cursor, &fields) || !mpack_read_uint(&cursor, &type)) {
-        return false;
+        return "its type is no number";
     }
     bool is_request = type == RPC_REQUEST && fields == REQUEST_FIELDS;
     bool is_notification = type == RPC_NOTIFICATION && fields == NOTIFICATION_FIELDS;
     if (!is_request && !is_notification) {
-        return false;
+        return "neither [0, msgid, method, params] nor [2, method, params]";
     }
     if (is_request && (!mpack_read_uint(&cursor, &msgid) || msgid > UINT32_MAX)) {
-        return false;
+        return "its msgid is no uint32";
     }
     frame->kind = is_request ? FRAME_REQUEST : FRAME_NOTIFICATION;
     frame->msgid = (uint32_t)msgid;
-    return mpack_read_str(&cursor, &frame->method) && take_params(cursor, &frame->params);
+    if (!mpack_read_str(&cursor, &frame->method)) {
+        return "its method is no str";
+    }
+    return take_params(cursor, &frame->params) ? NULL : "its params are no array";
 }
 
 bool frame_msgid(struct slice bytes, uint32_t *msgid)
@@ -174,12 +177,13 @@ enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *
     }
     struct slice message =
         decoded == DECODE_OK ? slice_of(bytes.at, reader->scan.scanned) : allowed;
-    if (decoded == DECODE_OK && parse(message, frame)) {
+    const char *reason = decoded == DECODE_OK ? parse(message, frame) : "malformed MessagePack";
+    if (reason == NULL) {
         *consumed = message.len;
         reader->scan = (struct mpack_scan){0};
         return DECODE_OK;
     }
     fault->has_msgid = frame_msgid(message, &fault->msgid);
-    failure_set(&fault->failure, ERROR_BAD_REQUEST, "not a message of MessagePack-RPC");
+    failure_set(&fault->failure, ERROR_BAD_REQUEST, "not a message of MessagePack-RPC: %s", reason);
     return DECODE_BAD;
 }

@@ -122,9 +122,25 @@ static void what_is_no_protocol_is_told_and_closed(void **state)
     client_send(&client, "[0,1,\"ping\",[]]");
     client_send_bytes(&client, "\x94\x00\x09\xc1", 4);
     assert_received(&client, "[1,1,null,\"pong\"]");
-    assert_received_failure(&client, "BAD_REQUEST", "MessagePack-RPC");
+    assert_received_failure(&client, "BAD_REQUEST", "MessagePack-RPC: malformed MessagePack");
     assert_received(&client, "");
     client_close(&client);
+
+    static const struct {
+        const char *message, *reason;
+    } CASES[] = {
+        {"[0,9]", "neither [0, msgid, method, params] nor"},
+        {"[0,9,\"ping\",[],1]", "neither [0, msgid, method, params] nor"},
+        {"[0,9,7,[]]", "its method is no str"},
+        {"[0,9,\"ping\",null]", "its params are no array"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        client = client_of(node);
+        client_send(&client, CASES[i].message);
+        assert_received_failure(&client, "BAD_REQUEST", CASES[i].reason);
+        assert_received(&client, "");
+        client_close(&client);
+    }
 
     client = client_of(node);
     client_send(&client, "[1,5,null,null]");
@@ -280,25 +296,26 @@ static void a_client_that_does_not_read_is_paused(void **state)
     client_close(&other);
 }
 
+// All of it is taken in, so that the client comes to read why; it is closed in the end, whether the
+// client closes its side or not.
 static void a_message_larger_than_the_limit_is_refused(void **state)
 {
     struct fake_node *node = *state;
-    struct client client = client_of(node);
-    size_t len = 17 << 20;
+    struct client client = client_of(node), other = client_of(node);
+    size_t len = 40 << 20;
     uint8_t *bytes = memory_zeroed(1, len);
     static const uint8_t HEAD[] = "\x94\x00\x05\xa3set\x92\xa1k\xdb\x01\x20\x00";
     memcpy(bytes, HEAD, sizeof HEAD);
-    // It may close while we still send: that is no fault of the test.
-    for (size_t sent = 0; sent < len;) {
-        ssize_t now = send(client.fd, bytes + sent, len - sent, MSG_NOSIGNAL);
-        if (now <= 0) {
-            break;
-        }
-        sent += (size_t)now;
-    }
+    client_send_bytes(&client, bytes, len);
+    client_send(&client, "[0,6,\"ping\",[]]");
     assert_received_failure(&client, "TOO_LARGE", "16777216");
     assert_received(&client, "");
+    assert_answer(&other, "[0,7,\"ping\",[]]", "[1,7,null,\"pong\"]");
+    struct pollfd end = {.fd = client.fd};
+    assert_int_equal(poll(&end, 1, DEADLINE_MS), 1);
+    assert_true(end.revents & POLLHUP);
     free(bytes);
+    client_close(&other);
     client_close(&client);
 }
 
