@@ -32,6 +32,7 @@ void status_deinit(struct status *status)
 bool status_is_gauge(enum status_item item)
 {
     switch (item) {
+    case STATUS_CACHE_DIRECT_READERS:
     case STATUS_CACHE_ENTRIES:
     case STATUS_CACHE_BYTES:
     case STATUS_CACHE_HOT_ENTRIES:

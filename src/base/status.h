@@ -14,6 +14,11 @@
 #define STATUS_TABLE(X)                                                                            \
     X(CACHE_HITS, "cache", "hits", "server", "reads answered from the cache")                      \
     X(CACHE_HOT_HITS, "cache", "hot_hits", "server", "hits that the hot tier answered")            \
+    X(CACHE_DIRECT_HITS, "cache", "direct_hits", "cache", "direct reads answered from the cache")  \
+    X(CACHE_DIRECT_HOT_HITS, "cache", "direct_hot_hits", "cache",                                  \
+      "those that the hot tier answered")                                                          \
+    X(CACHE_DIRECT_MISSES, "cache", "direct_misses", "cache", "direct reads that asked the node")  \
+    X(CACHE_DIRECT_READERS, "cache", "direct_readers", "cache", "handles that read directly")      \
     X(CACHE_NEGATIVE_HITS, "cache", "negative_hits", "server", "hits on a known absence")          \
     X(CACHE_MISSES, "cache", "misses", "server", "reads that asked PostgreSQL")                    \
     X(CACHE_LATE_HITS, "cache", "late_hits", "pg", "misses that the cache had by the next look")   \

@@ -2,7 +2,7 @@
 // generation in the middle of serving.
 //
 // Direct readers need to read the pages and the control page, and to write LMDB's lock file, where
-// their slots are, and the sketch; the group of the files is given that and nothing else.
+// their slots are, the sketch and the tally; the group of the files is given that and nothing else.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -296,6 +296,7 @@ static void look_after_readers(struct turn *turn)
         store_room_bytes(&writer->store) < tight_bytes) {
         writer_renew_cache(writer, writer->slots.holder.pid);
     }
+    tallies_look(&writer->tallies, writer->status, turn->now_boot_us);
     hot_set_read(&writer->store.hot,
                  writer->slots.has_others || writer->has_readers || is_read_by_socket(turn));
 }

@@ -162,6 +162,7 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
         writer_close(opened);
         return error;
     }
+    tallies_open(&opened->tallies, &opened->store, writer_boot_us(opened));
     store_mark_serving(&opened->store);
     *writer = opened;
     return ERROR_NONE;
@@ -351,6 +352,7 @@ void writer_close(struct writer *writer)
     mailbox_deinit(&writer->mailbox);
     awaited_deinit(&writer->awaited);
     buffer_deinit(&writer->encoding);
+    tallies_close(&writer->tallies);
     store_close(&writer->store);
     outbox_close(&writer->outbox);
     free(writer);

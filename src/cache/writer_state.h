@@ -11,6 +11,7 @@
 #include "cache/retention.h"
 #include "cache/slots.h"
 #include "cache/store.h"
+#include "cache/tallies.h"
 #include "cache/writer.h"
 
 enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 8192 };
@@ -68,6 +69,7 @@ struct writer {
     struct eviction eviction;
     struct memory_writes memory;
     struct slots slots;
+    struct tallies tallies;
     struct buffer encoding;        // of the entry that is laid into `memory`
     int64_t slots_boot_us;         // when to look at them again
     uint64_t last_seq;             // newest accepted write

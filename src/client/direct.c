@@ -1,52 +1,23 @@
-// A look at the cache goes: control page, snapshot, record, trust, control page again. What lowers
-// trust is on the page before the cache's commit, so a page that was looked at before the snapshot
-// was taken is never too trusting (rule 11 of docs/architecture.md); looking again is for the
-// daemon that ends, and for the cache that is made anew, in between.
+// Where a handle's direct reads come together: the files that are open, one key, and what is lent.
+// How a look is judged is in look.c.
 //
 // One key alone is looked for in the hot tier first (cachefile/tier.h): a copy of what LMDB has
 // committed at that moment, so as good as a snapshot taken then, and judged by the same rules.
-//
-// An acknowledged write is in the cache's committed state before its acknowledgement, so a snapshot
-// taken after that holds it (promise 1).
 #include "client/direct.h"
 
 #include <stdlib.h>
 
-#include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "cachefile/environment.h"
+#include "client/look.h"
 
-enum { SPINS_MAX = 100, RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20, LOOKS_MAX = 4 };
+enum { RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20 };
 
 // ---- opening and closing
 
-static void close_reader(struct direct_reader *reader)
-{
-    if (reader->txn != NULL) {
-        mdb_txn_abort(reader->txn); // gives the slot back
-    }
-    if (reader->mapping != NULL) {
-        mapping_release(reader->mapping);
-    }
-    *reader = (struct direct_reader){0};
-}
-
-static bool open_reader(struct direct_reader *reader, struct mapping *mapping)
-{
-    reader->mapping = mapping;
-    if (mdb_txn_begin(mapping->env, NULL, MDB_RDONLY, &reader->txn) != MDB_SUCCESS) {
-        reader->txn = NULL;
-        close_reader(reader);
-        return false;
-    }
-    mdb_txn_reset(reader->txn);
-    return true;
-}
-
 static void close_files(struct direct *direct)
 {
-    close_reader(&direct->reader);
+    reader_close(&direct->reader);
     direct->sequence = CONTROL_NO_SEQUENCE;
 }
 
@@ -62,7 +33,10 @@ static bool open_files(struct direct *direct)
     }
     direct->retry_boot_us = now_us + RETRY_US;
     struct mapping *mapping = mapping_attach(direct->directory, slice_of_string(direct->node));
-    bool open = mapping != NULL && open_reader(&direct->reader, mapping);
+    bool open = mapping != NULL && reader_open(&direct->reader, mapping);
+    if (open) {
+        reader_count(&direct->reader);
+    }
     direct->guards = direct->guards || open;
     return open;
 }
@@ -83,8 +57,8 @@ static void free_memory(struct direct *direct)
 
 void direct_deinit(struct direct *direct)
 {
-    close_reader(&direct->reader);
-    close_reader(&direct->lender);
+    reader_close(&direct->reader);
+    reader_close(&direct->lender);
     free_memory(direct);
 }
 
@@ -111,52 +85,6 @@ void direct_set_node(struct direct *direct, struct slice directory, struct slice
     direct->retry_boot_us = 0;
 }
 
-// ---- a snapshot
-
-static bool refresh_view(struct direct *direct, struct control_page *page)
-{
-    for (int i = 0; i < SPINS_MAX; i++) {
-        if (control_refresh(page, &direct->view, &direct->sequence)) {
-            return true;
-        }
-    }
-    direct->sequence = CONTROL_NO_SEQUENCE;
-    return false;
-}
-
-// What is looked at from now on is judged by a page and a time that are no older.
-static inline bool begin_look(struct direct *direct, const struct mapping *mapping)
-{
-    bool viewed = refresh_view(direct, mapping->page);
-    direct->now_boot_us = clock_boot_us();
-    return viewed;
-}
-
-// The reader at a snapshot; false where the cache cannot be read.
-static bool begin_snapshot(struct direct_reader *reader)
-{
-    CHECK(!reader->is_reading);
-    if (mdb_txn_renew(reader->txn) != MDB_SUCCESS) {
-        // The map became too small, or the slot was taken from us.
-        close_reader(reader);
-        return false;
-    }
-    reader->is_reading = true;
-    return true;
-}
-
-static bool begin(struct direct *direct, struct direct_reader *reader)
-{
-    return begin_look(direct, reader->mapping) && begin_snapshot(reader);
-}
-
-static void end(struct direct_reader *reader)
-{
-    CHECK(reader->is_reading);
-    mdb_txn_reset(reader->txn);
-    reader->is_reading = false;
-}
-
 // The cache's files are those of now, opened where they were not.
 static bool has_files(struct direct *direct)
 {
@@ -170,125 +98,44 @@ static bool has_files(struct direct *direct)
     return open_files(direct);
 }
 
+static bool begin(struct direct *direct, struct direct_reader *reader)
+{
+    return look_begin(direct, reader->mapping) && reader_begin(reader);
+}
+
 bool direct_begin(struct direct *direct)
 {
     return has_files(direct) && mapping_is_served(direct->reader.mapping) &&
            begin(direct, &direct->reader);
 }
 
-// The daemon that served when the snapshot was taken serves the same files still.
-static bool holds(const struct direct *direct, const struct mapping *mapping)
-{
-    return control_is_unchanged(mapping->page, direct->sequence) && mapping_is_present(mapping) &&
-           mapping_is_served(mapping);
-}
-
-bool direct_holds(const struct direct *direct)
-{
-    return holds(direct, direct->reader.mapping);
-}
-
-bool direct_looks_again(const struct direct *direct, int *looks)
-{
-    const struct mapping *mapping = direct->reader.mapping;
-    return ++*looks < LOOKS_MAX && mapping != NULL &&
-           !control_is_unchanged(mapping->page, direct->sequence) && mapping_is_present(mapping) &&
-           mapping_is_served(mapping);
-}
-
 void direct_end(struct direct *direct)
 {
-    end(&direct->reader);
+    reader_end(&direct->reader);
 }
 
-// ---- a record
+// ---- counting
 
-// The handle was told what is newer than the record, or may be.
-static bool is_behind(const struct direct *direct, uint64_t hash, const struct record *record)
+void direct_count(const struct direct *direct, size_t hits, size_t misses)
 {
-    int64_t version;
-    if (record->pending || !seen_find(&direct->seen, hash, &version)) {
-        return false;
-    }
-    return version == SEEN_ABSENT ? !record->absent : record->absent || record->version < version;
-}
-
-void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish)
-{
-    int64_t version;
-    if (!direct->guards || !seen_find(&direct->seen, key_hash, &version)) {
-        return;
-    }
-    if (version == SEEN_ABSENT) {
-        wish->asks_fresh = true;
-    } else if (!wish->has_floor || version > wish->floor) {
-        wish->has_floor = true;
-        wish->floor = version;
+    struct tally_row *row = direct->reader.row;
+    if (row != NULL) {
+        tally_add(&row->other_hits, hits);
+        tally_add(&row->misses, misses);
     }
 }
 
-static bool satisfies(const struct direct *direct, const struct record *record,
-                      int64_t current_boot_us, const struct direct_wish *wish)
+static void count_one(const struct direct *direct, bool answered)
 {
-    if (wish->has_max_age && direct->now_boot_us - current_boot_us > wish->max_age_us) {
-        return false;
+    direct_count(direct, answered, !answered);
+}
+
+static void count_hot(const struct direct *direct)
+{
+    struct tally_row *row = direct->reader.row;
+    if (row != NULL) {
+        tally_add(&row->hot_hits, 1);
     }
-    return !wish->has_min_version || (!record->pending && record->version >= wish->min_version);
-}
-
-static int64_t now_us(const struct direct *direct)
-{
-    return direct->now_boot_us + direct->view.clock_offset_us;
-}
-
-static void hand_out(const struct record *record, bool present, pgnear_item *item)
-{
-    *item = (pgnear_item){.present = present};
-    if (present) {
-        item->value = (pgnear_bytes){.at = record->value.at, .len = record->value.len};
-        item->has_version = !record->pending;
-        item->version = record->version;
-    }
-}
-
-// `cut_off`: the daemon is not there to be asked about what is suspect or expired.
-static inline bool judge(struct direct *direct, const struct mapping *mapping, struct slice key,
-                         uint64_t hash, const struct record *record, bool cut_off,
-                         const struct direct_wish *wish, pgnear_item *item)
-{
-    int64_t current_boot_us;
-    enum trust trust =
-        trust_of_record(record, key, &direct->view, direct->now_boot_us, &current_boot_us);
-    bool trusted = trust == TRUST_GOOD || (cut_off && trust == TRUST_SUSPECT);
-    bool expired = record->expires_at_us != 0 && record_is_expired(record, now_us(direct));
-    if (!trusted || (expired && !cut_off) || !satisfies(direct, record, current_boot_us, wish) ||
-        is_behind(direct, hash, record)) {
-        return false;
-    }
-    sketch_warm_hash(&mapping->sketch, hash, SKETCH_HOT);
-    if (!record->pending && !record->absent) {
-        seen_note(&direct->seen, hash, record->version);
-    }
-    hand_out(record, !record->absent && !expired, item);
-    return true;
-}
-
-static bool look(struct direct *direct, const struct direct_reader *reader, struct slice key,
-                 uint64_t hash, bool cut_off, const struct direct_wish *wish, pgnear_item *item)
-{
-    sketch_prefetch(&reader->mapping->sketch, hash);
-    MDB_val name = environment_value(key);
-    MDB_val value;
-    struct record record;
-    return mdb_get(reader->txn, reader->mapping->records, &name, &value) == MDB_SUCCESS &&
-           record_decode(environment_slice(value), &record) == ERROR_NONE &&
-           judge(direct, reader->mapping, key, hash, &record, cut_off, wish, item);
-}
-
-bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
-                 pgnear_item *item)
-{
-    return look(direct, &direct->reader, key, sketch_hash(key), false, wish, item);
 }
 
 // ---- one key
@@ -325,24 +172,30 @@ static bool find_hot(struct direct *direct, struct slice key, uint64_t hash,
     if (bytes == 0 || record_decode(slice_of(room, bytes), &record) != ERROR_NONE) {
         return false;
     }
-    *answered =
-        judge(direct, mapping, key, hash, &record, false, wish, item) && holds(direct, mapping);
-    direct->hot_turn += *answered;
+    *answered = look_judge(direct, mapping, key, hash, &record, false, wish, item) &&
+                look_holds(direct, mapping);
+    if (*answered) {
+        direct->hot_turn++;
+        count_hot(direct);
+    }
     return true;
 }
 
 static bool get_in_snapshot(struct direct *direct, struct slice key, uint64_t hash,
                             const struct direct_wish *wish, pgnear_item *item)
 {
-    if (!begin_snapshot(&direct->reader)) {
+    if (!reader_begin(&direct->reader)) {
         return false;
     }
-    bool answered = look(direct, &direct->reader, key, hash, false, wish, item) &&
-                    holds(direct, direct->reader.mapping);
+    bool answered = look_into(direct, &direct->reader, key, hash, false, wish, item) &&
+                    look_holds(direct, direct->reader.mapping);
     if (answered && item->present) {
         copy_value(&direct->value, item);
     }
-    end(&direct->reader);
+    reader_end(&direct->reader);
+    if (answered) {
+        count_one(direct, true);
+    }
     return answered;
 }
 
@@ -350,7 +203,7 @@ static bool get_once(struct direct *direct, struct slice key, uint64_t hash,
                      const struct direct_wish *wish, pgnear_item *item)
 {
     bool answered;
-    if (!begin_look(direct, direct->reader.mapping)) {
+    if (!look_begin(direct, direct->reader.mapping)) {
         return false;
     }
     return find_hot(direct, key, hash, wish, item, &answered)
@@ -374,6 +227,9 @@ bool direct_get(struct direct *direct, struct slice key, const struct direct_wis
     do {
         answered = get_once(direct, key, hash, wish, item);
     } while (!answered && direct_looks_again(direct, &looks));
+    if (!answered) {
+        count_one(direct, false);
+    }
     return answered;
 }
 
@@ -384,11 +240,11 @@ bool direct_get_cut_off(struct direct *direct, struct slice key, const struct di
     if (mapping == NULL || !mapping_is_present(mapping) || !begin(direct, &direct->reader)) {
         return false;
     }
-    bool answered = look(direct, &direct->reader, key, sketch_hash(key), true, wish, item);
+    bool answered = look_into(direct, &direct->reader, key, sketch_hash(key), true, wish, item);
     if (answered && item->present) {
         copy_value(&direct->value, item);
     }
-    end(&direct->reader);
+    reader_end(&direct->reader);
     return answered;
 }
 
@@ -401,9 +257,9 @@ static bool has_lender(struct direct *direct)
         return false;
     }
     if (direct->lender.mapping != direct->reader.mapping) {
-        close_reader(&direct->lender);
+        reader_close(&direct->lender);
         mapping_share(direct->reader.mapping);
-        return open_reader(&direct->lender, direct->reader.mapping);
+        return reader_open(&direct->lender, direct->reader.mapping);
     }
     return true;
 }
@@ -415,10 +271,10 @@ static bool lend_once(struct direct *direct, struct slice key, const struct dire
     if (!has_lender(direct) || !begin(direct, lender)) {
         return false;
     }
-    bool answered = look(direct, lender, key, sketch_hash(key), false, wish, item) &&
-                    holds(direct, lender->mapping);
+    bool answered = look_into(direct, lender, key, sketch_hash(key), false, wish, item) &&
+                    look_holds(direct, lender->mapping);
     if (!answered || !item->present) {
-        end(lender);
+        reader_end(lender);
     }
     return answered;
 }
@@ -431,6 +287,7 @@ bool direct_lend(struct direct *direct, struct slice key, const struct direct_wi
     do {
         answered = lend_once(direct, key, wish, item);
     } while (!answered && direct_looks_again(direct, &looks));
+    count_one(direct, answered);
     return answered;
 }
 
@@ -442,19 +299,7 @@ void direct_lend_copy(struct direct *direct, pgnear_item *item)
 void direct_take_back(struct direct *direct)
 {
     if (direct->lender.is_reading) {
-        end(&direct->lender);
+        reader_end(&direct->lender);
     }
     buffer_clear(&direct->lent, KEEP_BYTES_MAX);
-}
-
-void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item)
-{
-    if (direct->guards && (!item->present || item->has_version)) {
-        seen_note(&direct->seen, key_hash, item->present ? item->version : SEEN_ABSENT);
-    }
-}
-
-void direct_written(struct direct *direct, struct slice key)
-{
-    seen_drop(&direct->seen, sketch_hash(key));
 }

@@ -1,6 +1,6 @@
 // Direct reads: the node's cache, looked at in this process. No system call on a hit, no write to
-// shared memory but to this handle's slot in LMDB's reader table, and to a byte of the sketch where
-// that is cold.
+// shared memory but to this handle's slot in LMDB's reader table, to its row of the tally, and to a
+// byte of the sketch where that is cold.
 //
 // Whatever cannot be decided here is asked of the daemon over the socket. One thread at a time; the
 // memory of all zeroes reads nothing and is valid.
@@ -9,15 +9,8 @@
 #include <pgnear.h>
 
 #include "base/buffer.h"
-#include "client/mapping.h"
+#include "client/reader.h"
 #include "client/seen.h"
-
-// A reading end of the cache: LMDB's transaction, and the mapping it is of.
-struct direct_reader {
-    struct mapping *mapping; // NULL: not open
-    MDB_txn *txn;            // reset unless is_reading
-    bool is_reading;
-};
 
 struct direct {
     // What the node said of itself; "" where it did not, or direct reads are not wanted:
@@ -92,10 +85,13 @@ bool direct_looks_again(const struct direct *direct, int *looks);
 // Moves what a look found to where direct_get leaves it.
 void direct_copy(struct direct *direct, pgnear_item *item);
 void direct_end(struct direct *direct);
+// How many such looks answered, and how many are asked of the daemon; the others count themselves.
+void direct_count(const struct direct *direct, size_t hits, size_t misses);
 
 // What the daemon is to be asked besides about the key with that sketch_hash.
 void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish);
 // The handle wrote the key: what it was told before does not matter any more.
 void direct_written(struct direct *direct, struct slice key);
+void direct_written_hash(struct direct *direct, uint64_t key_hash);
 // What the node answered over the socket about the key with that sketch_hash, for later looks.
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item);

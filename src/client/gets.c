@@ -210,6 +210,8 @@ static void find_many(struct many *many)
         do {
             found = find_once(many);
         } while (!found && direct_looks_again(&many->handle->direct, &looks));
+        size_t hits = found ? many->count - many->missing_count : 0;
+        direct_count(&many->handle->direct, hits, many->count - hits);
     }
     if (!found) {
         miss_all(many);

@@ -62,6 +62,7 @@ static void destroy(struct mapping *mapping)
     }
     sketch_close(&mapping->sketch);
     tier_close(&mapping->tier);
+    tally_unmap(&mapping->tally);
     free(mapping);
 }
 
@@ -156,6 +157,7 @@ static struct mapping *share_or_open(struct registry *registry, struct mapping *
     }
     sketch_map(&made->sketch, directory_fd);
     tier_map(&made->tier, directory_fd);
+    tally_map(&made->tally, directory_fd);
     made->users = 1;
     made->next = registry->mappings;
     registry->mappings = made;

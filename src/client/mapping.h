@@ -10,12 +10,14 @@
 
 #include "cachefile/control.h"
 #include "cachefile/sketch.h"
+#include "cachefile/tally.h"
 #include "cachefile/tier.h"
 
 struct mapping {
     struct control_page *page;
     struct sketch sketch; // empty where this process may not write it
     struct tier tier;     // empty where there is none
+    struct tally tally;   // empty where this process may not write it
     MDB_env *env;
     MDB_dbi records;
     uint64_t generation; // of the files that are open

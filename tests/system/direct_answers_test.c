@@ -351,6 +351,18 @@ static void await_reads(struct history *history)
     }
 }
 
+// Since the last start of the daemon; figures are up to a second old.
+static void expect_both_ways(struct history *history)
+{
+    node_await_stat_min(history->node, "cache.direct_hot_hits", READS_A_DISTURBANCE / 100);
+    int64_t hot = node_stat_int(history->node, "cache.direct_hot_hits");
+    node_await_stat_min(history->node, "cache.direct_hits", hot + READS_A_DISTURBANCE / 100);
+    node_await_stat_min(history->node, "cache.direct_misses", 1);
+    printf("%lld direct hits, %lld of them in the hot tier, %lld misses\n",
+           (long long)node_stat_int(history->node, "cache.direct_hits"), (long long)hot,
+           (long long)node_stat_int(history->node, "cache.direct_misses"));
+}
+
 static void both_ways_answer_the_same(struct scenario *scenario)
 {
     static void (*const DISTURBANCE[])(struct history *) = {
@@ -377,6 +389,7 @@ static void both_ways_answer_the_same(struct scenario *scenario)
     int64_t evicted = node_stat_int(history->node, "cache.evictions");
     workers_stop(workers);
     workers_join(workers);
+    expect_both_ways(history);
     direct_await_hit(history->node, "own:0");
     printf("%llu reads, %llu without an answer, %lld evictions since the last start\n",
            atomic_load(&history->reads), atomic_load(&history->denied), (long long)evicted);
