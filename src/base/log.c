@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/words.h"
 
 static _Atomic int configured_level = LOG_LEVEL_INFO;
 static _Atomic int configured_format = LOG_FORMAT_LOGFMT;
@@ -20,19 +21,23 @@ void log_configure(enum log_level level, enum log_format format)
     atomic_store(&configured_format, (int)format);
 }
 
-// JSON's escapes (RFC 8259 section 7) serve logfmt's quoted values as well.
+// JSON's escapes (RFC 8259 section 7) serve logfmt's quoted values as well. What is not UTF-8, as a
+// path may be, becomes U+FFFD: a line is text, whatever it tells of.
 static void append_quoted(struct buffer *line, struct slice text)
 {
     buffer_append(line, "\"", 1);
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t byte = text.at[i];
+    while (text.len > 0) {
+        uint8_t byte = text.at[0];
+        size_t len = character_len(text);
         if (byte == '"' || byte == '\\') {
             buffer_printf(line, "\\%c", byte);
-        } else if (byte < 0x20) {
-            buffer_printf(line, "\\u%04x", byte);
+        } else if (byte < 0x20 || len == 0) {
+            buffer_printf(line, "\\u%04x", len == 0 ? 0xfffd : byte);
         } else {
-            buffer_append(line, &byte, 1);
+            buffer_append(line, text.at, len);
         }
+        len = len == 0 ? 1 : len;
+        text = slice_of(text.at + len, text.len - len);
     }
     buffer_append(line, "\"", 1);
 }

@@ -6,9 +6,8 @@
 
 enum { QUOTED_CHARACTER_BYTES_MAX = 4 };
 
-// The length of the first character of a text that is not empty; 0 where it is not UTF-8. The
-// second byte's bounds keep out overlong forms, surrogates and what lies beyond U+10FFFF.
-static size_t character_len(struct slice text)
+// The second byte's bounds keep out overlong forms, surrogates and what lies beyond U+10FFFF.
+size_t character_len(struct slice text)
 {
     uint8_t first = text.at[0];
     if (first < 0x80) {

@@ -5,6 +5,9 @@
 
 struct call;
 
+// The length of the first character of a text that is not empty; 0 where it is not UTF-8.
+size_t character_len(struct slice text);
+
 // UTF-8 (RFC 3629) without NUL, which is what PostgreSQL's text holds.
 bool is_text(struct slice text);
 

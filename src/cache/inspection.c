@@ -47,14 +47,19 @@ static void inspect_directory(struct reply *reply, const char *item, const char 
 static void inspect_room(struct writer *writer, struct reply *reply)
 {
     char text[TEXT_BYTES];
-    int64_t used = status_get(writer->status, STATUS_OUTBOX_BYTES);
+    int64_t used = (int64_t)outbox_held_bytes(
+        &writer->outbox, (size_t)status_get(writer->status, STATUS_OUTBOX_DEPTH));
     int64_t capacity = (int64_t)writer->settings->writes.outbox_bytes;
     int64_t free_bytes = directory_free_bytes(writer->settings->writes.dir);
-    bool tight = free_bytes >= 0 && free_bytes < capacity - used;
-    snprintf(text, sizeof text, "%lld of %lld KiB in use%s", (long long)(used >> 10),
-             (long long)(capacity >> 10),
-             tight ? "; the disk has less room than writes.outbox_size still allows" : "");
+    int64_t grown = status_get(writer->status, STATUS_OUTBOX_BYTES);
+    bool tight = free_bytes >= 0 && free_bytes < capacity - grown;
     bool full = used > capacity / 100 * (100 - DISK_LOW_PERCENT);
+    snprintf(text, sizeof text, "%lld of %lld KiB in use%s%s", (long long)(used >> 10),
+             (long long)(capacity >> 10),
+             tight ? "; the disk has less room than writes.outbox_size still allows" : "",
+             full ? "; writes are OVERLOADED until PostgreSQL takes some (flush), or dead letters "
+                    "are dealt with"
+                  : "");
     add(reply, "outbox room", !tight && !full, text);
 }
 
@@ -71,7 +76,8 @@ static void inspect_letters(struct writer *writer, struct reply *reply)
 {
     char text[TEXT_BYTES];
     int64_t letters = status_get(writer->status, STATUS_OUTBOX_DEAD_LETTERS);
-    snprintf(text, sizeof text, "%lld dead letters", (long long)letters);
+    snprintf(text, sizeof text, "%lld dead letters%s", (long long)letters,
+             letters > 0 ? "; `pgnear dead-letters` lists them, to be retried or discarded" : "");
     add(reply, "dead letters", letters == 0, text);
 }
 

@@ -379,3 +379,23 @@ size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn)
     const MDB_dbi dbis[] = {outbox->entries, outbox->letters};
     return environment_pages(txn, dbis, 2) * outbox->page_bytes;
 }
+
+// Entries are taken to be of one size.
+size_t outbox_held_bytes(struct outbox *outbox, size_t waiting)
+{
+    const MDB_dbi entries = outbox->entries, letters = outbox->letters;
+    MDB_txn *txn;
+    MDB_stat stat;
+    if (mdb_txn_begin(outbox->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+        return 0;
+    }
+    size_t pages = environment_pages(txn, &letters, 1);
+    int code = mdb_stat(txn, entries, &stat);
+    CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+    if (stat.ms_entries > 0) {
+        size_t held = waiting < stat.ms_entries ? waiting : stat.ms_entries;
+        pages += environment_pages(txn, &entries, 1) * held / stat.ms_entries;
+    }
+    mdb_txn_abort(txn);
+    return pages * outbox->page_bytes;
+}

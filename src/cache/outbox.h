@@ -121,6 +121,9 @@ enum error outbox_retire(struct outbox *outbox, const struct entry *entry,
 
 // Bytes of the pages of entries and dead letters, within the transaction.
 size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn);
+// About how many of these cannot make way for new writes, where `waiting` entries are not applied
+// yet: those that are retained can. Exact where none is. The writer's.
+size_t outbox_held_bytes(struct outbox *outbox, size_t waiting);
 
 // ---- reading, any one thread
 

@@ -206,6 +206,7 @@ static bool sort_words(int argc, char **argv, struct invocation *invocation)
             taken = take_operand(invocation, optarg);
         } else if (option == '?') {
             taken = false; // getopt has said why
+            fputs("Try 'pgnear --help'; behind -- nothing is taken for an option.\n", stderr);
         } else {
             int given = option == 'c' ? OPTION_CONFIG : option == 'h' ? OPTION_HELP : option - 256;
             invocation->options[given] = optarg != NULL ? optarg : "";
@@ -248,6 +249,16 @@ static bool check_usage(struct invocation *invocation)
     return true;
 }
 
+static bool check_socket(const struct invocation *invocation)
+{
+    const char *path = invocation->options[OPTION_SOCKET];
+    if (path != NULL && path[0] == '\0') {
+        complain_usage("--socket takes the path of a socket");
+        return false;
+    }
+    return true;
+}
+
 static bool read_timeout(struct invocation *invocation)
 {
     const char *text = invocation->options[OPTION_TIMEOUT];
@@ -284,7 +295,7 @@ bool command_parse(int argc, char **argv, struct invocation *invocation, enum ex
         *status = EXIT_DONE;
         return false;
     }
-    return check_usage(invocation) && read_timeout(invocation);
+    return check_usage(invocation) && check_socket(invocation) && read_timeout(invocation);
 }
 
 bool command_connect(struct invocation *invocation, enum exit_status *status)

@@ -56,7 +56,9 @@ static enum exit_status retry(struct invocation *invocation, uint64_t seq)
     pgnear_error error;
     if (pgnear_retry_dead_letter(invocation->node, seq, option_is_given(invocation, OPTION_FORCE),
                                  NULL, &written, &error) != PGNEAR_OK) {
-        return complain_of_call(&error);
+        enum exit_status status = complain_of_call(&error);
+        // A number that was read as one is wrong in no other way than that there is no such letter.
+        return error.code == PGNEAR_BAD_REQUEST ? EXIT_ABSENT : status;
     }
     struct document document;
     document_init(&document);

@@ -16,6 +16,16 @@ static enum error table_is_valid(const char *table, struct failure *failure)
     return table_name_parse(table, &name, failure);
 }
 
+PGconn *offline_connect(const struct postgres_settings *postgres, const char *conninfo)
+{
+    char timeout_s[24];
+    snprintf(timeout_s, sizeof timeout_s, "%lld",
+             (long long)((postgres->connect_timeout_us + CLOCK_US_PER_S - 1) / CLOCK_US_PER_S));
+    const char *const keywords[] = {"dbname", "application_name", "connect_timeout", NULL};
+    const char *const values[] = {conninfo, "pgnear", timeout_s, NULL};
+    return PQconnectdbParams(keywords, values, 1);
+}
+
 static void connect_to_server(struct offline *offline)
 {
     const struct postgres_settings *postgres = &offline->settings.postgres;
@@ -23,12 +33,7 @@ static void connect_to_server(struct offline *offline)
         snprintf(offline->why_not, sizeof offline->why_not, "no server is named");
         return;
     }
-    char timeout_s[24];
-    snprintf(timeout_s, sizeof timeout_s, "%lld",
-             (long long)((postgres->connect_timeout_us + CLOCK_US_PER_S - 1) / CLOCK_US_PER_S));
-    const char *const keywords[] = {"dbname", "application_name", "connect_timeout", NULL};
-    const char *const values[] = {postgres->conninfo, "pgnear", timeout_s, NULL};
-    offline->conn = PQconnectdbParams(keywords, values, 1);
+    offline->conn = offline_connect(postgres, postgres->conninfo);
     if (PQstatus(offline->conn) != CONNECTION_OK) {
         conn_one_line(PQerrorMessage(offline->conn), offline->why_not, sizeof offline->why_not);
         PQfinish(offline->conn);

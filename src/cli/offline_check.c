@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "cli/check.h"
 #include "cli/offline.h"
+#include "pg/conn_params.h"
 #include "pg/notify_queue.h"
 
 enum { SERVER_VERSION_MIN = 120000, NOTIFY_WAIT_MS = 2000 };
@@ -95,25 +96,34 @@ static bool hears_notification(PGconn *conn)
     }
 }
 
+// Runs `sql`; false where it did not work, with the reason on one line.
+static bool run_command(PGconn *conn, const char *sql, char *why, size_t why_bytes)
+{
+    // A command on a connection that was not made would have words of its own.
+    PGresult *result = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, sql) : NULL;
+    bool done = PQresultStatus(result) == PGRES_COMMAND_OK;
+    PQclear(result);
+    conn_one_line(done ? "" : PQerrorMessage(conn), why, why_bytes);
+    return done;
+}
+
 // In a session of the server itself, LISTEN and NOTIFY in two transactions meet.
 static void check_notify(struct checking *checking)
 {
     const struct postgres_settings *postgres = &checking->offline->settings.postgres;
-    const char *conninfo =
-        postgres->listen_conninfo != NULL ? postgres->listen_conninfo : postgres->conninfo;
-    PGconn *listen = PQconnectdb(conninfo);
-    char channel[64];
+    bool has_url = postgres->listen_conninfo != NULL;
+    PGconn *listen =
+        offline_connect(postgres, has_url ? postgres->listen_conninfo : postgres->conninfo);
+    char channel[64], sql[128], why[FAILURE_MESSAGE_BYTES];
     snprintf(channel, sizeof channel, "pgnear_check_%d_%lld", (int)getpid(),
              (long long)clock_boot_us());
-    char sql[128];
     snprintf(sql, sizeof sql, "LISTEN %s", channel);
-    PGresult *listening = PQexec(listen, sql);
+    bool done = run_command(listen, sql, why, sizeof why);
     snprintf(sql, sizeof sql, "NOTIFY %s", channel);
-    PGresult *notified = PQexec(checking->offline->conn, sql);
-    if (PQresultStatus(listening) != PGRES_COMMAND_OK ||
-        PQresultStatus(notified) != PGRES_COMMAND_OK) {
-        report(checking, "notify", false, "LISTEN and NOTIFY do not work: %s%s",
-               PQresultErrorMessage(listening), PQresultErrorMessage(notified));
+    done = done && run_command(checking->offline->conn, sql, why, sizeof why);
+    if (!done) {
+        report(checking, "notify", false, "LISTEN and NOTIFY do not work%s: %s",
+               has_url ? " by postgres.listen_url" : "", why);
     } else if (hears_notification(listen)) {
         report(checking, "notify", true, "a NOTIFY came back");
     } else {
@@ -122,8 +132,6 @@ static void check_notify(struct checking *checking)
                "Set postgres.listen_url to the server itself",
                NOTIFY_WAIT_MS);
     }
-    PQclear(listening);
-    PQclear(notified);
     PQfinish(listen);
 }
 

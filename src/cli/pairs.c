@@ -39,8 +39,17 @@ static enum line_member line_member_of(struct slice name)
     return (enum line_member)member;
 }
 
+// As export begins one: a line holds a whole object, and what is indented was printed for people.
+static bool begins_as_export_writes_it(struct slice first)
+{
+    return slice_starts_with(first, slice_of_string("{\n\""));
+}
+
 enum pairs_form pairs_detect(struct slice first)
 {
+    if (begins_as_export_writes_it(first)) {
+        return PAIRS_OBJECT;
+    }
     struct members members;
     enum pairs_form form = PAIRS_OBJECT;
     members_init(&members);

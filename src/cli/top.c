@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -76,12 +77,26 @@ static bool await_turn(const struct screen *screen, int64_t until_boot_us)
     }
 }
 
+// What is above the fold is what matters: a screen that scrolls would show the end.
+static void draw(struct slice text)
+{
+    struct winsize size = {0};
+    struct buffer fitting = {0};
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    top_fit(text, size.ws_row, size.ws_col, &fitting);
+    struct slice shown = buffer_slice(&fitting);
+    fputs(CLEAR, stdout);
+    fwrite(shown.at, 1, shown.len, stdout);
+    buffer_deinit(&fitting);
+}
+
 static enum exit_status show(struct screen *screen, struct slice text)
 {
     if (screen->is_drawn) {
-        fputs(CLEAR, stdout);
+        draw(text);
+    } else {
+        fwrite(text.at, 1, text.len, stdout);
     }
-    fwrite(text.at, 1, text.len, stdout);
     if (!screen->is_drawn && screen->left > 1) {
         fputc('\n', stdout);
     }

@@ -9,7 +9,7 @@
 
 #include "cli/stats_map.h"
 
-enum { PATH_BYTES = 96, LABEL_COLUMNS = 10 };
+enum { PATH_BYTES = 96, LABEL_COLUMNS = 10, METHOD_COLUMNS = 20 };
 
 struct pair {
     struct slice before;
@@ -176,7 +176,7 @@ static void add_method(void *context, struct slice name, struct slice value)
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "server.latency.%.*s.count", SLICE_FORMAT(name));
     double rate = rate_of(pair, path);
-    buffer_printf(pair->out, "%-18.*s%12.0f", SLICE_FORMAT(name), rate);
+    buffer_printf(pair->out, "%-*.*s%12.0f", METHOD_COLUMNS, SLICE_FORMAT(name), rate);
     add_ms(pair->out, "", value, "p50_us");
     add_ms(pair->out, "", value, "p99_us");
     add_ms(pair->out, "", value, "max_us");
@@ -189,6 +189,30 @@ void top_view(struct slice before, struct slice now, double elapsed_s, struct bu
     for (size_t i = 0; i < LINES_COUNT; i++) {
         add_line(&pair, &LINES[i]);
     }
-    buffer_printf(out, "\n%-18s%12s%12s%12s%12s\n", "method", "a second", "p50", "p99", "max");
+    buffer_printf(out, "\n%-*s%12s%12s%12s%12s\n", METHOD_COLUMNS, "method", "a second", "p50",
+                  "p99", "max");
     stats_map_each(now, "server.latency", add_method, &pair);
+}
+
+static bool begins_character(uint8_t byte)
+{
+    return (byte & 0xc0) != 0x80;
+}
+
+void top_fit(struct slice text, size_t rows, size_t columns, struct buffer *out)
+{
+    size_t row = 1, column = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.at[i] == '\n') {
+            if (rows > 0 && ++row >= rows) {
+                return;
+            }
+            column = 0;
+        } else if (begins_character(text.at[i])) {
+            column++;
+        }
+        if (columns == 0 || column <= columns) {
+            buffer_append(out, &text.at[i], 1);
+        }
+    }
 }

@@ -3,5 +3,9 @@
 
 #include "base/buffer.h"
 
+// Appends as much of `text` as a terminal of that size shows: the first `rows` - 1 lines, each cut
+// to `columns` characters. A size of 0 is not known and cuts nothing.
+void top_fit(struct slice text, size_t rows, size_t columns, struct buffer *out);
+
 // Appends the lines of one snapshot. `before` is the answer of `elapsed_s` seconds earlier.
 void top_view(struct slice before, struct slice now, double elapsed_s, struct buffer *out);

@@ -1,5 +1,7 @@
 #include "pg/batch_outcome.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -185,9 +187,12 @@ bool batch_entry_conflicts(const struct batch_entry *entry)
 static void reply_conflict(const struct batch_entry *entry, struct reply *reply)
 {
     const struct batch_op *op = only_op(entry);
-    const char *why = entry->condition == CONDITION_IF_ABSENT
-                          ? "the key exists"
-                          : (op->has_version ? "the version is another" : "the key is absent");
+    char why[64] = "the key is absent";
+    if (op->has_version) {
+        snprintf(why, sizeof why, "%s version is %" PRId64,
+                 entry->condition == CONDITION_IF_ABSENT ? "the key exists, and its" : "its",
+                 op->version);
+    }
     failure_set(&reply->failure, ERROR_CONFLICT, "Failed to %s key %s: %s",
                 entry->op == ENTRY_DELETE ? "delete" : "set", quote_key(op->key).text, why);
     reply->failure.has_version = op->has_version;

@@ -73,10 +73,13 @@ static void add(struct request *request, const char *item, bool ok, const char *
 
 static void add_feed(struct worker *worker, struct request *request)
 {
+    struct failure failure = {0};
     int64_t round_trip_us = status_get(worker->status, STATUS_PG_ROUND_TRIP_US);
     if (worker->feed_live) {
         add(request, "notify", true, "a notification comes back in %.1f ms",
             (double)round_trip_us / CLOCK_US_PER_MS);
+    } else if (worker->ready && status_get_error(worker->status, &failure)) {
+        add(request, "notify", false, "%s", failure.message);
     } else if (worker->ready) {
         add(request, "notify", false,
             "no notification comes back (through a transaction pooler none does: name the server"

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/words.h"
 
 // The options that list one value a server, parallel to each other.
 static const char *const LISTS[] = {"host", "hostaddr", "port"};
@@ -131,13 +132,22 @@ enum error conn_params_check(const char *conninfo, struct failure *failure)
 void conn_one_line(const char *text, char *out, size_t out_bytes)
 {
     size_t len = 0;
-    for (const char *at = text; *at != '\0' && len + 1 < out_bytes; at++) {
-        bool is_blank = *at == '\n' || *at == '\t' || *at == ' ';
-        if (!is_blank) {
-            out[len++] = *at;
+    for (struct slice left = slice_of_string(text); left.len > 0;) {
+        char first = (char)left.at[0];
+        bool is_blank = first == '\n' || first == '\t' || first == ' ';
+        size_t character = character_len(left), taken = character > 0 ? character : 1;
+        if (len + taken >= out_bytes) {
+            break;
+        }
+        if (character == 0) {
+            out[len++] = '?';
+        } else if (!is_blank) {
+            memcpy(out + len, left.at, character);
+            len += character;
         } else if (len > 0 && out[len - 1] != ' ') {
             out[len++] = ' ';
         }
+        left = slice_of(left.at + taken, left.len - taken);
     }
     while (len > 0 && out[len - 1] == ' ') {
         len--;

@@ -34,5 +34,7 @@ void conn_params_deinit(struct conn_params *params);
 // it and so may show a password.
 enum error conn_params_check(const char *conninfo, struct failure *failure);
 
-// libpq's words on one line: every run of white space becomes one blank, none at the ends.
+// libpq's words on one line: every run of white space becomes one blank, none at the ends. What is
+// not UTF-8 becomes '?': before a session begins, a server tells in its own encoding why it does
+// not.
 void conn_one_line(const char *text, char *out, size_t out_bytes);

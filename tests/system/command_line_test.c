@@ -35,6 +35,7 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         {"set", "k", "1", "--expires-at", "2030-01-31T12:00:00Z", "--ttl", "1s", NULL},
         {"scan", "--limit=0", NULL},
         {"top", "more", NULL},
+        {"ping", "--socket", "", NULL},
         {"schema", "-c", "/nonexistent.toml", NULL},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -42,6 +43,8 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         assert_cli(cli, 2, "");
         assert_says(cli, "");
     }
+    const char *const dash[] = {"set", "k", "-x", NULL};
+    assert_says(cli_run(scenario, NULL, NULL, dash), "behind -- nothing is taken for an option");
     struct cli help = cli_run(scenario, NULL, NULL, (const char *const[]){"--help", NULL});
     assert_int_equal(help.status, 0);
     assert_non_null(strstr(help.out, "usage: pgnear"));
@@ -87,7 +90,12 @@ static void conditions_that_fail_are_status_1(struct scenario *scenario)
     struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
     struct cli made = CLI(node, "set", "k", "1", "--if-absent");
     assert_cli_json(made, 0, "{\"seq\":\"*\",\"version\":\"*\"}");
-    assert_cli(CLI(node, "set", "k", "2", "--if-absent"), 1, "");
+    struct cli exists = CLI(node, "set", "k", "2", "--if-absent");
+    assert_cli(exists, 1, "");
+    assert_says(exists, scenario_text(scenario, "the key exists, and its version is %s",
+                                      json_at(scenario, made.out, "version")));
+    assert_cli(CLI(node, "dead-letters", "retry", "7"), 1, "");
+    assert_cli(CLI(node, "dead-letters", "discard", "7"), 1, "");
     assert_cli(CLI(node, "delete", "k", "--if-version", "0"), 1, "");
     const char *version = json_at(scenario, made.out, "version");
     assert_cli_json(CLI(node, "set", "k", "2", "--if-version", version), 0,

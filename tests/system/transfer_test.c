@@ -83,6 +83,20 @@ static void a_table_moves_by_lines_and_by_object(struct scenario *scenario)
     assert_same_tables(pg, "kv_store", "copy");
 }
 
+// The object of a table with these two keys begins as a line does.
+static void an_object_that_looks_like_a_line_comes_back(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    const char *object = scenario_path(scenario, "all.json");
+    assert_rpc(node, "mset", "[[[\"key\", \"other\"], [\"value\", 2]]]", "{\"seq\": \"*\"}");
+    assert_cli_json(CLI(node, "export", object), 0, "{\"exported\":2,\"left_out\":0}");
+    assert_cli_json(CLI(node, "delete", "key", "value"), 0, "{\"seq\":\"*\"}");
+    assert_cli_json(CLI(node, "import", object), 0,
+                    "{\"imported\":2,\"skipped\":0,\"expired\":0,\"bad\":0}");
+    assert_cli(CLI(node, "get", "key"), 0, "\"other\"\n");
+    assert_cli(CLI(node, "get", "value"), 0, "2\n");
+}
+
 // `pgnear export | pgnear import -`, and what it printed of the import.
 static void migrate(struct node *from, struct node *to, const char *expected)
 {
@@ -329,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(a_table_moves_by_lines_and_by_object),
+        SCENARIO(an_object_that_looks_like_a_line_comes_back),
         SCENARIO(a_table_moves_through_a_document),
         SCENARIO(only_a_prefix_is_exported_and_scan_is_imported),
         SCENARIO(bad_lines_are_named_and_the_good_ones_imported),

@@ -125,6 +125,8 @@ static void no_byte_of_a_field_breaks_the_line(void **state)
     assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
     assert_non_null(strstr(line, "\"all\":\"\\u0000\\u0001\\u0002"));
     assert_non_null(strstr(line, "\\u001e\\u001f\"}\n"));
+    LOG_INFO("bytes", LOG_TEXT("path", "/a\xff/\xc3\xa4/\xe2\x82"));
+    assert_non_null(strstr(logged(), "\"path\":\"/a\\ufffd/\xc3\xa4/\\ufffd\\ufffd\"}\n"));
 }
 
 static void event_may_have_no_fields(void **state)

@@ -114,6 +114,8 @@ static void tells_the_form(void **state)
         {"  {\"value\": 1, \"key\": \"a\"}", PAIRS_LINES},
         {"{\"version\":1,\"key\":\"a\",\"value\":1}", PAIRS_LINES},
         {"{\"key\" : \"a\"", PAIRS_LINES},
+        {"{\n  \"key\": \"a\"", PAIRS_LINES},
+        {"{\n\"key\":\"a\",\n\"value\":1\n}\n", PAIRS_OBJECT},
         {"{\"key\":1}", PAIRS_OBJECT},
         {"{\"key\": {\"a\":1}, \"value\": 1}", PAIRS_OBJECT},
         {"{\"user:1\":{\"key\":\"a\"}}", PAIRS_OBJECT},

@@ -195,6 +195,10 @@ static void words_are_put_on_one_line(void **state)
     char line[32];
     conn_one_line("  no\n\tsuch  file \n\n", line, sizeof line);
     assert_string_equal(line, "no such file");
+    conn_one_line("Pa\xdfwort, \xc3\xa4", line, sizeof line);
+    assert_string_equal(line, "Pa?wort, \xc3\xa4");
+    conn_one_line("123\xc3\xa4", line, 5);
+    assert_string_equal(line, "123");
     conn_one_line("", line, sizeof line);
     assert_string_equal(line, "");
     conn_one_line("0123456789", line, 5);
