@@ -148,7 +148,10 @@ struct retire_message {
     struct request *requests; // linked by sibling
     char sqlstate[SQLSTATE_BYTES];
     char text[FAILURE_MESSAGE_BYTES];
-    bool is_poison; // PostgreSQL refused the write itself
+    bool is_poison;   // PostgreSQL refused the write itself
+    bool is_conflict; // its condition did not hold: what a repeat of it is told, with the version
+    bool has_version; // that the key has, where it is there
+    int64_t version;
     struct arena arena;
     bool has_state;     // of a dead letter: what PostgreSQL held of the keys when it was parked
     struct slice state; // guards, one a pair (base/entry.h)

@@ -51,6 +51,19 @@ static void attach_requests(struct flusher *flusher, struct flushed_message *flu
     }
 }
 
+// Nobody waits for the answer, but who repeats the write with its id is to get it.
+static void withdraw_conflict(struct flusher *flusher, const struct batch_entry *entry)
+{
+    struct reply reply = {0};
+    batch_reply(entry, &reply);
+    struct retire_message *message =
+        flush_report_make_retire(entry->seq, RETIRE_WITHDRAWN, &reply.failure, NULL);
+    message->is_conflict = true;
+    message->has_version = reply.failure.has_version;
+    message->version = reply.failure.version;
+    flush_report_post_retire(flusher, message);
+}
+
 // A condition that failed did nothing, and must do nothing when the entry is applied again after a
 // failover. One that held before the failover and does not now has lost what it was decided on.
 static void retire_conflicts(struct flusher *flusher)
@@ -73,8 +86,7 @@ static void retire_conflicts(struct flusher *flusher)
             parking_state_of_conflict(entry, message);
             flush_report_post_retire(flusher, message);
         } else {
-            failure_set(&failure, ERROR_CONFLICT, "the condition did not hold");
-            flush_report_retire(flusher, entry->seq, RETIRE_WITHDRAWN, &failure, NULL);
+            withdraw_conflict(flusher, entry);
         }
     }
 }

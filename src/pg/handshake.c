@@ -85,6 +85,15 @@ bool handshake_is_replaced(const struct handshake *handshake)
              strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
 }
 
+// A restart of the server loses no commit of ours, another server may.
+static bool has_failed_over(const struct handshake *handshake)
+{
+    const struct server_identity *known = &handshake->known, *found = &handshake->server;
+    return known->started_us != 0 &&
+           (strcmp(known->timeline, found->timeline) != 0 ||
+            strcmp(known->system_identifier, found->system_identifier) != 0);
+}
+
 static void hold_reads_to(struct worker *worker, uint64_t seq)
 {
     if (seq > worker->reapply_seq) {
@@ -106,8 +115,13 @@ void handshake_finish(struct handshake *handshake)
         handshake_give_up_words(handshake, "", "the node's row changed while it was claimed");
         return;
     }
-    if (handshake_is_replaced(handshake) && handshake->inherited_seq > 0) {
-        reapply_to(worker, handshake->inherited_seq);
+    if (handshake_is_replaced(handshake)) {
+        hold_reads_to(worker, handshake->inherited_seq);
+    }
+    // What the same server does not hold after a restart was never decided: it is not applied again
+    // but for the first time, and its conditions hold as they stand.
+    if (has_failed_over(handshake) && handshake->inherited_seq > 0) {
+        flusher_on_rewound(worker->flusher, handshake->inherited_seq);
     }
     // Of keys with such a write not even what is pending is held any more (coherence_overtaken).
     hold_reads_to(worker, worker->identity.decided_seq);

@@ -11,6 +11,7 @@
 struct reapplied_key {
     UT_hash_handle hh;
     int64_t version;
+    int64_t decided_on; // the greatest version that a condition has named
     size_t len;
     uint8_t bytes[];
 };
@@ -49,7 +50,8 @@ static void forget(struct reapplied *reapplied, struct slice name)
     }
 }
 
-static void remember(struct reapplied *reapplied, struct slice name, int64_t version)
+static void remember(struct reapplied *reapplied, struct slice name, int64_t version,
+                     int64_t decided_on)
 {
     struct reapplied_key *key = find(reapplied, name);
     if (key == NULL) {
@@ -59,6 +61,9 @@ static void remember(struct reapplied *reapplied, struct slice name, int64_t ver
         HASH_ADD_KEYPTR(hh, reapplied->keys, key->bytes, key->len, key);
     }
     key->version = version;
+    if (decided_on > key->decided_on) {
+        key->decided_on = decided_on;
+    }
 }
 
 bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,
@@ -77,10 +82,16 @@ bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,
     }
     struct entry again = *entry;
     const struct reapplied_key *key = find(reapplied, pair.key);
-    if (key != NULL) {
+    if (key != NULL && entry->if_version > key->decided_on) {
         again.if_version = key->version;
     }
-    return batch_add(batch, &again);
+    if (!batch_add(batch, &again)) {
+        return false;
+    }
+    if (!entry->retired) {
+        batch->ops[batch->ops_count - 1]->named_version = entry->if_version;
+    }
+    return true;
 }
 
 // A write that left no row, or whose result is not known, has no version for a later condition.
@@ -88,6 +99,13 @@ static void note_key(void *context, struct batch_op *last)
 {
     struct reapplied *reapplied = context;
     const struct batch_op *op = last;
+    int64_t decided_on = 0;
+    for (const struct batch_op *each = last; each != NULL; each = each->before) {
+        bool named = each->kind == BATCH_PUT_IF_VERSION || each->kind == BATCH_DELETE_IF_VERSION;
+        if (named && each->named_version > decided_on) {
+            decided_on = each->named_version;
+        }
+    }
     while (op != NULL && op->kind != BATCH_DELETE && op->is_known && !op->is_applied) {
         op = op->before;
     }
@@ -98,7 +116,7 @@ static void note_key(void *context, struct batch_op *last)
     if (is_delete || !op->is_known || !op->has_version) {
         forget(reapplied, op->key);
     } else {
-        remember(reapplied, op->key, op->version);
+        remember(reapplied, op->key, op->version, decided_on);
     }
 }
 

@@ -2,7 +2,9 @@
 // was decided once; its condition named a version that the lost server drew. Where that version was
 // of a write of this node's own which has been applied again, the row has another one now, which is
 // kept here: the condition asks for that instead. A change by anybody else meanwhile still fails
-// it. The pg worker's thread; as many keys as were written by lost entries.
+// it. Of two conditions on the same version one at most has held, so the later one stays as it is
+// (nobody had decided it yet), as does one on an older version. The pg worker's thread; as many
+// keys as were written by lost entries.
 #pragma once
 
 #include "pg/batch.h"

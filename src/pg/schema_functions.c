@@ -5,7 +5,8 @@
 
 // Drawing must not need rights on the sequence, hence SECURITY DEFINER; who else may call it is
 // nobody, and all it could do there is to waste a number. The WHEN clause of the trigger keeps it
-// away from the flush's own rows, whose statement draws.
+// away from the flush's own rows, whose statement draws, but not from those that a trigger of
+// others writes meanwhile.
 static const char CREATE_VERSION[] =
     "        CREATE OR REPLACE FUNCTION @version_function@() RETURNS trigger\n"
     "        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp\n"
@@ -52,7 +53,8 @@ static const char CREATE_NOTIFY[] =
     "        AND own IS DISTINCT FROM pg_partition_root(TG_RELID) THEN\n"
     "        RETURN NULL;\n"
     "    END IF;\n"
-    "    IF octet_length(origin) > 64 THEN\n"
+    "    -- What a trigger of somebody's does in the midst of a flush is not the flush's.\n"
+    "    IF octet_length(origin) > 64 OR pg_trigger_depth() > 1 THEN\n"
     "        origin := '';\n"
     "    END IF;\n"
     "    head := '[' || to_json(origin)::text || ',';\n"

@@ -197,8 +197,9 @@ const char SCHEMA_SQL_NODE[] = "\n"
 // and in 13 and 14 nobody but a superuser may make the copies fire always.
 //
 // Triggers of one kind fire in the order of their names: a version is drawn last, whatever the
-// triggers of others did to the row. One that calls another function came with a table that was
-// renamed to ours.
+// triggers of others did to the row, whose own statements are not the flush's (the depth). One that
+// calls another function came with a table that was renamed to ours, one that does not look at the
+// depth is older.
 const char SCHEMA_SQL_TRIGGERS[] =
     "\n"
     "-- The triggers, on the table and on every partition.\n"
@@ -215,7 +216,8 @@ const char SCHEMA_SQL_TRIGGERS[] =
     "    row_trigger CONSTANT text :=\n"
     "        'CREATE TRIGGER zz_pgnear_version BEFORE INSERT OR UPDATE ON ';\n"
     "    row_action CONSTANT text := ' FOR EACH ROW'\n"
-    "        || ' WHEN (coalesce(current_setting(''pgnear.origin'', true), '''') = '''')'\n"
+    "        || ' WHEN (coalesce(current_setting(''pgnear.origin'', true), '''') = '''''\n"
+    "        || ' OR pg_trigger_depth() > 0)'\n"
     "        || ' EXECUTE FUNCTION ' || @version_signature@;\n"
     "    statement_action CONSTANT text := ' FOR EACH STATEMENT EXECUTE FUNCTION '\n"
     "        || @notify_signature@;\n"
@@ -225,7 +227,9 @@ const char SCHEMA_SQL_TRIGGERS[] =
     "    FOR found IN\n"
     "        SELECT t.tgname, t.tgrelid::regclass AS relation FROM pg_trigger t\n"
     "        WHERE t.tgrelid = ANY (members) AND t.tgname = ANY (@trigger_names@)\n"
-    "            AND t.tgfoid NOT IN (version_function, notify_function)\n"
+    "            AND (t.tgfoid NOT IN (version_function, notify_function)\n"
+    "                 OR t.tgfoid = version_function\n"
+    "                    AND pg_get_triggerdef(t.oid) NOT LIKE '%pg_trigger_depth%')\n"
     "        ORDER BY array_position(members, t.tgrelid)\n"
     "    LOOP\n"
     "        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', found.tgname, found.relation);\n"

@@ -138,6 +138,42 @@ static void what_an_earlier_life_sent_is_not_taken_back(struct scenario *scenari
     assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'n'");
 }
 
+// Two clients saw one version, and the daemon and PostgreSQL ended before either was answered. One
+// of the two writes holds, and who repeats the other is told the version that it made.
+static void one_version_lets_one_write_through(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    assert_rpc(node, "set", "[\"k\", 0]", "{\"seq\": \"*\"}");
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    const char *version = pg_value(pg, "SELECT version FROM kv_store WHERE key = 'k'");
+    PGconn *holder = pg_connect(pg);
+    PQclear(PQexec(holder, "BEGIN; SELECT FROM kv_store WHERE key = 'k' FOR UPDATE"));
+    const char *writes[2];
+    for (int i = 0; i < 2; i++) {
+        writes[i] = scenario_text(
+            scenario, "[\"k\", %d, {\"if_version\": %s, \"id\": \"id-%d\", \"timeout_ms\": 20000}]",
+            i + 1, version, i);
+        rpc_send(rpc_open(scenario, node->socket_path), "set", writes[i]);
+        node_await_stat(node, "outbox.depth", i == 0 ? "1" : "2");
+    }
+    node_kill(node);
+    pg_stop(pg, PG_STOP_CRASH);
+    PQfinish(holder);
+    pg_start_again(pg);
+    node_spawn(node);
+    node_await_ready(node);
+    const char *first = rpc(node, "set", writes[0]);
+    const char *second = rpc(node, "set", writes[1]);
+    version = pg_value(pg, "SELECT version FROM kv_store WHERE key = 'k'");
+    assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'k'");
+    assert_null(strstr(first, "CONFLICT"));
+    assert_non_null(strstr(first, version));
+    assert_non_null(strstr(second, "CONFLICT"));
+    assert_non_null(strstr(second, version));
+    assert_json(node_stat(node, "outbox.dead_letters"), "0");
+}
+
 // Every connection at once, and for a while no new one.
 static void the_whole_network_breaks(struct scenario *scenario)
 {
@@ -172,6 +208,7 @@ int main(void)
         SCENARIO(postgresql_crashes),
         SCENARIO(an_incr_is_applied_once_whatever_is_cut),
         SCENARIO(what_an_earlier_life_sent_is_not_taken_back),
+        SCENARIO(one_version_lets_one_write_through),
         SCENARIO(connections_are_cut_in_commit),
         SCENARIO(the_whole_network_breaks),
     };

@@ -201,6 +201,39 @@ static void triggers_of_the_user_have_their_say(struct scenario *scenario)
     node_await_stat(node, "outbox.dead_letters", "1");
 }
 
+// They are written while the flush is under way, but not by it: each needs a version of its own.
+static void what_a_trigger_writes_is_a_change_of_its_own(struct scenario *scenario)
+{
+    struct pg *pg;
+    struct node *node = start(scenario, &pg);
+    pg_exec(pg, "CREATE FUNCTION mirror() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF NEW.key = 'seen' THEN"
+                "  INSERT INTO kv_store (key, value) VALUES ('mirror', NEW.value)"
+                "  ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value;"
+                "  DELETE FROM kv_store WHERE key = 'gone';"
+                " ELSIF NEW.key = 'twice' AND pg_trigger_depth() = 1 THEN"
+                "  UPDATE kv_store SET value = '\"again\"' WHERE key = 'twice';"
+                " END IF; RETURN NULL; END $$;"
+                "CREATE TRIGGER mirror AFTER INSERT OR UPDATE ON kv_store"
+                " FOR EACH ROW EXECUTE FUNCTION mirror()");
+    for (int i = 0; i < 5; i++) {
+        assert_rpc(node, "set", "[\"gone\", 1]", ACKED);
+        assert_rpc(node, "flush", "[]", ACKED);
+        (void)rpc(node, "mget", "[[\"gone\", \"mirror\", \"twice\"]]");
+        pg_exec(pg, "CREATE TABLE before AS SELECT * FROM kv_store WHERE key <> 'gone'");
+        assert_rpc(node, "set", scenario_text(scenario, "[\"seen\", %d]", i), ACKED);
+        assert_rpc(node, "set", "[\"twice\", 0]", ACKED);
+        assert_rpc(node, "flush", "[]", ACKED);
+        assert_rpc(node, "sync", "[]", "true");
+        assert_rpc(
+            node, "mget", "[[\"seen\", \"mirror\", \"gone\", \"twice\"]]",
+            scenario_text(scenario, "[[%d, \"*\"], [%d, \"*\"], null, [\"again\", \"*\"]]", i, i));
+        assert_pg_value(pg, "0", "SELECT count(*) FROM kv_store JOIN before USING (key, version)");
+        pg_exec(pg, "DROP TABLE before");
+    }
+    assert_json(node_stat(node, "outbox.dead_letters"), "0");
+}
+
 static void a_missing_table_stops_the_flushing(struct scenario *scenario)
 {
     struct pg *pg;
@@ -323,6 +356,7 @@ int main(void)
         SCENARIO(a_poisoned_write_is_parked_alone),
         SCENARIO(a_caller_that_waits_is_told),
         SCENARIO(triggers_of_the_user_have_their_say),
+        SCENARIO(what_a_trigger_writes_is_a_change_of_its_own),
         SCENARIO(a_missing_table_stops_the_flushing),
         SCENARIO(revoked_rights_stop_the_flushing),
         SCENARIO(a_full_disk_of_postgresql_parks_nothing),

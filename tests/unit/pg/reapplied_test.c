@@ -49,14 +49,26 @@ static size_t commit(struct reapplied *reapplied, struct batch *batch, bool appl
     return count;
 }
 
-static int64_t asked_version(const struct reapplied *reapplied, uint64_t seq)
+static struct call set_if(int64_t version)
+{
+    return (struct call){
+        .method = METHOD_SET, .condition = CONDITION_IF_VERSION, .if_version = version};
+}
+
+// Which version a write is sent with whose caller named this one.
+static int64_t version_for(const struct reapplied *reapplied, uint64_t seq, int64_t named)
 {
     struct batch batch;
     batch_init(&batch, &LIMITS);
-    assert_true(add(reapplied, &batch, seq, SET_IF_7));
+    assert_true(add(reapplied, &batch, seq, set_if(named)));
     int64_t version = batch.ops[0]->if_version;
     batch_deinit(&batch);
     return version;
+}
+
+static int64_t asked_version(const struct reapplied *reapplied, uint64_t seq)
+{
+    return version_for(reapplied, seq, 7);
 }
 
 static void a_condition_follows_what_was_applied_again(void **state)
@@ -78,11 +90,39 @@ static void a_condition_follows_what_was_applied_again(void **state)
     batch_init(&batch, &LIMITS);
     assert_true(add(&reapplied, &batch, 12, SET_IF_7));
     assert_int_equal(commit(&reapplied, &batch, false, 100), 1);
-    assert_int_equal(asked_version(&reapplied, 13), 100);
+    assert_int_equal(version_for(&reapplied, 13, 8), 100);
     batch_init(&batch, &LIMITS);
     assert_true(add(&reapplied, &batch, 14, DELETE));
     commit(&reapplied, &batch, true, 0);
     assert_int_equal(asked_version(&reapplied, 15), 7);
+    reapplied_deinit(&reapplied);
+}
+
+// Two callers saw one version; one of them had not been answered when all ended. The second write
+// to come must not hold only because the first one has made a new version.
+static void one_version_lets_one_write_through(void **state)
+{
+    (void)state;
+    struct reapplied reapplied = {0};
+    struct batch batch;
+    reapplied_begin(&reapplied, 20);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 10, SET_IF_7));
+    // A batch that comes to nothing changes nothing.
+    batch_deinit(&batch);
+    assert_int_equal(asked_version(&reapplied, 10), 7);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 10, SET_IF_7));
+    commit(&reapplied, &batch, true, 100);
+    assert_int_equal(asked_version(&reapplied, 11), 7);
+    assert_int_equal(version_for(&reapplied, 11, 6), 6);
+    // One that saw what the first made goes on from it, and so does the next.
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 12, set_if(8)));
+    assert_int_equal(batch.ops[0]->if_version, 100);
+    commit(&reapplied, &batch, true, 101);
+    assert_int_equal(version_for(&reapplied, 13, 8), 8);
+    assert_int_equal(version_for(&reapplied, 13, 9), 101);
     reapplied_deinit(&reapplied);
 }
 
@@ -131,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_condition_follows_what_was_applied_again),
+        cmocka_unit_test(one_version_lets_one_write_through),
         cmocka_unit_test(another_failover_forgets),
         cmocka_unit_test(what_is_decided_is_not_divided),
     };
