@@ -106,7 +106,7 @@ static enum error give_checksums(struct outbox *outbox)
 
 enum error outbox_rows_check(struct outbox *outbox)
 {
-    size_t count, checked;
+    size_t count = 0, checked = 0;
     enum error error = count_rows(outbox, &count, &checked);
     if (error != ERROR_NONE || count == 0) {
         return error;

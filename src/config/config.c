@@ -102,7 +102,7 @@ static enum error resolve_server(struct reading *reading, const char **name)
 
 static enum error resolve_postgres(struct reading *reading)
 {
-    const char *name;
+    const char *name = NULL;
     struct postgres_settings *postgres = &reading->config.settings.postgres;
     const struct postgres_parts *parts = &reading->config.parts;
     enum error error = resolve_server(reading, &name);
