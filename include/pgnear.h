@@ -17,8 +17,9 @@
 // no lock of their own for it. After fork() the child opens its own: with an inherited handle every
 // call but pgnear_close answers PGNEAR_FORKED, and the parent's goes on undisturbed.
 //
-// Direct reads: pgnear_get and pgnear_mget look straight into the node's cache, which the library
-// maps into the process for reading, without a system call. They ask the node where the key is not
+// Direct reads: pgnear_get and its like, pgnear_mget and the gets of a batch look straight into the
+// node's cache, which the library maps into the process for reading, without a system call. They
+// ask the node where the key is not
 // held there, has to be revalidated or has expired, where the options of the call need PostgreSQL,
 // or where the node is not alive; the answer is the same either way. A write that was acknowledged
 // to anybody before the call is seen; what was read is never older than what the same handle was
@@ -497,7 +498,9 @@ PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t tt
 //
 // Requests that go out together and are answered together, which costs one round trip instead of
 // one each. Nothing else joins them: each succeeds or fails by itself (pgnear_mset is all or
-// nothing). Requests on one key are done in their order.
+// nothing). Requests on one key are done in their order. A get that no earlier request of the batch
+// on the same key, or of pgnear_batch_call, comes before is a direct read, made when the batch
+// runs; where that leaves nothing to ask for, nothing is sent.
 //
 //      pgnear_batch *batch = pgnear_batch_create(node);
 //      pgnear_batch_set(batch, pgnear_text("a"), value, NULL, NULL);
@@ -536,12 +539,12 @@ PGNEAR_API pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key
 PGNEAR_API pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method,
                                          pgnear_bytes params, bool writes, pgnear_error *error);
 
-// Sends what was added and waits until each request is decided; (*replies)[i] is the i-th one's,
-// and lives until the next run or the end of the batch. The batch is empty afterwards. PGNEAR_OK
-// says that there are replies, not that they are good. Where a connection breaks, each request is
-// treated as a single one would be: PGNEAR_OUTCOME_UNKNOWN is a reply's code then. Any other code
-// than PGNEAR_OK: nothing was sent, and the batch is as it was.
-// [thread: handle; blocks: deadline; memory: lent; errors: node]
+// Reads directly what can be, sends the rest and waits until each request is decided; (*replies)[i]
+// is the i-th one's, and lives until the next run or the end of the batch. The batch is empty
+// afterwards. PGNEAR_OK says that there are replies, not that they are good. Where a connection
+// breaks, each request is treated as a single one would be: PGNEAR_OUTCOME_UNKNOWN is a reply's
+// code then. Any other code than PGNEAR_OK: nothing was sent, and the batch is as it was. [thread:
+// handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
                                         const pgnear_reply **replies, size_t *count,
                                         pgnear_error *error);

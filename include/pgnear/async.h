@@ -17,6 +17,11 @@
 // Threads: everything that has to do with one connection happens on one thread, its loop's. After
 // fork() the child leaves an inherited connection alone: it shares the parent's loop.
 //
+// Direct reads: pgnear_async_get looks into the node's cache as pgnear_get does (pgnear.h), while
+// it is called, unless an earlier request on the same key, or of pgnear_async_call, is undecided.
+// What it finds is called back with the loop's next turn, like every answer: never from inside the
+// call, and before the answers to what was asked later. options.socket_only turns it off.
+//
 // Memory: what goes in is copied before the call returns. A reply and all it points to lives until
 // its callback returns. Callbacks may call any function here, pgnear_async_close included: the
 // connection is freed once they have returned.
@@ -69,7 +74,8 @@ typedef struct pgnear_async_hooks {
 PGNEAR_API pgnear_code pgnear_async_open(const char *socket_path, const pgnear_options *options,
                                          pgnear_async **async, pgnear_error *error);
 
-// Answers every undecided request with PGNEAR_UNREACHABLE or PGNEAR_OUTCOME_UNKNOWN, detaches from
+// Answers every undecided request with PGNEAR_UNREACHABLE or PGNEAR_OUTCOME_UNKNOWN (a get that was
+// answered from the cache with what it found), detaches from
 // the loop and frees the connection, at once or when the callback that it is called from returns;
 // on_close is not called. NULL is nothing to do. Does not block and cannot fail. The loop's thread.
 // [thread: loop; blocks: no; memory: none; errors: none]
@@ -103,7 +109,7 @@ PGNEAR_API void pgnear_async_on_event(pgnear_async *async, pgnear_async_event_ca
 PGNEAR_API void pgnear_async_on_close(pgnear_async *async, pgnear_async_close_callback *callback,
                                       void *context);
 
-// How many requests are undecided. Does not block and cannot fail. The loop's thread.
+// How many requests have not been called back. Does not block and cannot fail. The loop's thread.
 // [thread: loop; blocks: no; memory: none; errors: none]
 PGNEAR_API size_t pgnear_async_pending(const pgnear_async *async);
 

@@ -2,6 +2,11 @@
 // request, the stream, the options; a handle's blocking half is never used.
 //
 //      call --pack--> out --handle_write--> socket --handle_read--> frame --find--> callback
+//      get  --look--> ready ----------------the loop's next turn------------------> callback
+//
+// A get that the map answers is looked for in the call, before anything that is asked for later,
+// and called back before any answer that comes in later: so it is never told what is older than
+// what was told before.
 //
 // One thread, the loop's. `depth` counts the callbacks that are running: what would free the
 // connection under one of them is done when the last has returned.
@@ -16,16 +21,22 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "client/gets.h"
 #include "client/options.h"
+#include "client/order.h"
+#include "client/ready.h"
 #include "client/requests.h"
 #include "client/response.h"
 
 enum { PENDING_MAX = 65536, OUT_BYTES_MAX = 64 * 1024 * 1024, KEEP_BYTES_MAX = 256 * 1024 };
+enum { READY_BYTES_MAX = 8 * 1024 * 1024 }; // beyond it the node is asked
 
 struct pending {
     uint32_t msgid; // the key of the hash
     enum request_kind kind;
     bool writes;
+    bool is_noted;    // a get whose answer is held against later ones
+    uint64_t hash;    // of its key
     uint64_t out_end; // of its frame, counted from the connection's first byte
     int64_t deadline_us;
     pgnear_async_callback *callback;
@@ -44,6 +55,8 @@ struct pgnear_async {
     uint64_t sent_bytes;     // since the beginning
     int64_t timer_us;        // what the loop's timer is set to; INT64_MAX: nothing
     struct pending *pending; // uthash
+    struct order order;      // of them
+    struct ready ready;
     pgnear_async_event_callback *on_event;
     void *event_context;
     pgnear_async_close_callback *on_close;
@@ -75,7 +88,7 @@ static void schedule(pgnear_async *async, int64_t deadline_us)
 
 static void free_all(pgnear_async *async)
 {
-    CHECK(async->depth == 0 && async->pending == NULL);
+    CHECK(async->depth == 0 && async->pending == NULL && async->ready.count == 0);
     if (async->is_attached) {
         async->hooks.cleanup(async->hooks.context);
     }
@@ -102,6 +115,7 @@ static void leave(pgnear_async *async)
 static void answer(pgnear_async *async, struct pending *pending, const pgnear_reply *reply)
 {
     HASH_DEL(async->pending, pending);
+    order_end(&async->order, pending->kind, pending->hash);
     if (pending->callback != NULL) {
         pending->callback(async, reply, pending->context);
     }
@@ -118,6 +132,14 @@ static void answer_error(pgnear_async *async, struct pending *pending, const pgn
     }
     const pgnear_reply reply = {.code = own.code, .error = &own};
     answer(async, pending, &reply);
+}
+
+// What callbacks ask for meanwhile has its turn later, unless everything ends.
+static void answer_ready(pgnear_async *async)
+{
+    for (size_t count = async->ready.count; count > 0 && async->ready.count > 0; count--) {
+        ready_call(&async->ready, async);
+    }
 }
 
 // Each callback may hand in new requests, which are refused from here on.
@@ -143,6 +165,7 @@ static void end(pgnear_async *async, pgnear_code code, const char *why)
     }
     async->is_ended = true;
     outcome_set(&error, code, "pgneard at %s %s", async->shell->socket_path, why);
+    answer_ready(async);
     answer_all(async, &error);
     link_break(&async->shell->link);
     if (async->on_close != NULL && !async->is_closing) {
@@ -152,8 +175,13 @@ static void end(pgnear_async *async, pgnear_code code, const char *why)
 
 // ---- Requests
 
-// Takes the request that lies packed in the shell.
-static pgnear_code send_packed(pgnear_async *async, enum request_kind kind,
+static bool is_full(const pgnear_async *async)
+{
+    return HASH_COUNT(async->pending) + async->ready.count >= PENDING_MAX;
+}
+
+// Takes the request that lies packed in the shell; `kind` and `hash` as of an order.
+static pgnear_code send_packed(pgnear_async *async, enum request_kind kind, uint64_t hash,
                                const struct exchange *exchange, pgnear_async_callback *callback,
                                void *context, pgnear_error *error)
 {
@@ -162,7 +190,7 @@ static pgnear_code send_packed(pgnear_async *async, enum request_kind kind,
         return outcome_set(error, PGNEAR_UNREACHABLE, "the connection to pgneard at %s has ended",
                            async->shell->socket_path);
     }
-    if (HASH_COUNT(async->pending) >= PENDING_MAX ||
+    if (is_full(async) ||
         (buffer_len(&async->out) > 0 && buffer_len(&async->out) + frame.len > OUT_BYTES_MAX)) {
         return outcome_set(error, PGNEAR_OVERLOADED, "too many requests wait for pgneard at %s",
                            async->shell->socket_path);
@@ -172,26 +200,73 @@ static pgnear_code send_packed(pgnear_async *async, enum request_kind kind,
         .msgid = async->shell->request_msgid,
         .kind = kind,
         .writes = exchange->writes,
+        .hash = hash,
         .out_end = async->sent_bytes + buffer_len(&async->out) + frame.len,
         .deadline_us = exchange_deadline_us(async->shell, exchange->timeout_ms),
         .callback = callback,
         .context = context,
     };
     HASH_ADD(hh, async->pending, msgid, sizeof pending->msgid, pending);
+    order_begin(&async->order, kind, hash);
     buffer_append_slice(&async->out, frame);
     want_write(async, true);
     schedule(async, pending->deadline_us);
     return PGNEAR_OK;
 }
 
+// Whether the map has answered; the callback comes with the loop's next turn.
+static bool answer_directly(pgnear_async *async, pgnear_bytes key, uint64_t hash,
+                            const pgnear_get_options *options, pgnear_async_callback *callback,
+                            void *context)
+{
+    pgnear_item item;
+    if (async->is_ended || async->is_closing || is_full(async) ||
+        async->ready.bytes >= READY_BYTES_MAX || !order_is_free(&async->order, hash) ||
+        !get_look(async->shell, slice_of_bytes(key), options, &item)) {
+        return false;
+    }
+    ready_add(&async->ready, &item, callback, context);
+    schedule(async, 0);
+    return true;
+}
+
 pgnear_code pgnear_async_get(pgnear_async *async, pgnear_bytes key,
                              const pgnear_get_options *options, pgnear_async_callback *callback,
                              void *context, pgnear_error *error)
 {
+    pgnear_get_options own;
     struct exchange exchange;
-    pgnear_code code = request_get(async->shell, key, options, &exchange, error);
-    return code != PGNEAR_OK ? code
-                             : send_packed(async, REQUEST_GET, &exchange, callback, context, error);
+    uint64_t hash = sketch_hash(slice_of_bytes(key));
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    if (answer_directly(async, key, hash, &own, callback, context)) {
+        return PGNEAR_OK;
+    }
+    code = request_get(async->shell, key, options, &exchange, error);
+    code = code != PGNEAR_OK
+               ? code
+               : send_packed(async, REQUEST_GET, hash, &exchange, callback, context, error);
+    if (code == PGNEAR_OK) {
+        struct pending *pending =
+            ELMT_FROM_HH(async->pending->hh.tbl, async->pending->hh.tbl->tail);
+        pending->is_noted = !own.has_at_version;
+    }
+    return code;
+}
+
+// From now on what was told of the key before does not matter any more.
+static pgnear_code send_write(pgnear_async *async, pgnear_bytes key,
+                              const struct exchange *exchange, pgnear_async_callback *callback,
+                              void *context, pgnear_error *error)
+{
+    uint64_t hash = sketch_hash(slice_of_bytes(key));
+    pgnear_code code = send_packed(async, REQUEST_WRITE, hash, exchange, callback, context, error);
+    if (code == PGNEAR_OK) {
+        direct_written_hash(&async->shell->direct, hash);
+    }
+    return code;
 }
 
 pgnear_code pgnear_async_set(pgnear_async *async, pgnear_bytes key, pgnear_bytes value,
@@ -200,9 +275,7 @@ pgnear_code pgnear_async_set(pgnear_async *async, pgnear_bytes key, pgnear_bytes
 {
     struct exchange exchange;
     pgnear_code code = request_set(async->shell, key, value, options, &exchange, error);
-    return code != PGNEAR_OK
-               ? code
-               : send_packed(async, REQUEST_WRITE, &exchange, callback, context, error);
+    return code != PGNEAR_OK ? code : send_write(async, key, &exchange, callback, context, error);
 }
 
 pgnear_code pgnear_async_delete(pgnear_async *async, pgnear_bytes key,
@@ -211,9 +284,7 @@ pgnear_code pgnear_async_delete(pgnear_async *async, pgnear_bytes key,
 {
     struct exchange exchange;
     pgnear_code code = request_delete(async->shell, &key, 1, options, &exchange, error);
-    return code != PGNEAR_OK
-               ? code
-               : send_packed(async, REQUEST_WRITE, &exchange, callback, context, error);
+    return code != PGNEAR_OK ? code : send_write(async, key, &exchange, callback, context, error);
 }
 
 pgnear_code pgnear_async_call(pgnear_async *async, const char *method, pgnear_bytes params,
@@ -229,12 +300,12 @@ pgnear_code pgnear_async_call(pgnear_async *async, const char *method, pgnear_by
         return code;
     }
     exchange.timeout_ms = own.timeout_ms;
-    return send_packed(async, REQUEST_OTHER, &exchange, callback, context, error);
+    return send_packed(async, REQUEST_OTHER, 0, &exchange, callback, context, error);
 }
 
 size_t pgnear_async_pending(const pgnear_async *async)
 {
-    return HASH_COUNT(async->pending);
+    return HASH_COUNT(async->pending) + async->ready.count;
 }
 
 // ---- What comes in
@@ -260,6 +331,9 @@ static bool take_frame(pgnear_async *async, struct slice frame)
         pgnear_reply reply;
         pgnear_error error;
         response_reply(&response, pending->kind, &reply, &error);
+        if (pending->is_noted && reply.code == PGNEAR_OK) {
+            direct_note(&async->shell->direct, pending->hash, &reply.item);
+        }
         answer(async, pending, &reply);
     }
     return true;
@@ -284,17 +358,14 @@ static void take_frames(pgnear_async *async)
 void pgnear_async_handle_read(pgnear_async *async)
 {
     enter(async);
+    answer_ready(async);
     take_frames(async);
     leave(async);
 }
 
-void pgnear_async_handle_write(pgnear_async *async)
+static void send_out(pgnear_async *async)
 {
     size_t sent;
-    if (async->is_ended || async->is_closing) {
-        return;
-    }
-    enter(async);
     enum link_result result = link_send(&async->shell->link, buffer_slice(&async->out), 0, &sent);
     async->sent_bytes += sent;
     buffer_consume(&async->out, sent);
@@ -305,11 +376,22 @@ void pgnear_async_handle_write(pgnear_async *async)
     if (result == LINK_BROKEN || result == LINK_BAD) {
         end(async, PGNEAR_UNREACHABLE, "closed the connection");
     }
+}
+
+void pgnear_async_handle_write(pgnear_async *async)
+{
+    if (async->is_ended || async->is_closing) {
+        return;
+    }
+    enter(async);
+    answer_ready(async);
+    if (!async->is_ended && !async->is_closing) {
+        send_out(async);
+    }
     // What link_send has read to make room is in the link, and no readiness tells of it.
     take_frames(async);
     leave(async);
 }
-
 // The oldest request that is late; NULL where there is none, with the next deadline.
 static struct pending *find_late(const pgnear_async *async, int64_t now_us, int64_t *next_us)
 {
@@ -343,6 +425,7 @@ void pgnear_async_handle_timer(pgnear_async *async)
     int64_t next_us = INT64_MAX;
     enter(async);
     async->timer_us = INT64_MAX;
+    answer_ready(async);
     if (!async->is_ended && !async->is_closing) {
         answer_late(async, &next_us);
         schedule(async, next_us);
@@ -356,7 +439,7 @@ static void on_hello(pgnear_async *async, const pgnear_reply *reply, void *conte
 {
     (void)context;
     if (reply->code != PGNEAR_OK ||
-        handle_speaks_protocol(slice_of_bytes(reply->result), NULL) != PGNEAR_OK) {
+        handle_take_hello(async->shell, slice_of_bytes(reply->result), NULL) != PGNEAR_OK) {
         end(async, PGNEAR_PROTOCOL, "does not answer hello as this library expects");
     }
 }
@@ -369,7 +452,7 @@ static pgnear_code connect_and_greet(pgnear_async *async, pgnear_error *error)
                            async->shell->socket_path, strerrordesc_np(errno));
     }
     mpack_pack_string(exchange_begin(async->shell, "hello", 1), async->shell->client_name);
-    return send_packed(async, REQUEST_OTHER, &exchange, on_hello, NULL, error);
+    return send_packed(async, REQUEST_OTHER, 0, &exchange, on_hello, NULL, error);
 }
 
 pgnear_code pgnear_async_open(const char *socket_path, const pgnear_options *options,

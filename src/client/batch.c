@@ -5,6 +5,10 @@
 //      frames   | set a | get b | delete c |
 //      requests   .end ^  .end ^     .end ^
 //
+// A get is looked for in the map first, when the batch runs, unless an earlier request may change
+// what it answers, or has to be answered before it. Of a get the key alone is kept, since what it
+// asks the node depends on what the handle was told until then.
+//
 // One thread at a time, that of the handle.
 
 #include <errno.h>
@@ -12,7 +16,9 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "client/gets.h"
 #include "client/options.h"
+#include "client/order.h"
 #include "client/requests.h"
 #include "client/response.h"
 
@@ -24,8 +30,11 @@ struct batch_request {
     bool was_sent;   // whole, at least once
     bool decided;
     uint32_t msgid;
-    size_t begin; // of its frame in `frames`
+    uint64_t hash; // of the key, but for REQUEST_OTHER
+    size_t begin;  // of its frame in `frames`; of a get: of its key
     size_t end;
+    size_t sent_bytes;          // of its frame, in the attempt that is being made
+    pgnear_get_options options; // of a get
 };
 
 struct pgnear_batch {
@@ -35,6 +44,7 @@ struct pgnear_batch {
     size_t count;
     size_t capacity;
     struct arena results; // of the last run
+    struct order order;
     // While it runs:
     pgnear_reply *replies; // in `results`
     size_t undecided;
@@ -62,13 +72,12 @@ void pgnear_batch_destroy(pgnear_batch *batch)
 
 // ---- Adding
 
-// Takes the request that lies packed in the handle.
-static pgnear_code add(pgnear_batch *batch, enum request_kind kind, const struct exchange *exchange,
-                       pgnear_error *error)
+// A request whose bytes in `frames` are these; what else it is, is for the caller to say.
+static pgnear_code add(pgnear_batch *batch, struct slice bytes, enum request_kind kind,
+                       struct batch_request **request, pgnear_error *error)
 {
-    struct slice frame = buffer_slice(&batch->handle->request);
     if (batch->count == REQUESTS_MAX ||
-        (batch->count > 0 && buffer_len(&batch->frames) + frame.len > FRAMES_BYTES_MAX)) {
+        (batch->count > 0 && buffer_len(&batch->frames) + bytes.len > FRAMES_BYTES_MAX)) {
         return outcome_set(error, PGNEAR_TOO_LARGE,
                            "a batch has at most %d requests and %d bytes: run it first",
                            REQUESTS_MAX, FRAMES_BYTES_MAX);
@@ -78,23 +87,40 @@ static pgnear_code add(pgnear_batch *batch, enum request_kind kind, const struct
         batch->requests = memory_resize(batch->requests, batch->capacity * sizeof *batch->requests);
     }
     size_t begin = buffer_len(&batch->frames);
-    buffer_append_slice(&batch->frames, frame);
-    batch->requests[batch->count++] = (struct batch_request){
-        .kind = kind,
-        .repeatable = !exchange->writes || exchange->has_id,
-        .msgid = batch->handle->request_msgid,
-        .begin = begin,
-        .end = begin + frame.len,
-    };
+    buffer_append_slice(&batch->frames, bytes);
+    *request = &batch->requests[batch->count++];
+    **request = (struct batch_request){.kind = kind, .begin = begin, .end = begin + bytes.len};
     return PGNEAR_OK;
+}
+
+// Takes the request that lies packed in the handle.
+static pgnear_code add_packed(pgnear_batch *batch, enum request_kind kind, pgnear_bytes key,
+                              const struct exchange *exchange, pgnear_error *error)
+{
+    struct batch_request *request;
+    pgnear_code code = add(batch, buffer_slice(&batch->handle->request), kind, &request, error);
+    if (code == PGNEAR_OK) {
+        request->repeatable = !exchange->writes || exchange->has_id;
+        request->msgid = batch->handle->request_msgid;
+        request->hash = sketch_hash(slice_of_bytes(key));
+    }
+    return code;
 }
 
 pgnear_code pgnear_batch_get(pgnear_batch *batch, pgnear_bytes key,
                              const pgnear_get_options *options, pgnear_error *error)
 {
-    struct exchange exchange;
-    pgnear_code code = request_get(batch->handle, key, options, &exchange, error);
-    return code != PGNEAR_OK ? code : add(batch, REQUEST_GET, &exchange, error);
+    pgnear_get_options own;
+    struct batch_request *request;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : add(batch, slice_of_bytes(key), REQUEST_GET, &request, error);
+    if (code == PGNEAR_OK) {
+        request->repeatable = true;
+        request->msgid = exchange_reserve(batch->handle);
+        request->hash = sketch_hash(slice_of_bytes(key));
+        request->options = own;
+    }
+    return code;
 }
 
 pgnear_code pgnear_batch_set(pgnear_batch *batch, pgnear_bytes key, pgnear_bytes value,
@@ -102,7 +128,7 @@ pgnear_code pgnear_batch_set(pgnear_batch *batch, pgnear_bytes key, pgnear_bytes
 {
     struct exchange exchange;
     pgnear_code code = request_set(batch->handle, key, value, options, &exchange, error);
-    return code != PGNEAR_OK ? code : add(batch, REQUEST_WRITE, &exchange, error);
+    return code != PGNEAR_OK ? code : add_packed(batch, REQUEST_WRITE, key, &exchange, error);
 }
 
 pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key,
@@ -110,7 +136,7 @@ pgnear_code pgnear_batch_delete(pgnear_batch *batch, pgnear_bytes key,
 {
     struct exchange exchange;
     pgnear_code code = request_delete(batch->handle, &key, 1, options, &exchange, error);
-    return code != PGNEAR_OK ? code : add(batch, REQUEST_WRITE, &exchange, error);
+    return code != PGNEAR_OK ? code : add_packed(batch, REQUEST_WRITE, key, &exchange, error);
 }
 
 pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method, pgnear_bytes params,
@@ -118,7 +144,9 @@ pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method, pgnear_by
 {
     struct exchange exchange;
     pgnear_code code = request_call(batch->handle, method, params, writes, &exchange, error);
-    return code != PGNEAR_OK ? code : add(batch, REQUEST_OTHER, &exchange, error);
+    return code != PGNEAR_OK
+               ? code
+               : add_packed(batch, REQUEST_OTHER, (pgnear_bytes){0}, &exchange, error);
 }
 
 // ---- Deciding
@@ -135,6 +163,57 @@ static void decide(pgnear_batch *batch, size_t place)
     CHECK(!batch->requests[place].decided && batch->undecided > 0);
     batch->requests[place].decided = true;
     batch->undecided--;
+}
+
+static struct slice bytes_of(const pgnear_batch *batch, const struct batch_request *request)
+{
+    return slice_of(buffer_slice(&batch->frames).at + request->begin,
+                    request->end - request->begin);
+}
+
+// `item` is of the map: the reply is what the node would have sent.
+static void answer_from_map(pgnear_batch *batch, size_t place, pgnear_item *item)
+{
+    uint8_t *room = arena_alloc_raw(&batch->results, GET_ANSWER_BYTES(item));
+    struct slice result = get_answer(item, room);
+    batch->replies[place] =
+        (pgnear_reply){.code = PGNEAR_OK, .item = *item, .result = bytes_of_slice(result)};
+    decide(batch, place);
+}
+
+// Answers the gets that come behind nothing on their keys, as far as the map has them.
+static void answer_directly(pgnear_batch *batch)
+{
+    memset(&batch->order, 0, sizeof batch->order);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct batch_request *request = &batch->requests[i];
+        pgnear_item item;
+        if (request->kind == REQUEST_GET && order_is_free(&batch->order, request->hash) &&
+            get_look(batch->handle, bytes_of(batch, request), &request->options, &item)) {
+            answer_from_map(batch, i, &item);
+        } else {
+            order_begin(&batch->order, request->kind, request->hash);
+        }
+    }
+}
+
+// The node is gone: what is left is answered by its cache, or all of it is not.
+static bool answer_cut_off(pgnear_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct batch_request *request = &batch->requests[i];
+        const struct direct_wish wish = get_wish(&request->options);
+        pgnear_item item;
+        if (request->decided) {
+            continue;
+        }
+        if (request->kind != REQUEST_GET || get_asks_postgres(&request->options) ||
+            !direct_get_cut_off(&batch->handle->direct, bytes_of(batch, request), &wish, &item)) {
+            return false;
+        }
+        answer_from_map(batch, i, &item);
+    }
+    return true;
 }
 
 // The request of a msgid: they count up, with a gap where one was refused while it was added.
@@ -175,9 +254,13 @@ static bool take_frame(pgnear_batch *batch, struct slice frame)
     // The frame goes with the next one.
     response.result = arena_copy(&batch->results, response.result);
     pgnear_error error;
-    response_reply(&response, batch->requests[place].kind, &batch->replies[place], &error);
-    if (batch->replies[place].code != PGNEAR_OK) {
-        *error_of(batch, &batch->replies[place]) = error;
+    const struct batch_request *request = &batch->requests[place];
+    pgnear_reply *reply = &batch->replies[place];
+    response_reply(&response, request->kind, reply, &error);
+    if (reply->code != PGNEAR_OK) {
+        *error_of(batch, reply) = error;
+    } else if (request->kind == REQUEST_GET) {
+        get_note(batch->handle, request->hash, &request->options, &reply->item);
     }
     return true;
 }
@@ -187,14 +270,21 @@ static bool take_frame(pgnear_batch *batch, struct slice frame)
 // Makes the frames of what is to be sent (again), in order; the others are left out.
 static void repack(pgnear_batch *batch, struct buffer *out)
 {
-    struct slice frames = buffer_slice(&batch->frames);
+    pgnear *handle = batch->handle;
     buffer_clear(out, SIZE_MAX);
     for (size_t i = 0; i < batch->count; i++) {
         struct batch_request *request = &batch->requests[i];
-        if (!request->decided) {
-            size_t len = request->end - request->begin;
-            buffer_append(out, frames.at + request->begin, len);
+        struct slice frame = bytes_of(batch, request);
+        if (request->decided) {
+            continue;
         }
+        if (request->kind == REQUEST_GET) {
+            exchange_begin_as(handle, request->msgid, "get", 2);
+            get_pack(handle, frame, &request->options);
+            frame = buffer_slice(&handle->request);
+        }
+        buffer_append_slice(out, frame);
+        request->sent_bytes = frame.len;
     }
 }
 
@@ -204,7 +294,7 @@ static void mark_sent(pgnear_batch *batch, size_t sent)
     for (size_t i = 0; i < batch->count; i++) {
         struct batch_request *request = &batch->requests[i];
         if (!request->decided) {
-            end += request->end - request->begin;
+            end += request->sent_bytes;
             request->was_sent = request->was_sent || end <= sent;
         }
     }
@@ -303,6 +393,41 @@ static void run(pgnear_batch *batch, int64_t deadline_us)
     buffer_deinit(&frames);
 }
 
+// What is told of the keys from now on is not held against what they were before.
+static void forget_written(pgnear_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->requests[i].kind == REQUEST_WRITE) {
+            direct_written_hash(&batch->handle->direct, batch->requests[i].hash);
+        }
+    }
+}
+
+// Connects and asks for what the map did not answer.
+static pgnear_code ask(pgnear_batch *batch, int64_t timeout_ms, pgnear_error *error)
+{
+    int64_t deadline_us = exchange_deadline_us(batch->handle, timeout_ms);
+    pgnear_code code = connect_anew(batch->handle, deadline_us, error);
+    if (code == PGNEAR_UNREACHABLE && answer_cut_off(batch)) {
+        return PGNEAR_OK;
+    }
+    if (code == PGNEAR_OK) {
+        forget_written(batch);
+        run(batch, deadline_us);
+    }
+    return code;
+}
+
+static void begin_run(pgnear_batch *batch)
+{
+    arena_deinit(&batch->results);
+    batch->replies = arena_alloc(&batch->results, (batch->count + 1) * sizeof *batch->replies);
+    batch->undecided = batch->count;
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->requests[i].decided = false;
+    }
+}
+
 pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
                              const pgnear_reply **replies, size_t *count, pgnear_error *error)
 {
@@ -312,15 +437,14 @@ pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *opt
     if (code != PGNEAR_OK) {
         return code;
     }
-    int64_t deadline_us = exchange_deadline_us(batch->handle, own.timeout_ms);
-    code = connect_anew(batch->handle, deadline_us, error);
+    begin_run(batch);
+    answer_directly(batch);
+    if (batch->undecided > 0 || batch->count == 0) {
+        code = ask(batch, own.timeout_ms, error);
+    }
     if (code != PGNEAR_OK) {
         return code;
     }
-    arena_deinit(&batch->results);
-    batch->replies = arena_alloc(&batch->results, (batch->count + 1) * sizeof *batch->replies);
-    batch->undecided = batch->count;
-    run(batch, deadline_us);
     CHECK(batch->undecided == 0);
     *replies = batch->replies;
     *count = batch->count;

@@ -25,24 +25,42 @@ struct answer {
     bool garbled; // ATTEMPT_LOST since the peer sent nonsense
 };
 
-uint32_t exchange_pack_head(msgpack_packer *packer, pgnear *handle, const char *method,
-                            uint32_t params_count)
+uint32_t exchange_reserve(pgnear *handle)
 {
-    uint32_t msgid = handle->next_msgid++;
+    return handle->next_msgid++;
+}
+
+static void pack_head_as(msgpack_packer *packer, uint32_t msgid, const char *method,
+                         uint32_t params_count)
+{
     msgpack_pack_array(packer, 4);
     msgpack_pack_uint8(packer, REQUEST);
     msgpack_pack_uint32(packer, msgid);
     mpack_pack_string(packer, method);
     msgpack_pack_array(packer, params_count);
+}
+
+uint32_t exchange_pack_head(msgpack_packer *packer, pgnear *handle, const char *method,
+                            uint32_t params_count)
+{
+    uint32_t msgid = exchange_reserve(handle);
+    pack_head_as(packer, msgid, method, params_count);
     return msgid;
+}
+
+msgpack_packer *exchange_begin_as(pgnear *handle, uint32_t msgid, const char *method,
+                                  uint32_t params_count)
+{
+    enum { KEEP_BYTES_MAX = 256 * 1024 };
+    buffer_clear(&handle->request, KEEP_BYTES_MAX);
+    handle->request_msgid = msgid;
+    pack_head_as(&handle->packer, msgid, method, params_count);
+    return &handle->packer;
 }
 
 msgpack_packer *exchange_begin(pgnear *handle, const char *method, uint32_t params_count)
 {
-    enum { KEEP_BYTES_MAX = 256 * 1024 };
-    buffer_clear(&handle->request, KEEP_BYTES_MAX);
-    handle->request_msgid = exchange_pack_head(&handle->packer, handle, method, params_count);
-    return &handle->packer;
+    return exchange_begin_as(handle, exchange_reserve(handle), method, params_count);
 }
 
 enum frame_kind { FRAME_OURS, FRAME_OTHER, FRAME_BAD };

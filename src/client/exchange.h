@@ -13,6 +13,11 @@ struct exchange {
 // packer that it returns. Results of the last call are still valid, so that they can be packed.
 msgpack_packer *exchange_begin(pgnear *handle, const char *method, uint32_t params_count);
 
+// Takes the number of a request that is made later, with exchange_begin_as.
+uint32_t exchange_reserve(pgnear *handle);
+msgpack_packer *exchange_begin_as(pgnear *handle, uint32_t msgid, const char *method,
+                                  uint32_t params_count);
+
 // Sends the request and waits for the answer. `result` holds the result and is valid until the next
 // call with the handle.
 pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,

@@ -49,12 +49,66 @@ static void pack_options(pgnear *handle, const pgnear_get_options *options,
     opts_pack(&opts);
 }
 
-static void note(pgnear *handle, uint64_t key_hash, const pgnear_get_options *options,
-                 const pgnear_item *item)
+void get_note(pgnear *handle, uint64_t key_hash, const pgnear_get_options *options,
+              const pgnear_item *item)
 {
     if (!options->has_at_version) {
         direct_note(&handle->direct, key_hash, item);
     }
+}
+
+void get_pack(pgnear *handle, struct slice key, const pgnear_get_options *options)
+{
+    struct direct_wish wish = {0};
+    direct_floor(&handle->direct, sketch_hash(key), &wish);
+    mpack_pack_slice(&handle->packer, key);
+    pack_options(handle, options, &wish);
+}
+
+bool get_look(pgnear *handle, struct slice key, const pgnear_get_options *options,
+              pgnear_item *item)
+{
+    const struct direct_wish wish = get_wish(options);
+    return !get_asks_postgres(options) && direct_get(&handle->direct, key, &wish, item);
+}
+
+// As short as MessagePack can be.
+static uint8_t *put_version(uint8_t *at, uint64_t version)
+{
+    enum { FIXINT_MAX = 0x7f, UINT8 = 0xcc };
+    if (version <= FIXINT_MAX) {
+        *at++ = (uint8_t)version;
+        return at;
+    }
+    uint8_t power = version <= UINT8_MAX    ? 0
+                    : version <= UINT16_MAX ? 1
+                    : version <= UINT32_MAX ? 2
+                                            : 3;
+    *at++ = (uint8_t)(UINT8 + power);
+    for (int shift = (8 << power) - 8; shift >= 0; shift -= 8) {
+        *at++ = (uint8_t)(version >> shift);
+    }
+    return at;
+}
+
+struct slice get_answer(pgnear_item *item, uint8_t *out)
+{
+    enum { NIL = 0xc0, ARRAY_OF_2 = 0x92 };
+    uint8_t *at = out;
+    if (!item->present) {
+        *at++ = NIL;
+        return slice_of(out, (size_t)(at - out));
+    }
+    *at++ = ARRAY_OF_2;
+    memcpy(at, item->value.at, item->value.len);
+    item->value.at = at;
+    at += item->value.len;
+    if (item->has_version) {
+        at = put_version(at, (uint64_t)item->version);
+    } else {
+        *at++ = NIL;
+    }
+    return slice_of(out, (size_t)(at - out));
 }
 
 // ---- get
@@ -95,7 +149,7 @@ pgnear_code get_ask(pgnear *handle, pgnear_bytes key, const pgnear_get_options *
     if (!result_item(&result, item)) {
         return result_garbled("get", error);
     }
-    note(handle, kept.hash, options, item);
+    get_note(handle, kept.hash, options, item);
     return PGNEAR_OK;
 }
 
@@ -267,7 +321,7 @@ static pgnear_code ask_for_missing(struct many *many, pgnear_error *error)
     }
     for (size_t i = 0; i < many->missing_count; i++) {
         many->items[many->missing[i]] = answered[i];
-        note(many->handle, sketch_hash(many->missing_keys[i]), many->options, &answered[i]);
+        get_note(many->handle, sketch_hash(many->missing_keys[i]), many->options, &answered[i]);
     }
     return PGNEAR_OK;
 }

@@ -65,12 +65,6 @@ static pgnear_code read_hello(struct mpack_cursor hello, struct node_facts *fact
     return PGNEAR_OK;
 }
 
-pgnear_code handle_speaks_protocol(struct slice answer, pgnear_error *error)
-{
-    struct node_facts facts;
-    return read_hello(mpack_cursor_of(answer), &facts, error);
-}
-
 // Takes what the node says of itself, or refuses to talk to it.
 static pgnear_code take_hello(pgnear *handle, struct mpack_cursor hello, pgnear_error *error)
 {
@@ -80,6 +74,11 @@ static pgnear_code take_hello(pgnear *handle, struct mpack_cursor hello, pgnear_
         direct_set_node(&handle->direct, facts.cache_dir, facts.node);
     }
     return code;
+}
+
+pgnear_code handle_take_hello(pgnear *handle, struct slice answer, pgnear_error *error)
+{
+    return take_hello(handle, mpack_cursor_of(answer), error);
 }
 
 static pgnear_code say_hello(pgnear *handle, pgnear_error *error)

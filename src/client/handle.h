@@ -45,8 +45,9 @@ struct pgnear {
 pgnear_code handle_create(const char *socket_path, const pgnear_options *options, pgnear **handle,
                           pgnear_error *error);
 
-// Whether that is the answer to hello of a node that this library understands.
-pgnear_code handle_speaks_protocol(struct slice answer, pgnear_error *error);
+// Takes what a node says of itself in its answer to hello. PGNEAR_PROTOCOL where it is none that
+// this library understands.
+pgnear_code handle_take_hello(pgnear *handle, struct slice answer, pgnear_error *error);
 
 // PGNEAR_FORKED in another process than that which opened the handle.
 pgnear_code handle_check(const pgnear *handle, pgnear_error *error);

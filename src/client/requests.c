@@ -2,6 +2,7 @@
 
 #include "client/requests.h"
 
+#include "client/gets.h"
 #include "client/options.h"
 
 pgnear_code request_check_value(const char *method, pgnear_bytes value, pgnear_error *error)
@@ -22,11 +23,8 @@ pgnear_code request_get(pgnear *handle, pgnear_bytes key, const pgnear_get_optio
     if (code != PGNEAR_OK) {
         return code;
     }
-    mpack_pack_slice(exchange_begin(handle, "get", 2), slice_of_bytes(key));
-    struct opts opts;
-    opts_init(&opts, handle, own.timeout_ms);
-    opts_add_get(&opts, &own);
-    opts_pack(&opts);
+    exchange_begin(handle, "get", 2);
+    get_pack(handle, slice_of_bytes(key), &own);
     *exchange = (struct exchange){.timeout_ms = own.timeout_ms};
     return PGNEAR_OK;
 }

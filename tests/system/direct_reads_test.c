@@ -1,13 +1,10 @@
 // Direct reads of libpgnear: what is answered without the daemon, and what is not.
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pgnear.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -21,20 +18,6 @@
 
 enum { QUIET_READS = 20000 };
 
-// From now on the process may exit and is killed at any other call.
-static void forbid_system_calls(void)
-{
-    struct sock_filter rules[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-    };
-    const struct sock_fprog program = {.len = sizeof rules / sizeof rules[0], .filter = rules};
-    assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-}
-
 // In a child.
 static _Noreturn void read_quietly(const struct node *node)
 {
@@ -43,7 +26,7 @@ static _Noreturn void read_quietly(const struct node *node)
     bool good = direct_get_int(handle, "present") == 1 &&
                 pgnear_get(handle, pgnear_text("absent"), NULL, &item, NULL) == PGNEAR_OK &&
                 pgnear_lend(handle, pgnear_text("present"), NULL, &item, NULL) == PGNEAR_OK;
-    forbid_system_calls();
+    direct_forbid_system_calls();
     for (int i = 0; i < QUIET_READS && good; i++) {
         good = pgnear_get(handle, pgnear_text("present"), NULL, &item, NULL) == PGNEAR_OK &&
                item.present && item.value.len == 1;

@@ -1,0 +1,461 @@
+// Direct reads in batches and without waiting: what lies in the map is not asked for, the order of
+// requests on a key holds, and callbacks come from the loop alone.
+
+#include <pgnear.h>
+#include <pgnear/adapters/poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "system/harness/deadline.h"
+#include "system/harness/direct.h"
+
+enum { QUIET_ROUNDS = 2000, ROUNDS = 60 };
+
+static void await_child(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static struct node *start(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    assert_rpc(node, "set", "[\"present\", {\"a\": [1, \"two\"]}, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+    assert_rpc(node, "get", "[\"absent\"]", "null");
+    direct_await_hit(node, "present");
+    direct_await_hit(node, "absent");
+    return node;
+}
+
+static pgnear *open_socket_only(const struct node *node)
+{
+    pgnear_options options = PGNEAR_OPTIONS_INIT;
+    options.socket_only = true;
+    pgnear *handle;
+    pgnear_error error;
+    direct_must(pgnear_open(node->socket_path, &options, &handle, &error), &error);
+    return handle;
+}
+
+// ---- batches
+
+static void add_get(pgnear_batch *batch, const char *key)
+{
+    pgnear_error error;
+    direct_must(pgnear_batch_get(batch, pgnear_text(key), NULL, &error), &error);
+}
+
+static void add_set(pgnear_batch *batch, const char *key, uint8_t value)
+{
+    pgnear_error error;
+    direct_must(pgnear_batch_set(batch, pgnear_text(key), (pgnear_bytes){&value, 1}, NULL, &error),
+                &error);
+}
+
+static const pgnear_reply *run(pgnear_batch *batch, size_t expected)
+{
+    const pgnear_reply *replies;
+    pgnear_error error;
+    size_t count;
+    direct_must(pgnear_batch_run(batch, NULL, &replies, &count, &error), &error);
+    assert_int_equal(count, expected);
+    for (size_t i = 0; i < count; i++) {
+        direct_must(replies[i].code, replies[i].error);
+    }
+    return replies;
+}
+
+// In a child.
+static _Noreturn void run_quietly(const struct node *node)
+{
+    pgnear *handle = direct_open(node);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    bool good = true;
+    for (int i = 0; i < QUIET_ROUNDS && good; i++) {
+        const pgnear_reply *replies;
+        size_t count;
+        if (i == 1) {
+            direct_forbid_system_calls();
+        }
+        good = pgnear_batch_get(batch, pgnear_text("present"), NULL, NULL) == PGNEAR_OK &&
+               pgnear_batch_get(batch, pgnear_text("absent"), NULL, NULL) == PGNEAR_OK &&
+               pgnear_batch_get(batch, pgnear_text("present"), NULL, NULL) == PGNEAR_OK &&
+               pgnear_batch_run(batch, NULL, &replies, &count, NULL) == PGNEAR_OK && count == 3 &&
+               replies[0].item.present && !replies[1].item.present && replies[2].item.present;
+    }
+    syscall(SYS_exit, good ? 0 : 1);
+    abort();
+}
+
+static void a_batch_of_hits_makes_no_system_call(struct scenario *scenario)
+{
+    struct node *node = start(scenario);
+    pid_t child = fork();
+    if (child == 0) {
+        run_quietly(node);
+    }
+    await_child(child);
+}
+
+static void a_batch_sees_its_own_writes(struct scenario *scenario)
+{
+    struct node *node = start(scenario);
+    pgnear *handle = direct_open(node);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    direct_set_int(handle, "k", 0, PGNEAR_ACK_POSTGRES);
+    for (uint8_t i = 1; i <= ROUNDS; i++) {
+        add_get(batch, "k");
+        add_set(batch, "k", i);
+        add_get(batch, "k");
+        add_get(batch, "present");
+        pgnear_error error;
+        direct_must(pgnear_batch_delete(batch, pgnear_text("k"), NULL, &error), &error);
+        add_get(batch, "k");
+        add_set(batch, "k", i);
+        const pgnear_reply *replies = run(batch, 7);
+        assert_int_equal(direct_int(&replies[0].item), i - 1);
+        assert_int_equal(direct_int(&replies[2].item), i);
+        assert_true(replies[3].item.present);
+        assert_false(replies[5].item.present);
+    }
+    // A call may change whatever it likes.
+    static const uint8_t PARAMS[] = "\x92\xa1k\x7f";
+    pgnear_error error;
+    direct_must(pgnear_batch_call(batch, "set", (pgnear_bytes){PARAMS, 4}, true, &error), &error);
+    add_get(batch, "k");
+    assert_int_equal(direct_int(&run(batch, 2)[1].item), 0x7f);
+    pgnear_batch_destroy(batch);
+    pgnear_close(handle);
+}
+
+static void a_reply_is_the_same_both_ways(struct scenario *scenario)
+{
+    static const char *const KEYS[] = {"present", "absent", "small"};
+    struct node *node = start(scenario);
+    pgnear *handles[] = {direct_open(node), open_socket_only(node)};
+    direct_set_int(handles[0], "small", 7, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "small");
+    pgnear_batch *batches[2];
+    const pgnear_reply *replies[2];
+    int64_t hits = node_stat_int(node, "cache.direct_hits");
+    for (int way = 0; way < 2; way++) {
+        batches[way] = pgnear_batch_create(handles[way]);
+        for (size_t i = 0; i < 3; i++) {
+            add_get(batches[way], KEYS[i]);
+        }
+        replies[way] = run(batches[way], 3);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const pgnear_reply *a = &replies[0][i], *b = &replies[1][i];
+        assert_int_equal(a->item.present, b->item.present);
+        assert_int_equal(a->item.has_version, b->item.has_version);
+        assert_int_equal(a->item.version, b->item.version);
+        assert_int_equal(a->item.value.len, b->item.value.len);
+        if (a->item.present) {
+            assert_memory_equal(a->item.value.at, b->item.value.at, a->item.value.len);
+        }
+        assert_int_equal(a->result.len, b->result.len);
+        assert_memory_equal(a->result.at, b->result.at, a->result.len);
+    }
+    node_await_stat_min(node, "cache.direct_hits", hits + 3);
+    for (int way = 0; way < 2; way++) {
+        pgnear_batch_destroy(batches[way]);
+        pgnear_close(handles[way]);
+    }
+}
+
+// A change that no notification announces: the handle was told of it by PostgreSQL alone, and the
+// cache holds what was before.
+static void nothing_older_is_told_in_a_batch(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pgnear *handle = direct_open(node);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    direct_set_int(handle, "k", 1, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    pg_exec(pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
+    pg_exec(pg, "UPDATE kv_store SET value = '2', version = version + 1000000");
+    add_get(batch, "k");
+    assert_int_equal(direct_int(&run(batch, 1)->item), 1);
+    pgnear_get_options fresh = PGNEAR_GET_OPTIONS_INIT;
+    fresh.fresh = true;
+    pgnear_error error;
+    direct_must(pgnear_batch_get(batch, pgnear_text("k"), &fresh, &error), &error);
+    add_get(batch, "k");
+    const pgnear_reply *replies = run(batch, 2);
+    assert_int_equal(direct_int(&replies[0].item), 2);
+    for (int i = 0; i < 3; i++) {
+        add_get(batch, "k");
+        assert_int_equal(direct_int(&run(batch, 1)->item), 2);
+    }
+    pgnear_batch_destroy(batch);
+    pgnear_close(handle);
+}
+
+static void a_batch_outlives_the_nodes_process(struct scenario *scenario)
+{
+    struct node *node = start(scenario);
+    pgnear *handle = direct_open(node);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    const pgnear_reply *replies;
+    pgnear_error error;
+    size_t count;
+    direct_assert_hit(node, handle, "present"); // so the files are open
+    node_kill(node);
+    add_get(batch, "present");
+    add_get(batch, "absent");
+    replies = run(batch, 2);
+    assert_true(replies[0].item.present);
+    assert_false(replies[1].item.present);
+    // What only the node can do leaves the batch as it was.
+    add_get(batch, "present");
+    add_set(batch, "present", 5);
+    add_get(batch, "present");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pgnear_batch_run(batch, NULL, &replies, &count, &error),
+                         PGNEAR_UNREACHABLE);
+    }
+    node_start_again(node);
+    replies = run(batch, 3);
+    assert_true(replies[0].item.value.len > 1);
+    assert_int_equal(direct_int(&replies[2].item), 5);
+    pgnear_batch_destroy(batch);
+    pgnear_close(handle);
+}
+
+// ---- without waiting
+
+enum { ANSWERS_MAX = 64 };
+
+// What was called back, in that order.
+struct asking {
+    pgnear_async *async;
+    struct pgnear_poll poll;
+    int depth; // of calls into the library
+    int answers;
+    int64_t values[ANSWERS_MAX];
+    const char *names[ANSWERS_MAX];
+    int again; // asks for more, from the callback
+};
+
+struct question {
+    struct asking *asking;
+    const char *name;
+};
+
+static void on_reply(pgnear_async *async, const pgnear_reply *reply, void *context);
+
+static void ask(struct question *question, const char *key)
+{
+    pgnear_error error;
+    question->asking->depth++;
+    direct_must(pgnear_async_get(question->asking->async, pgnear_text(key), NULL, on_reply,
+                                 question, &error),
+                &error);
+    question->asking->depth--;
+}
+
+static void on_reply(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    struct question *question = context;
+    struct asking *asking = question->asking;
+    assert_ptr_equal(async, asking->async);
+    assert_int_equal(asking->depth, 0);
+    direct_must(reply->code, reply->error);
+    if (asking->answers < ANSWERS_MAX) {
+        bool is_int = reply->item.present && reply->item.value.len == 1;
+        asking->values[asking->answers] = is_int ? direct_int(&reply->item) : -1;
+        asking->names[asking->answers] = question->name;
+    }
+    asking->answers++;
+    if (asking->again > 0) {
+        asking->again--;
+        ask(question, "k");
+    }
+}
+
+static void turn(struct asking *asking)
+{
+    struct pollfd entry = pgnear_poll_entry(&asking->poll);
+    int timeout_ms = pgnear_poll_timeout(&asking->poll);
+    poll(&entry, 1, timeout_ms >= 0 && timeout_ms < 1000 ? timeout_ms : 1000);
+    pgnear_poll_handle(&asking->poll, entry.revents);
+}
+
+static void await_answers(struct asking *asking, int count)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (asking->answers < count) {
+        turn(asking);
+        assert_true(deadline_again(&deadline));
+    }
+    assert_int_equal(asking->answers, count);
+}
+
+static void open_async(const struct node *node, struct asking *asking)
+{
+    pgnear_error error;
+    *asking = (struct asking){0};
+    direct_must(pgnear_async_open(node->socket_path, NULL, &asking->async, &error), &error);
+    direct_must(pgnear_poll_attach(asking->async, &asking->poll), NULL);
+    // Once hello is answered the cache is known.
+    struct question first = {asking, "first"};
+    ask(&first, "absent");
+    await_answers(asking, 1);
+    asking->answers = 0;
+}
+
+static void send_set(struct asking *asking, const char *key, uint8_t value)
+{
+    pgnear_error error;
+    direct_must(pgnear_async_set(asking->async, pgnear_text(key), (pgnear_bytes){&value, 1}, NULL,
+                                 NULL, NULL, &error),
+                &error);
+}
+
+// In a child.
+static _Noreturn void ask_quietly(const struct node *node)
+{
+    struct asking asking;
+    open_async(node, &asking);
+    struct question question = {&asking, "quiet"};
+    ask(&question, "present");
+    await_answers(&asking, 1);
+    direct_forbid_system_calls();
+    bool good = true;
+    for (int i = 0; i < QUIET_ROUNDS && good; i++) {
+        asking.answers = 0;
+        ask(&question, "present");
+        ask(&question, "absent");
+        good = asking.answers == 0 && pgnear_async_pending(asking.async) == 2 &&
+               pgnear_poll_timeout(&asking.poll) == 0;
+        pgnear_poll_handle(&asking.poll, 0);
+        good = good && asking.answers == 2 && pgnear_async_pending(asking.async) == 0;
+    }
+    syscall(SYS_exit, good ? 0 : 1);
+    abort();
+}
+
+static void an_async_hit_makes_no_system_call(struct scenario *scenario)
+{
+    struct node *node = start(scenario);
+    pid_t child = fork();
+    if (child == 0) {
+        ask_quietly(node);
+    }
+    await_child(child);
+}
+
+static void async_requests_on_a_key_keep_their_order(struct scenario *scenario)
+{
+    struct node *node = start(scenario);
+    pgnear *handle = direct_open(node);
+    direct_set_int(handle, "k", 0, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    struct asking asking;
+    open_async(node, &asking);
+    struct question before = {&asking, "before"}, after = {&asking, "after"};
+    for (uint8_t i = 1; i <= ROUNDS; i++) {
+        asking.answers = 0;
+        ask(&before, "k");
+        send_set(&asking, "k", i);
+        ask(&after, "k");
+        ask(&after, "k");
+        await_answers(&asking, 3);
+        for (int answer = 0; answer < 3; answer++) {
+            bool is_before = strcmp(asking.names[answer], "before") == 0;
+            assert_int_equal(asking.values[answer], is_before ? i - 1 : i);
+        }
+        // The write is acknowledged, since what came behind it is answered.
+        assert_int_equal(direct_get_int(handle, "k"), i);
+    }
+    pgnear_async_close(asking.async);
+    pgnear_close(handle);
+}
+
+static void a_callback_may_ask_on_and_close(struct scenario *scenario)
+{
+    enum { AGAIN = 5000 };
+    struct node *node = start(scenario);
+    pgnear *handle = direct_open(node);
+    direct_set_int(handle, "k", 3, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    struct asking asking;
+    open_async(node, &asking);
+    struct question question = {&asking, "again"};
+    asking.again = AGAIN;
+    ask(&question, "k");
+    await_answers(&asking, AGAIN + 1);
+    // What was found is told, whatever becomes of the connection.
+    asking.answers = 0;
+    ask(&question, "k");
+    ask(&question, "k");
+    pgnear_async_close(asking.async);
+    assert_int_equal(asking.answers, 2);
+    assert_int_equal(asking.values[1], 3);
+    pgnear_close(handle);
+}
+
+static void on_fresh(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    (void)async;
+    direct_must(reply->code, reply->error);
+    *(int64_t *)context = direct_int(&reply->item);
+}
+
+static void nothing_older_is_told_without_waiting(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    pgnear *handle = direct_open(node);
+    direct_set_int(handle, "k", 1, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    struct asking asking;
+    open_async(node, &asking);
+    pg_exec(pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
+    pg_exec(pg, "UPDATE kv_store SET value = '2', version = version + 1000000");
+    struct question question = {&asking, "old"};
+    ask(&question, "k");
+    await_answers(&asking, 1);
+    assert_int_equal(asking.values[0], 1);
+    pgnear_get_options fresh = PGNEAR_GET_OPTIONS_INIT;
+    fresh.fresh = true;
+    int64_t value = 0;
+    pgnear_error error;
+    direct_must(pgnear_async_get(asking.async, pgnear_text("k"), &fresh, on_fresh, &value, &error),
+                &error);
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (value == 0) {
+        turn(&asking);
+        assert_true(deadline_again(&deadline));
+    }
+    assert_int_equal(value, 2);
+    ask(&question, "k");
+    await_answers(&asking, 2);
+    assert_int_equal(asking.values[1], 2);
+    pgnear_async_close(asking.async);
+    pgnear_close(handle);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENARIO(a_batch_of_hits_makes_no_system_call),
+        SCENARIO(a_batch_sees_its_own_writes),
+        SCENARIO(a_reply_is_the_same_both_ways),
+        SCENARIO(nothing_older_is_told_in_a_batch),
+        SCENARIO(a_batch_outlives_the_nodes_process),
+        SCENARIO(an_async_hit_makes_no_system_call),
+        SCENARIO(async_requests_on_a_key_keep_their_order),
+        SCENARIO(a_callback_may_ask_on_and_close),
+        SCENARIO(nothing_older_is_told_without_waiting),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
