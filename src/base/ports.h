@@ -44,8 +44,6 @@ struct held_record {
     struct slice value;      // canonical msgpack; empty where absent
 };
 
-enum { PREFETCH_MAX = 16 };
-
 struct cache_reader; // one thread's reading end of the cache
 
 // Reading the cache. A read sees one snapshot between begin and end; nothing blocks in between.
@@ -58,13 +56,16 @@ struct cache_port {
     enum lookup (*lookup)(struct cache_reader *reader, struct slice key, struct cached *cached);
     // One key as a snapshot begun now would show it, without one: between begin and end or not,
     // since a snapshot that is open may be older. False says nothing of the key. The value lives
-    // until the next call. `now_boot_us`: the clock, read since the question came
-    // or shortly before (server/loop.c): what expired meanwhile may still be answered.
-    bool (*look_up_hot)(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
-                        enum lookup *found, struct cached *cached);
-    // Keys that are about to be looked up so, at most PREFETCH_MAX: what that needs comes from
-    // memory side by side.
-    void (*prefetch)(struct cache_reader *reader, const struct slice *keys, size_t count);
+    // until the next call. `hash`: what prefetch told of the key, or 0. `now_boot_us`: the clock,
+    // read since the question came or shortly before (server/loop.c): what expired meanwhile may
+    // still be answered.
+    bool (*look_up_hot)(struct cache_reader *reader, struct slice key, uint64_t hash,
+                        int64_t now_boot_us, enum lookup *found, struct cached *cached);
+    // The key is about to be looked up so: what that looks at first begins to come from memory,
+    // while the caller does something else. The key's hash.
+    uint64_t (*prefetch)(struct cache_reader *reader, struct slice key);
+    // And what it looks at next, which the first tells: to be called once that has come.
+    void (*prefetch_record)(struct cache_reader *reader, uint64_t hash);
     // Between begin and end: whether a begin now would see the very same. Cheap: whoever reads on
     // asks this instead of ending and beginning again.
     bool (*is_current)(struct cache_reader *reader);

@@ -103,6 +103,7 @@ struct call {
     int64_t days;        // cleanup_backups
     uint64_t seq;        // flush; retry_dead_letter, discard_dead_letter: of the letter
     uint64_t after_seq;  // dead_letters: letters with a greater seq
+    uint64_t key_hash;   // get: by cache_port's prefetch; 0: not known
     struct slice id;     // empty: none
     struct slice table;  // restore
     struct slice prefix; // scan, all, watch

@@ -177,28 +177,29 @@ static bool is_tier_used(const struct cache_reader *reader, uint64_t life)
            status_get(reader->store->status, STATUS_CACHE_HOT_ENTRIES) > 0;
 }
 
-void reader_prefetch(struct cache_reader *reader, const struct slice *keys, size_t count)
+uint64_t reader_prefetch(struct cache_reader *reader, struct slice key)
 {
     const struct store *store = reader->store;
     uint64_t life = tier_life(store);
-    uint64_t hashes[PREFETCH_MAX];
-    CHECK(count <= PREFETCH_MAX);
-    if (!is_tier_used(reader, life)) {
-        return;
+    uint64_t hash = sketch_hash(key);
+    if (is_tier_used(reader, life)) {
+        tier_prefetch(&reader->tier, life, hash);
+        sketch_prefetch(&store->sketch, hash);
     }
-    for (size_t i = 0; i < count; i++) {
-        hashes[i] = sketch_hash(keys[i]);
-        tier_prefetch(&reader->tier, life, hashes[i]);
-        sketch_prefetch(&store->sketch, hashes[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        tier_prefetch_entry(&reader->tier, life, hashes[i]);
+    return hash;
+}
+
+void reader_prefetch_record(struct cache_reader *reader, uint64_t hash)
+{
+    uint64_t life = tier_life(reader->store);
+    if (is_tier_used(reader, life)) {
+        tier_prefetch_entry(&reader->tier, life, hash);
     }
 }
 
 // As a direct reader does it (tier.h): the page is looked at before the entry and after it.
-bool reader_look_up_hot(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
-                        enum lookup *found, struct cached *cached)
+bool reader_look_up_hot(struct cache_reader *reader, struct slice key, uint64_t hash,
+                        int64_t now_boot_us, enum lookup *found, struct cached *cached)
 {
     struct store *store = reader->store;
     uint64_t life = tier_life(store);
@@ -208,7 +209,7 @@ bool reader_look_up_hot(struct cache_reader *reader, struct slice key, int64_t n
     if (!control_refresh(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
         return false;
     }
-    uint64_t hash = sketch_hash(key);
+    hash = hash != 0 ? hash : sketch_hash(key);
     struct record record;
     size_t bytes = tier_find(&reader->tier, life, hash, key, reader->room);
     if (bytes == 0 ||

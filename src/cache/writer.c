@@ -401,6 +401,7 @@ struct cache_port writer_cache_port(struct writer *writer)
         .is_current = reader_is_current,
         .look_up_hot = reader_look_up_hot,
         .prefetch = reader_prefetch,
+        .prefetch_record = reader_prefetch_record,
         .lookup = reader_lookup,
         .end = reader_end,
         .visit_suspects = reader_visit_suspects,

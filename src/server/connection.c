@@ -4,7 +4,7 @@
 // once, and settles what it waits for next. So it is written to once however many answers came
 // home.
 //
-//   read() -> [scratch or in] -> session_take -> session.out -> send()
+//   recv() -> [reception or in] -> session_take -> session.out -> send()
 //
 // Events are edge-triggered, which spares the kernel a second look at each socket that was read:
 // one tells that bytes came or room was made, not that there are some. So after a read that may
@@ -14,7 +14,7 @@
 // A client in the middle of sending what is refused would find its send broken and never read why
 // (EPIPE). So it gets the answer and the end, and what it still sends is thrown away for a while.
 //
-// What was read stays in the loop's scratch memory unless something of it is left: an idle
+// What was read stays in the loop's reception (reception.h) unless something of it is left: an idle
 // connection holds no buffer of its own.
 //
 // All on the loop's thread.
@@ -85,6 +85,7 @@ void connection_close(struct connection *connection)
     if (connection->fd < 0) {
         return;
     }
+    CHECK(!connection->is_received);
     event_free(connection->read_event);
     event_free(connection->write_event);
     close(connection->fd);
@@ -176,12 +177,16 @@ static void refuse_input(struct connection *connection)
     end_input(connection);
 }
 
-// Gives the session what was read, and keeps the rest.
-static void take(struct connection *connection, struct slice bytes, bool is_in_buffer)
+// Gives the session what was read, and keeps the rest. Without a receipt it is the backlog.
+static void take(struct connection *connection, const struct receipt *receipt)
 {
     size_t consumed;
+    bool is_in_buffer = receipt == NULL || receipt->bytes.len == 0;
+    struct slice bytes = is_in_buffer ? buffer_slice(&connection->in) : receipt->bytes;
     dispatch_catch_up(&connection->loop->desk.dispatch);
-    enum taking taking = session_take(&connection->session, bytes, &consumed);
+    enum taking taking =
+        session_take(&connection->session, bytes, receipt != NULL ? receipt->gets : NULL,
+                     receipt != NULL ? receipt->gets_count : 0, &consumed);
     connection->has_backlog = taking == TAKING_PAUSED || taking == TAKING_YIELDS;
     if (is_in_buffer) {
         buffer_consume(&connection->in, consumed);
@@ -207,15 +212,15 @@ static size_t clamp(size_t value, size_t min, size_t max)
     return value < min ? min : value > max ? max : value;
 }
 
-// One read() and all the whole messages it completed.
-static void read_once(struct connection *connection)
+// One read(). True: what came is in the loop's reception, which is to be taken if it is `complete`.
+static bool receive(struct connection *connection, bool *complete)
 {
-    struct loop *loop = connection->loop;
+    struct reception *reception = &connection->loop->reception;
     bool into_buffer = buffer_len(&connection->in) > 0;
-    size_t room = LOOP_SCRATCH_BYTES;
-    uint8_t *at = loop->scratch;
+    size_t room = RECEPTION_READ_BYTES;
+    uint8_t *at = reception_room(reception);
     if (into_buffer) {
-        room = clamp(buffer_len(&connection->in), LOOP_SCRATCH_BYTES, READ_BYTES_MAX);
+        room = clamp(buffer_len(&connection->in), RECEPTION_READ_BYTES, READ_BYTES_MAX);
         at = buffer_reserve(&connection->in, room);
     }
     ssize_t len = recv(connection->fd, at, room, MSG_DONTWAIT);
@@ -224,31 +229,34 @@ static void read_once(struct connection *connection)
     connection->input_left = (len >= 0 && (size_t)len == room) || (len < 0 && errno == EINTR) ||
                              (len > 0 && connection->end_told);
     if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
-        return;
+        return false;
     }
     if (len < 0 || FAULT_POINT(READ)) {
         connection_close(connection);
-        return;
+        return false;
     }
     if (len == 0) {
         // The client may have closed one direction only, and still waits for its answers.
         end_input(connection);
-        return;
+        return false;
     }
-    loop_mind_sleep(loop);
-    loop_note_activity(loop, connection);
+    connection->is_received = true;
     if (into_buffer) {
         buffer_commit(&connection->in, (size_t)len);
-        take(connection, buffer_slice(&connection->in), true);
+        *complete = reception_add(reception, connection, 0, &connection->session,
+                                  buffer_slice(&connection->in));
     } else {
-        take(connection, slice_of(at, (size_t)len), false);
+        *complete = reception_add(reception, connection, (size_t)len, &connection->session,
+                                  slice_of(at, (size_t)len));
     }
+    return true;
 }
 
 static void discard(struct connection *connection)
 {
     struct loop *loop = connection->loop;
-    ssize_t len = recv(connection->fd, loop->scratch, LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+    ssize_t len = recv(connection->fd, reception_room(&loop->reception), RECEPTION_READ_BYTES,
+                       MSG_DONTWAIT);
     bool is_passing = len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
     connection->discarded_bytes += len > 0 ? (size_t)len : 0;
     if ((len <= 0 && !is_passing) || connection->discarded_bytes > DISCARD_BYTES_MAX ||
@@ -256,7 +264,7 @@ static void discard(struct connection *connection)
         connection_close(connection);
         return;
     }
-    connection->input_left = len == LOOP_SCRATCH_BYTES || (len < 0 && errno == EINTR);
+    connection->input_left = len == RECEPTION_READ_BYTES || (len < 0 && errno == EINTR);
     if (connection->input_left || connection->end_told) {
         loop_give_turn(loop, connection);
     }
@@ -264,12 +272,14 @@ static void discard(struct connection *connection)
 
 void connection_drain(struct connection *connection)
 {
+    bool complete;
     if (connection->discards) {
         connection_close(connection);
         return;
     }
-    if (connection->fd >= 0 && !connection->has_backlog && !connection->input_ended) {
-        read_once(connection);
+    if (connection->fd >= 0 && !connection->has_backlog && !connection->input_ended &&
+        receive(connection, &complete)) {
+        loop_take_received(connection->loop);
     }
     if (connection->fd >= 0) {
         connection->input_ended = true;
@@ -306,23 +316,37 @@ static bool write_once(struct connection *connection)
 
 // What could be answered at once goes out at once: a client on another core reads it while the loop
 // is busy with the next one's bytes. What is left of the bytes waits for a turn.
+static void answer(struct connection *connection)
+{
+    if (connection->fd >= 0 && write_once(connection)) {
+        settle(connection);
+    }
+}
+
+void connection_take(struct connection *connection, const struct receipt *receipt)
+{
+    CHECK(connection->is_received);
+    connection->is_received = false;
+    loop_note_activity(connection->loop, connection);
+    take(connection, receipt);
+    answer(connection);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
     struct connection *connection = context;
-    loop_begin_callback(connection->loop);
+    bool complete;
     connection->end_told |= (what & EV_CLOSED) != 0;
     if (connection->discards && (what & EV_TIMEOUT) != 0) {
         connection_close(connection);
-        return;
-    }
-    if (connection->discards) {
+    } else if (connection->discards) {
+        loop_look_at_clock(connection->loop);
         discard(connection);
-        return;
-    }
-    read_once(connection);
-    if (connection->fd >= 0 && write_once(connection)) {
-        settle(connection);
+    } else if (!receive(connection, &complete)) {
+        answer(connection);
+    } else if (complete) {
+        loop_take_received(connection->loop);
     }
 }
 
@@ -339,16 +363,16 @@ void connection_turn(struct connection *connection)
     if (connection->fd < 0) {
         return;
     }
+    bool complete;
     if (connection->discards) {
         discard(connection);
         return;
     }
     if (connection->has_backlog && session_may_take(&connection->session)) {
-        take(connection, buffer_slice(&connection->in), true);
-    } else if (connection->reads && connection->input_left) {
-        read_once(connection);
+        take(connection, NULL);
+    } else if (connection->reads && connection->input_left && receive(connection, &complete)) {
+        loop_take_received(connection->loop);
+        return;
     }
-    if (connection->fd >= 0 && write_once(connection)) {
-        settle(connection);
-    }
+    answer(connection);
 }

@@ -5,7 +5,7 @@
 
 #include <event2/event.h>
 
-#include "server/session.h"
+#include "server/reception.h"
 
 struct loop;
 
@@ -24,6 +24,7 @@ struct connection {
     int64_t discards_until_boot_us;
     size_t discarded_bytes;
     bool has_backlog;  // whole messages may be left in `in`
+    bool is_received;  // what was read waits in the loop's reception
     struct buffer in;  // what was read and not taken yet
     size_t in_counted; // what of it the loop's input_bytes includes
     struct session session;
@@ -36,6 +37,9 @@ struct connection {
 
 // Takes the socket over.
 struct connection *connection_open(struct loop *loop, int fd, bool read_only);
+
+// Its part of the loop's reception is to be taken and answered.
+void connection_take(struct connection *connection, const struct receipt *receipt);
 
 // What the loop gives it before it sleeps, to each that asked (loop_give_turn): goes on with its
 // backlog, sends what is to be sent, closes what is done with.

@@ -74,9 +74,14 @@ void dispatch_catch_up(struct dispatch *dispatch)
     dispatch->may_be_behind = false;
 }
 
-void dispatch_expect_gets(struct dispatch *dispatch, const struct slice *keys, size_t count)
+uint64_t dispatch_expect_get(struct dispatch *dispatch, struct slice key)
 {
-    dispatch->cache->prefetch(dispatch->reader, keys, count);
+    return dispatch->cache->prefetch(dispatch->reader, key);
+}
+
+void dispatch_expect_record(struct dispatch *dispatch, uint64_t key_hash)
+{
+    dispatch->cache->prefetch_record(dispatch->reader, key_hash);
 }
 
 static bool deny(const struct caller *caller, const struct call *call)
@@ -168,8 +173,8 @@ static bool look_up(struct dispatch *dispatch, const struct call *call, struct s
     enum lookup found;
     bool is_hot = false;
     if (call->method != METHOD_MGET &&
-        dispatch->cache->look_up_hot(dispatch->reader, key, dispatch->now_boot_us, &found,
-                                     cached)) {
+        dispatch->cache->look_up_hot(dispatch->reader, key, call->key_hash, dispatch->now_boot_us,
+                                     &found, cached)) {
         dispatch->may_be_behind = dispatch->reading;
         is_hot = true;
     } else {

@@ -86,8 +86,10 @@ void held_deinit(struct held *held);
 // of the cache that is open stays so where the cache has not moved on.
 void dispatch_catch_up(struct dispatch *dispatch);
 
-// Gets of the keys, at most PREFETCH_MAX, are among what has come. A hint.
-void dispatch_expect_gets(struct dispatch *dispatch, const struct slice *keys, size_t count);
+// A get of the key is among what has come: what it looks at begins to come from memory. The hash
+// for its call, and for the second step, which is of use once that of the first has come.
+uint64_t dispatch_expect_get(struct dispatch *dispatch, struct slice key);
+void dispatch_expect_record(struct dispatch *dispatch, uint64_t key_hash);
 
 // The loop is about to answer, or to sleep: the cache may move on. Nothing of a lookup is valid
 // after it.

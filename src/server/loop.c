@@ -1,6 +1,7 @@
 // The thread of some connections. One pass:
 //
-//   wait for events    bytes that came are read and taken; mail is handled
+//   wait for events    bytes that came are read; mail is handled
+//   take what was read in groups (reception.h), each as soon as it is complete
 //   give turns         whoever has something to do goes on, writes once, or closes
 //   free the closed    nothing is freed under a callback that may still hold it
 //
@@ -25,12 +26,6 @@ enum { FRAME_BYTES_MIN = 16 << 20, FRAME_ROOM_BYTES = 64 << 10 };
 
 // Flights and requests that are kept for the next ones, some two MiB in all.
 enum { FLIGHTS_KEPT = 1024 };
-
-// In a long pass the clock is read again after so many callbacks.
-enum { CALLBACKS_PER_LOOK = 32 };
-
-// And where it was looked at longer ago than any pass takes, the machine has slept.
-enum { LOOK_AGE_MAX_US = 20 * CLOCK_US_PER_MS };
 
 // While requests wait for earlier ones, their deadlines are looked at this often.
 static const int64_t WAITING_TICK_US = 50000;
@@ -103,7 +98,7 @@ enum error loop_create(const struct loop_options *options, struct loop **loop)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     CHECK(pthread_cond_init(&made->changed, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
-    made->scratch = memory_zeroed(1, LOOP_SCRATCH_BYTES);
+    reception_init(&made->reception);
     init_desk(made);
     enum error error = mailbox_init(&made->mailbox, MAIL_COUNT_MAX, MAIL_BYTES_MAX);
     if (error != ERROR_NONE) {
@@ -121,7 +116,7 @@ close_mailbox:
 free_loop:
     pthread_cond_destroy(&made->changed);
     pthread_mutex_destroy(&made->mutex);
-    free(made->scratch);
+    reception_deinit(&made->reception);
     free(made);
     return error;
 }
@@ -187,7 +182,7 @@ void loop_destroy(struct loop *loop)
     desk_deinit(&loop->desk);
     pthread_cond_destroy(&loop->changed);
     pthread_mutex_destroy(&loop->mutex);
-    free(loop->scratch);
+    reception_deinit(&loop->reception);
     free(loop);
 }
 
@@ -278,13 +273,15 @@ static void *run(void *context)
         CHECK(!dispatch->reading);
         bool may_sleep = TAILQ_EMPTY(&loop->turns) && !is_busy(loop);
         CHECK(event_base_loop(loop->base, may_sleep ? EVLOOP_ONCE : EVLOOP_NONBLOCK) >= 0);
-        loop_look_at_clock(loop);
-        give_turns(loop);
+        loop_take_received(loop);
+        if (!TAILQ_EMPTY(&loop->turns) || loop->options.busy_poll_us > 0) {
+            loop_look_at_clock(loop);
+            give_turns(loop);
+        }
         dispatch_end(dispatch);
         // The writer gets what this pass has read as one group.
         mailbox_uncork();
         mailbox_cork();
-        loop->callbacks = 0;
         free_list(&loop->closed);
         note_drained(loop);
         set_tick(loop);
@@ -304,19 +301,21 @@ void loop_look_at_clock(struct loop *loop)
     loop->desk.dispatch.now_boot_us = clock_boot_us();
 }
 
-void loop_mind_sleep(struct loop *loop)
+// What was asked while this process stood still is not judged by the time of before: the clock is
+// read after the bytes.
+void loop_take_received(struct loop *loop)
 {
-    if (clock_boot_us() - loop->desk.dispatch.now_boot_us > LOOK_AGE_MAX_US) {
-        loop_look_at_clock(loop);
+    struct reception *reception = &loop->reception;
+    if (reception->count == 0) {
+        return;
     }
-}
-
-void loop_begin_callback(struct loop *loop)
-{
-    if (loop->callbacks++ % CALLBACKS_PER_LOOK == 0) {
-        loop_look_at_clock(loop);
-    }
+    loop_look_at_clock(loop);
     loop->served_boot_us = loop->desk.dispatch.now_boot_us;
+    reception_prepare(reception, &loop->desk.dispatch);
+    for (size_t i = 0; i < reception->count; i++) {
+        connection_take(reception->receipts[i].connection, &reception->receipts[i]);
+    }
+    reception_clear(reception);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
@@ -324,6 +323,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct loop *loop = context;
+    loop_take_received(loop);
     loop_look_at_clock(loop);
     loop->tick_us = 0;
     int64_t now_us = loop->desk.dispatch.now_boot_us;
@@ -348,6 +348,7 @@ static void on_mail(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct loop *loop = context;
+    loop_take_received(loop);
     loop_look_at_clock(loop);
     loop->served_boot_us = loop->desk.dispatch.now_boot_us;
     mail_handle(loop);

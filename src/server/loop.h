@@ -8,7 +8,7 @@
 
 #include "server/connection.h"
 
-enum { LOOP_SCRATCH_BYTES = 64 << 10, LOOP_INPUT_BYTES_MAX = 256 << 20 };
+enum { LOOP_INPUT_BYTES_MAX = 256 << 20 };
 
 TAILQ_HEAD(connections, connection);
 
@@ -43,9 +43,8 @@ struct loop {
     struct connections turns;       // to be looked at before the loop sleeps
     struct connections closed;      // to be freed after this pass
     struct connections lingering;   // closed, with requests out
-    uint8_t *scratch;               // bytes just read
+    struct reception reception;     // bytes just read
     size_t input_bytes;             // in the connections' own buffers
-    unsigned callbacks;             // of this pass
     bool draining;
     bool stopping;
     int64_t served_boot_us; // when bytes or mail last came
@@ -88,11 +87,8 @@ void loop_unlock(struct loop *loop);
 void loop_give_turn(struct loop *loop, struct connection *connection);
 // Bytes came or went.
 void loop_note_activity(struct loop *loop, struct connection *connection);
-// Reads the clock for all that follows in this callback.
+// Reads the clock for all that follows.
 void loop_look_at_clock(struct loop *loop);
-// The same for the first callback of a pass, and for every so many after it.
-void loop_begin_callback(struct loop *loop);
-// To be called once bytes were taken: what was asked while this process stood still, in the middle
-// of a pass, is not to be judged by the time of before.
-void loop_mind_sleep(struct loop *loop);
+// Has all connections in the reception take what they received, and answer it.
+void loop_take_received(struct loop *loop);
 void loop_on_closed(struct loop *loop, struct connection *connection);

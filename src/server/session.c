@@ -330,47 +330,69 @@ static size_t take_request(struct session *session, const struct frame *frame)
     return 1 + call.pairs_count;
 }
 
-static size_t take_get(struct session *session, uint32_t msgid, struct slice key)
+static size_t take_get(struct session *session, const struct expected_get *get)
 {
     struct call call;
     struct failure failure;
     status_add(session->desk->status, STATUS_SERVER_REQUESTS, 1);
-    if (rpc_decode_get(&session->desk->decoder, key, &call, &failure) != ERROR_NONE) {
-        answer_failure(session, msgid, &failure);
+    if (rpc_decode_get(&session->desk->decoder, get->key, &call, &failure) != ERROR_NONE) {
+        answer_failure(session, get->msgid, &failure);
         return 1;
     }
-    submit(session, msgid, &call);
+    call.key_hash = get->hash;
+    submit(session, get->msgid, &call);
     return 1 + call.pairs_count;
 }
 
-// The gets that the bytes begin with, as many as may be taken, all looked at before the first is
-// answered. The length of those that are taken; 0 where the bytes begin with something else.
-static size_t take_gets(struct session *session, struct slice bytes, size_t *work)
+size_t session_expect(struct session *session, struct slice bytes, struct expected_get *gets,
+                      size_t count_max)
 {
-    struct slice keys[PREFETCH_MAX];
-    uint32_t msgids[PREFETCH_MAX];
-    size_t ends[PREFETCH_MAX];
-    size_t count = 0, seen = 0, len, consumed = 0;
-    while (count < PREFETCH_MAX &&
-           frame_next_get(&session->frames, slice_of(bytes.at + seen, bytes.len - seen), &len,
-                          &msgids[count], &keys[count])) {
+    size_t count = 0, seen = 0, len;
+    while (count < count_max) {
+        struct expected_get *get = &gets[count];
+        struct slice rest = slice_of(bytes.at + seen, bytes.len - seen);
+        if (!frame_next_get(&session->frames, rest, &len, &get->msgid, &get->key)) {
+            break;
+        }
         seen += len;
-        ends[count++] = seen;
+        get->end = seen;
+        get->hash = dispatch_expect_get(&session->desk->dispatch, get->key);
+        count++;
     }
-    if (count > 1) {
-        dispatch_expect_gets(&session->desk->dispatch, keys, count);
-    }
+    return count;
+}
+
+// As many as may be taken; the length of their bytes.
+static size_t take_expected(struct session *session, const struct expected_get *gets, size_t count,
+                            size_t *work)
+{
+    size_t consumed = 0;
     for (size_t i = 0; i < count && (i == 0 || session_may_take(session)); i++) {
-        *work += take_get(session, msgids[i], keys[i]);
-        consumed = ends[i];
+        *work += take_get(session, &gets[i]);
+        consumed = gets[i].end;
     }
     return consumed;
 }
 
-static enum taking take_frames(struct session *session, struct slice bytes, size_t *consumed)
+// The gets that the bytes begin with, all looked at before the first is answered. 0 where the bytes
+// begin with something else.
+static size_t take_gets(struct session *session, struct slice bytes, size_t *work)
 {
-    *consumed = 0;
-    for (size_t work = 0; work < TURN_WORK_MAX;) {
+    struct expected_get gets[EXPECTED_GETS_MAX];
+    size_t count = session_expect(session, bytes, gets, EXPECTED_GETS_MAX);
+    for (size_t i = 0; i < count && count > 1; i++) {
+        dispatch_expect_record(&session->desk->dispatch, gets[i].hash);
+    }
+    return take_expected(session, gets, count, work);
+}
+
+static enum taking take_frames(struct session *session, struct slice bytes,
+                               const struct expected_get *gets, size_t gets_count,
+                               size_t *consumed)
+{
+    size_t work = 0;
+    *consumed = session_may_take(session) ? take_expected(session, gets, gets_count, &work) : 0;
+    while (work < TURN_WORK_MAX) {
         if (*consumed == bytes.len) {
             return TAKING_HUNGRY;
         }
@@ -401,10 +423,11 @@ static enum taking take_frames(struct session *session, struct slice bytes, size
     return TAKING_YIELDS;
 }
 
-enum taking session_take(struct session *session, struct slice bytes, size_t *consumed)
+enum taking session_take(struct session *session, struct slice bytes,
+                         const struct expected_get *gets, size_t gets_count, size_t *consumed)
 {
     struct desk *desk = session->desk;
-    enum taking taking = take_frames(session, bytes, consumed);
+    enum taking taking = take_frames(session, bytes, gets, gets_count, consumed);
     if (desk->gets_count > 0) {
         // The clock is read once for them all.
         latency_record(desk->latency, METHOD_GET, desk->gets_count, desk->dispatch.now_boot_us);

@@ -20,6 +20,15 @@ enum {
     SESSION_WEIGHT_MAX = 32 << 20,
     SESSION_OUT_PAUSE = 1 << 20,
     DESK_WEIGHT_MAX = 256 << 20,
+    EXPECTED_GETS_MAX = 16, // of which the memory can be asked for side by side
+};
+
+// A get that bytes begin with, found before they are taken.
+struct expected_get {
+    struct slice key; // in the bytes
+    uint64_t hash;    // by dispatch_expect_get
+    size_t end;       // of its message, in the bytes
+    uint32_t msgid;
 };
 
 // What all sessions of one loop share.
@@ -65,9 +74,16 @@ enum taking {
 
 void session_init(struct session *session, struct desk *desk, bool read_only, void *owner);
 
+// Finds the gets that `bytes` begin with, at most `count_max`, which session_take would take next,
+// and begins to fetch what they look at. Their number.
+size_t session_expect(struct session *session, struct slice bytes, struct expected_get *gets,
+                      size_t count_max);
+
 // Takes whole requests from the front of `bytes`, and says how many bytes are done with. What was
-// left must be given again, with more behind it.
-enum taking session_take(struct session *session, struct slice bytes, size_t *consumed);
+// left must be given again, with more behind it. `gets`: those that were expected of these bytes,
+// since when the session has taken nothing; their number may be 0.
+enum taking session_take(struct session *session, struct slice bytes,
+                         const struct expected_get *gets, size_t gets_count, size_t *consumed);
 
 // Answers OVERLOADED to the request that `bytes` begin, of which no more will be read.
 void session_refuse(struct session *session, struct slice bytes);

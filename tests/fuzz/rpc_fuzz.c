@@ -28,22 +28,28 @@ static void do_nothing(struct cache_reader *reader)
     (void)reader;
 }
 
-static bool look_up_hot(struct cache_reader *reader, struct slice key, int64_t now_boot_us,
-                        enum lookup *found, struct cached *cached)
+static bool look_up_hot(struct cache_reader *reader, struct slice key, uint64_t hash,
+                        int64_t now_boot_us, enum lookup *found, struct cached *cached)
 {
     (void)reader;
     (void)key;
+    (void)hash;
     (void)now_boot_us;
     (void)found;
     (void)cached;
     return false;
 }
 
-static void prefetch(struct cache_reader *reader, const struct slice *keys, size_t count)
+static uint64_t prefetch(struct cache_reader *reader, struct slice key)
 {
     (void)reader;
-    (void)keys;
-    (void)count;
+    return key.len + 1;
+}
+
+static void prefetch_record(struct cache_reader *reader, uint64_t hash)
+{
+    (void)reader;
+    (void)hash;
 }
 
 static bool is_never_current(struct cache_reader *reader)
@@ -62,6 +68,7 @@ static const struct cache_port CACHE = {.begin = do_nothing,
                                         .lookup = look_up,
                                         .look_up_hot = look_up_hot,
                                         .prefetch = prefetch,
+                                        .prefetch_record = prefetch_record,
                                         .is_current = is_never_current,
                                         .end = do_nothing,
                                         .now_us = no_time};
@@ -174,7 +181,10 @@ static bool give(struct stage *stage, struct buffer *in, struct slice piece, siz
     enum taking taking;
     do {
         size_t consumed;
-        taking = session_take(&stage->session, buffer_slice(in), &consumed);
+        struct expected_get gets[EXPECTED_GETS_MAX];
+        size_t gets_count = session_expect(&stage->session, buffer_slice(in), gets,
+                                           buffer_len(in) % (EXPECTED_GETS_MAX + 1));
+        taking = session_take(&stage->session, buffer_slice(in), gets, gets_count, &consumed);
         dispatch_end(&stage->desk.dispatch);
         buffer_consume(in, consumed);
         answer_all(stage);

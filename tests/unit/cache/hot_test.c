@@ -62,7 +62,7 @@ static bool expect_the_same(struct rig *rig, struct slice key)
     struct cached hot, cold;
     enum lookup found;
     struct cache_port *cache = &rig->cache;
-    if (!cache->look_up_hot(rig->reader, key, rig->boot_us, &found, &hot)) {
+    if (!cache->look_up_hot(rig->reader, key, 0, rig->boot_us, &found, &hot)) {
         return false;
     }
     cache->begin(rig->reader);

@@ -357,7 +357,7 @@ static void a_large_value_passes(void **state)
 static void what_one_read_leaves_behind_is_read(void **state)
 {
     struct fake_node *node = *state;
-    size_t len = LOOP_SCRATCH_BYTES / 2 * 3;
+    size_t len = RECEPTION_READ_BYTES / 2 * 3;
     struct buffer request = {0};
     make_large_set(&request, len);
     for (int round = 0; round < 30; round++) {
@@ -391,7 +391,7 @@ static void the_end_behind_many_bytes_is_seen(void **state)
     struct fake_node *node = *state;
     struct client client = client_of(node), holder = client_of(node);
     struct buffer request = {0};
-    make_large_set(&request, LOOP_SCRATCH_BYTES / 2 * 3);
+    make_large_set(&request, RECEPTION_READ_BYTES / 2 * 3);
     assert_answer(&client, "[0,1,\"ping\",[]]", "[1,1,null,\"pong\"]");
     // The loop stands in a lookup while all of it arrives.
     pthread_mutex_lock(&node->mutex);

@@ -60,7 +60,10 @@ struct fake_node {
     _Atomic int reading; // between begin and end
     _Atomic int begins;
     _Atomic int hot_records;
+    _Atomic int looks; // for a key alone, begun
     _Atomic bool has_moved; // whether an open snapshot is behind
+    _Atomic int expected;      // keys that are to be looked up and were not yet
+    _Atomic int expected_most; // at a time
     enum error reader_error;
 };
 
@@ -100,12 +103,27 @@ static inline bool fake_is_current(struct cache_reader *reader)
     return !atomic_load(&((struct fake_node *)reader)->has_moved);
 }
 
-static inline bool fake_look_up_hot(struct cache_reader *reader, struct slice key,
+// Tells keys from each other, so that one that goes with another key is found out.
+static inline uint64_t fake_hash(struct slice key)
+{
+    uint64_t hash = 1;
+    for (size_t i = 0; i < key.len; i++) {
+        hash = hash * 31 + key.at[i];
+    }
+    return hash | 1;
+}
+
+static inline bool fake_look_up_hot(struct cache_reader *reader, struct slice key, uint64_t hash,
                                     int64_t now_boot_us, enum lookup *found, struct cached *cached)
 {
     struct fake_node *node = (struct fake_node *)reader;
     bool is_hot = false;
+    atomic_fetch_add(&node->looks, 1);
     CHECK_VALUES(now_boot_us > 0, "%lld", (long long)now_boot_us);
+    CHECK_VALUES(hash == 0 || hash == fake_hash(key), "%llu", (unsigned long long)hash);
+    if (hash != 0) {
+        atomic_fetch_sub(&node->expected, 1);
+    }
     if (atomic_load(&node->hot_records) == 0) {
         return false;
     }
@@ -121,12 +139,20 @@ static inline bool fake_look_up_hot(struct cache_reader *reader, struct slice ke
     return is_hot;
 }
 
-static inline void fake_prefetch(struct cache_reader *reader, const struct slice *keys,
-                                 size_t count)
+static inline uint64_t fake_prefetch(struct cache_reader *reader, struct slice key)
+{
+    struct fake_node *node = (struct fake_node *)reader;
+    int expected = atomic_fetch_add(&node->expected, 1) + 1;
+    if (expected > atomic_load(&node->expected_most)) {
+        atomic_store(&node->expected_most, expected);
+    }
+    return fake_hash(key);
+}
+
+static inline void fake_prefetch_record(struct cache_reader *reader, uint64_t hash)
 {
     (void)reader;
-    (void)keys;
-    (void)count;
+    (void)hash;
 }
 
 static inline void fake_end(struct cache_reader *reader)
@@ -238,6 +264,7 @@ static inline struct server_options node_options(struct fake_node *node)
                   .is_current = fake_is_current,
                   .look_up_hot = fake_look_up_hot,
                   .prefetch = fake_prefetch,
+                  .prefetch_record = fake_prefetch_record,
                   .end = fake_end,
                   .now_us = fake_now_us},
         .writer = &node->writer.mailbox,
