@@ -21,6 +21,8 @@ enum {
 // A round is followed by a pause of as many times what it took; by a shorter one while it was of
 // use, which is that the tier grew by one for so many records visited.
 enum { PAUSE_TIMES = 10, USE_PART = 64 };
+// So many records are looked at side by side.
+enum { HANDFUL_MAX = 16 };
 // The tier begins small, and grows where one entry in so many finds its bucket full.
 enum { BUCKETS_FIRST = 32, CROWDED_PART = 16, CROWDED_MIN = 16 };
 
@@ -154,31 +156,59 @@ void hot_catch_up(struct hot *hot, MDB_env *env, MDB_dbi records)
 
 // ---- the walk
 
-static void pass(struct hot *hot, MDB_val name, MDB_val value)
+// Records that the hand is at, of one transaction: what is looked at of each comes from memory
+// beside the others'.
+struct handful {
+    size_t count;
+    struct slice keys[HANDFUL_MAX];
+    struct slice records[HANDFUL_MAX];
+    uint64_t hashes[HANDFUL_MAX];
+};
+
+static void grasp(const struct hot *hot, struct handful *handful, MDB_val name, MDB_val value)
 {
-    struct slice key = environment_slice(name);
-    uint64_t hash = sketch_hash(key);
-    hot->visited++;
-    if (sketch_take_heat(hot->sketch, hash) && !tier_holds(&hot->tier, hot->life, hash, key)) {
-        put_in(hot, hash, key, environment_slice(value));
+    size_t i = handful->count++;
+    handful->keys[i] = environment_slice(name);
+    handful->records[i] = environment_slice(value);
+    handful->hashes[i] = sketch_hash(handful->keys[i]);
+    sketch_prefetch(hot->sketch, handful->hashes[i]);
+    tier_prefetch(&hot->tier, hot->life, handful->hashes[i]);
+}
+
+static void pass(struct hot *hot, struct handful *handful)
+{
+    for (size_t i = 0; i < handful->count; i++) {
+        struct slice key = handful->keys[i];
+        uint64_t hash = handful->hashes[i];
+        hot->visited++;
+        if (sketch_take_heat(hot->sketch, hash) && !tier_holds(&hot->tier, hot->life, hash, key)) {
+            put_in(hot, hash, key, handful->records[i]);
+        }
     }
+    handful->count = 0;
 }
 
 // True where the round has come to its end.
 static bool walk_on(struct hot *hot, MDB_cursor *cursor, size_t records_max)
 {
     MDB_val key, value;
+    struct handful handful = {.count = 0};
     struct slice hand = slice_of(hot->hand, hot->hand_bytes);
     int code = environment_seek_behind(cursor, hand, &key, &value);
     for (size_t count = 0; code == MDB_SUCCESS; count++) {
-        pass(hot, key, value);
+        grasp(hot, &handful, key, value);
+        if (handful.count == HANDFUL_MAX) {
+            pass(hot, &handful);
+        }
         if (count + 1 >= records_max && key.mv_size <= sizeof hot->hand) {
+            pass(hot, &handful);
             memcpy(hot->hand, key.mv_data, key.mv_size);
             hot->hand_bytes = key.mv_size;
             return false;
         }
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
+    pass(hot, &handful);
     return true;
 }
 

@@ -18,7 +18,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-enum { HOT_PART = 4 }; // of the map's bytes, for the hot tier, besides them
+enum { HOT_PART = 2 }; // of the map's bytes, for the hot tier, besides them
 enum { CLEAN_NO = 0, CLEAN_YES = 1, CLEAN_SPOILED = 2 };
 
 static size_t file_bytes(const struct store *store)

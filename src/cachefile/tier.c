@@ -147,6 +147,17 @@ bool tier_seek(struct tier_bucket bucket, uint64_t hash, struct slice key, size_
     return false;
 }
 
+// The entry's words, told without it by where the next one begins. What is torn may tell any
+// number.
+static size_t words_at(struct tier_bucket bucket, size_t way)
+{
+    uint64_t ends = tier_load(bucket, TIER_AT_ENDS);
+    bool is_last = way + 1 >= (ends & UINT32_MAX);
+    size_t end = is_last ? (size_t)(ends >> 32) : tier_place(bucket, way + 1);
+    size_t words = end - tier_place(bucket, way);
+    return words <= TIER_ENTRY_BYTES_MAX / 8 ? words : 0;
+}
+
 void tier_prefetch_entry(const struct tier *tier, uint64_t life, uint64_t hash)
 {
     struct tier_bucket bucket = tier_bucket_of(tier, life, hash);
@@ -154,13 +165,33 @@ void tier_prefetch_entry(const struct tier *tier, uint64_t life, uint64_t hash)
     for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
         uint64_t found = zero_bytes(tier_load(bucket, TIER_AT_TAGS + i) ^ wanted);
         if (found != 0) {
-            size_t at = TIER_AT_ENTRIES + tier_place(bucket, i * 8 + first_byte(found));
-            __builtin_prefetch((const void *)tier_word(bucket, at));
-            __builtin_prefetch((const void *)tier_word(bucket, at + TIER_LINE_WORDS));
-            __builtin_prefetch((const void *)tier_word(bucket, at + 2 * TIER_LINE_WORDS));
+            size_t way = i * 8 + first_byte(found);
+            size_t at = TIER_AT_ENTRIES + tier_place(bucket, way);
+            size_t end = at + words_at(bucket, way);
+            for (; at < end; at += TIER_LINE_WORDS) {
+                __builtin_prefetch((const void *)tier_word(bucket, at));
+            }
+            __builtin_prefetch((const void *)tier_word(bucket, end - 1));
             return;
         }
     }
+}
+
+static void load_run(const _Atomic uint64_t *from, size_t words, uint64_t *room)
+{
+    for (size_t i = 0; i < words; i++) {
+        room[i] = atomic_load_explicit(&from[i], memory_order_acquire);
+    }
+}
+
+// The turn of the bucket's page parts words side by side in two at most.
+static void load_words(struct tier_bucket bucket, size_t at, size_t words, uint64_t *room)
+{
+    const _Atomic uint64_t *from = tier_word(bucket, at);
+    size_t to_end = (size_t)(bucket.words + TIER_BUCKET_WORDS - from);
+    size_t first = words < to_end ? words : to_end;
+    load_run(from, first, room);
+    load_run(bucket.words, words - first, room + first);
 }
 
 size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct slice key,
@@ -176,8 +207,6 @@ size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct s
     }
     size_t first = entry.place + 1 + tier_words(entry.key_bytes);
     size_t words = tier_words(entry.record_bytes);
-    for (size_t i = 0; i < words; i++) {
-        room[i] = tier_load(bucket, TIER_AT_ENTRIES + first + i);
-    }
+    load_words(bucket, TIER_AT_ENTRIES + first, words, room);
     return tier_load(bucket, TIER_AT_SEQUENCE) == sequence ? entry.record_bytes : 0;
 }

@@ -255,8 +255,8 @@ static bool receive(struct connection *connection, bool *complete)
 static void discard(struct connection *connection)
 {
     struct loop *loop = connection->loop;
-    ssize_t len = recv(connection->fd, reception_room(&loop->reception), RECEPTION_READ_BYTES,
-                       MSG_DONTWAIT);
+    ssize_t len =
+        recv(connection->fd, reception_room(&loop->reception), RECEPTION_READ_BYTES, MSG_DONTWAIT);
     bool is_passing = len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
     connection->discarded_bytes += len > 0 ? (size_t)len : 0;
     if ((len <= 0 && !is_passing) || connection->discarded_bytes > DISCARD_BYTES_MAX ||

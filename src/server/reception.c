@@ -35,8 +35,8 @@ bool reception_add(struct reception *reception, struct connection *connection, s
     };
     reception->gets_count += receipt->gets_count;
     reception->used += (len + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
-    return reception->count == RECEPTION_COUNT_MAX ||
-           reception->gets_count == EXPECTED_GETS_MAX || reception->used > RECEPTION_READ_BYTES;
+    return reception->count == RECEPTION_COUNT_MAX || reception->gets_count == EXPECTED_GETS_MAX ||
+           reception->used > RECEPTION_READ_BYTES;
 }
 
 void reception_prepare(const struct reception *reception, struct dispatch *dispatch)

@@ -387,8 +387,7 @@ static size_t take_gets(struct session *session, struct slice bytes, size_t *wor
 }
 
 static enum taking take_frames(struct session *session, struct slice bytes,
-                               const struct expected_get *gets, size_t gets_count,
-                               size_t *consumed)
+                               const struct expected_get *gets, size_t gets_count, size_t *consumed)
 {
     size_t work = 0;
     *consumed = session_may_take(session) ? take_expected(session, gets, gets_count, &work) : 0;

@@ -239,6 +239,7 @@ static void any_content_is_harmless(void **state)
         for (size_t i = 0; i < TIER_TAG_WORDS; i++) {
             atomic_store(tier_word(bucket, TIER_AT_TAGS + i), 0x0707070707070707u);
         }
+        tier_prefetch_entry(&place->reader, LIFE, 7);
         size_t bytes =
             tier_find(&place->reader, LIFE, 7, slice_of("\0\0\0", round % 4), place->room);
         assert_true(bytes <= sizeof place->room);

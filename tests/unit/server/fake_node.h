@@ -60,8 +60,8 @@ struct fake_node {
     _Atomic int reading; // between begin and end
     _Atomic int begins;
     _Atomic int hot_records;
-    _Atomic int looks; // for a key alone, begun
-    _Atomic bool has_moved; // whether an open snapshot is behind
+    _Atomic int looks;         // for a key alone, begun
+    _Atomic bool has_moved;    // whether an open snapshot is behind
     _Atomic int expected;      // keys that are to be looked up and were not yet
     _Atomic int expected_most; // at a time
     enum error reader_error;

@@ -113,8 +113,8 @@ static void a_stranger_in_a_group_harms_nobody(void **state)
     crowd_end(&crowd);
 }
 
-// A request begun before, one larger than a read, many in one read, a read after a write of its key,
-// and keys that are refused: side by side with gets.
+// A request begun before, one larger than a read, many in one read, a read after a write of its
+// key, and keys that are refused: side by side with gets.
 static void whatever_else_is_in_a_group_keeps_its_order(void **state)
 {
     enum { MANY = 3 * EXPECTED_GETS_MAX, LARGE_BYTES = RECEPTION_READ_BYTES + 1000 };
