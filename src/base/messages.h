@@ -175,10 +175,13 @@ struct bind_message {
 
 // PostgreSQL holds this node's writes only up to `applied_seq`, less than was confirmed (a
 // failover lost them): what the outbox retains after it is pending again, in the cache as well.
+// So it is for those up to `decided_to_seq`, which may have been acknowledged as done: that is
+// written down, for the next start may come before they are applied again.
 // The writer returns the message; `lost_from` to `lost_to` are no longer retained (0: none).
 struct rewind_message {
     struct message message;
     uint64_t applied_seq;
+    uint64_t decided_to_seq;
     uint64_t lost_from;
     uint64_t lost_to;
 };

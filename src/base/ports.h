@@ -93,6 +93,7 @@ struct outbox_identity {
     char incarnation[37]; // of this start of the daemon, journaled before it is used
     struct outbox_binding binding;
     uint64_t applied_seq; // confirmed before; PostgreSQL may be further
+    uint64_t reapply_seq; // entries up to here may have been applied before a failover; 0: none
     uint64_t decided_seq; // the newest of the entries beyond it whose result PostgreSQL decides;
                           // 0: none
     struct server_start server; // that the last run knew

@@ -117,6 +117,9 @@ void journal_rewind(struct turn *turn, struct rewind_message *rewind)
         rewind->lost_from = rewind->applied_seq + 1;
         rewind->lost_to = state->trimmed_seq;
     }
+    if (state->reapply_seq < rewind->decided_to_seq) {
+        state->reapply_seq = rewind->decided_to_seq;
+    }
     state->applied_seq =
         rewind->applied_seq > state->trimmed_seq ? rewind->applied_seq : state->trimmed_seq;
 }

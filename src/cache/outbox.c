@@ -224,6 +224,7 @@ enum error outbox_open(struct outbox *outbox, const struct outbox_options *optio
     outbox->capacity_pages = capacity_bytes / outbox->page_bytes;
     outbox->id_pages_max = outbox->capacity_pages / 2 + 4;
     outbox->identity.applied_seq = outbox->state.applied_seq;
+    outbox->identity.reapply_seq = outbox->state.reapply_seq;
     int dead = 0;
     mdb_reader_check(outbox->env, &dead);
     return ERROR_NONE;

@@ -33,6 +33,7 @@ struct outbox_state {
     uint64_t last_seq;    // the newest entry there has been
     uint64_t trimmed_seq; // the newest entry that is no longer retained
     uint64_t applied_seq; // known to be in PostgreSQL
+    uint64_t reapply_seq; // entries up to here may have been, before a failover; 0: none
     uint64_t generation;  // of the log: groups of any other one are in the outbox
 };
 

@@ -4,7 +4,7 @@
 #include "base/mpack.h"
 #include "cache/outbox_rows.h"
 
-enum { BINDING_FIELDS = 3, NUMBERS = 5 };
+enum { BINDING_FIELDS = 3, NUMBERS = 6 };
 
 struct number {
     const char *name;
@@ -18,6 +18,7 @@ static void list_numbers(const struct outbox_state *state, struct number numbers
     numbers[2] = (struct number){"applied", state->applied_seq};
     numbers[3] = (struct number){"trimmed", state->trimmed_seq};
     numbers[4] = (struct number){"log_generation", state->generation};
+    numbers[5] = (struct number){"reapply", state->reapply_seq};
 }
 
 // ---- what the start reads
@@ -143,6 +144,9 @@ static enum error load_numbers(struct outbox *outbox)
     }
     if (error == ERROR_NONE) {
         error = outbox_row_get_number(outbox, "ceiling", &state->ceiling);
+    }
+    if (error == ERROR_NONE) {
+        error = outbox_row_get_number(outbox, "reapply", &state->reapply_seq);
     }
     MDB_cursor *cursor;
     if (error != ERROR_NONE || mdb_cursor_open(outbox->txn, outbox->entries, &cursor) != 0) {

@@ -85,13 +85,18 @@ bool handshake_is_replaced(const struct handshake *handshake)
              strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
 }
 
-// A restart of the server loses no commit of ours, another server may.
-static bool has_failed_over(const struct handshake *handshake)
+bool handshake_has_failed_over(const struct handshake *handshake)
 {
     const struct server_identity *known = &handshake->known, *found = &handshake->server;
     return known->started_us != 0 &&
            (strcmp(known->timeline, found->timeline) != 0 ||
             strcmp(known->system_identifier, found->system_identifier) != 0);
+}
+
+uint64_t handshake_decided_to_seq(const struct handshake *handshake)
+{
+    uint64_t applied_seq = handshake->worker->applied_seq;
+    return applied_seq > handshake->inherited_seq ? applied_seq : handshake->inherited_seq;
 }
 
 static void hold_reads_to(struct worker *worker, uint64_t seq)
@@ -118,11 +123,6 @@ void handshake_finish(struct handshake *handshake)
     if (handshake_is_replaced(handshake)) {
         hold_reads_to(worker, handshake->inherited_seq);
     }
-    // What the same server does not hold after a restart was never decided: it is not applied again
-    // but for the first time, and its conditions hold as they stand.
-    if (has_failed_over(handshake) && handshake->inherited_seq > 0) {
-        flusher_on_rewound(worker->flusher, handshake->inherited_seq);
-    }
     // Of keys with such a write not even what is pending is held any more (coherence_overtaken).
     hold_reads_to(worker, worker->identity.decided_seq);
     handshake->inherited_seq = 0;
@@ -147,7 +147,7 @@ void handshake_on_settled(struct handshake *handshake)
         handshake_read_row(handshake);
     } else if (handshake->waiting == WAITING_SETTLED) {
         handshake->waiting = WAITING_NOTHING;
-        handshake_lift_versions(handshake);
+        handshake_keep_decided(handshake);
     }
 }
 
@@ -163,11 +163,8 @@ static void on_bound(struct handshake *handshake, const struct bind_message *mes
 static void on_rewound(struct handshake *handshake, const struct rewind_message *message)
 {
     struct worker *worker = handshake->worker;
-    uint64_t lost_to_seq = worker->applied_seq;
-    if (lost_to_seq < handshake->inherited_seq) {
-        lost_to_seq = handshake->inherited_seq;
-    }
-    status_add(worker->status, STATUS_OUTBOX_REWINDS, 1);
+    uint64_t lost_to_seq = handshake_decided_to_seq(handshake);
+    status_add(worker->status, STATUS_OUTBOX_REWINDS, message->applied_seq < worker->applied_seq);
     if (message->lost_from != 0) {
         status_add(worker->status, STATUS_OUTBOX_REWINDS_SHORT, 1);
         LOG_ERROR("writes lost in failover", LOG_INT("from_seq", message->lost_from),

@@ -127,9 +127,13 @@ void handshake_read_row(struct handshake *handshake)
 static void rewind_to(struct handshake *handshake, uint64_t applied_seq)
 {
     struct worker *worker = handshake->worker;
-    LOG_WARNING("rewind", LOG_INT("from_seq", worker->applied_seq), LOG_INT("to_seq", applied_seq));
+    if (applied_seq < worker->applied_seq) {
+        LOG_WARNING("rewind", LOG_INT("from_seq", worker->applied_seq),
+                    LOG_INT("to_seq", applied_seq));
+    }
     struct rewind_message *message = message_create(MESSAGE_REWIND, sizeof *message);
     message->applied_seq = applied_seq;
+    message->decided_to_seq = handshake_decided_to_seq(handshake);
     handshake->row_seq = applied_seq;
     handshake->waiting = WAITING_REWOUND;
     worker_post(worker, &message->message);
@@ -155,7 +159,7 @@ static void judge_row(struct handshake *handshake)
     switch (
         node_row_judge(&handshake->row, &worker->identity, &worker->outbox, worker->applied_seq)) {
     case NODE_ROW_SAME:
-        handshake_lift_versions(handshake);
+        handshake_keep_decided(handshake);
         break;
     case NODE_ROW_AHEAD:
         handshake->row_seq = handshake->row.applied_seq;
@@ -176,6 +180,19 @@ static void judge_row(struct handshake *handshake)
             " this outbox does not know (a copied writes.dir?); give one of them a new"
             " writes.dir");
         break;
+    }
+}
+
+// What the last run left beyond the row may all have been applied, and acknowledged as such, by a
+// server that is no more. The outbox has to know before this one is known. What the same server
+// does not hold after a restart was never decided: it is not applied again but for the first time,
+// and its conditions hold as they stand.
+void handshake_keep_decided(struct handshake *handshake)
+{
+    if (handshake_has_failed_over(handshake) && handshake->inherited_seq > handshake->row_seq) {
+        rewind_to(handshake, handshake->row_seq);
+    } else {
+        handshake_lift_versions(handshake);
     }
 }
 

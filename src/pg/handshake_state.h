@@ -64,9 +64,15 @@ void handshake_find_server(struct handshake *handshake);
 // the outbox's binding, then the row (handshake_row.c)
 void handshake_compare_binding(struct handshake *handshake);
 void handshake_read_row(struct handshake *handshake);
+void handshake_keep_decided(struct handshake *handshake);
 void handshake_lift_versions(struct handshake *handshake);
+// How far what a lost server applied may have come: entries up to there are applied again, if the
+// row has them not.
+uint64_t handshake_decided_to_seq(const struct handshake *handshake);
 // the worker is ready, once the row is claimed (handshake.c)
 void handshake_finish(struct handshake *handshake);
 
 // The server is another than the one that this process, or the one before it, knew.
 bool handshake_is_replaced(const struct handshake *handshake);
+// So that commits of ours may be lost with the one before: a restart alone loses none.
+bool handshake_has_failed_over(const struct handshake *handshake);

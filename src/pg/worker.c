@@ -222,6 +222,7 @@ enum error worker_create(const struct worker_options *options, struct worker **o
         .writer = options->writer,
         .identity = options->identity,
         .applied_seq = options->identity.applied_seq,
+        .reapply_seq = options->identity.reapply_seq,
         .epoch = (uint64_t)status_get(options->status, STATUS_CACHE_EPOCH),
     };
     enum error error = mailbox_init(&worker->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
