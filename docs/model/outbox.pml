@@ -41,6 +41,7 @@ byte ceiling;          /* seqs up to here may have been used */
 byte generation;             /* of the log, as the outbox names it */
 byte group_generation[LOG];  /* of what is written there; 0: nothing whole */
 short group_entries[LOG];    /* the set of their seqs */
+byte last_seq;               /* of the outbox: the newest entry it has had */
 #endif
 
 /* ---- the node, lost in a crash */
@@ -48,6 +49,7 @@ byte next_seq;
 #if LOG > 0
 byte log_end;          /* where the next group goes */
 bool is_writing;       /* it is on its way to the disk */
+byte moving;           /* entries up to here are on their way to the outbox; 0: none */
 #endif
 bool connected;
 byte confirmed;        /* where the node's row is, as the node knows */
@@ -197,6 +199,12 @@ inline begin_group()
 {
     group_generation[log_end] = 0;
     group_entries[log_end] = 0;
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == UNSYNCED -> group_entries[log_end] = group_entries[log_end] | (1 << s)
+        :: else
+        fi
+    }
     is_writing = true
 }
 
@@ -204,9 +212,7 @@ inline end_group()
 {
     for (s : 1 .. SEQS - 1) {
         if
-        :: entry[s] == UNSYNCED ->
-            group_entries[log_end] = group_entries[log_end] | (1 << s);
-            entry[s] = LOGGED
+        :: entry[s] == UNSYNCED && HAS(group_entries[log_end], s) -> entry[s] = LOGGED
         :: else
         fi
     }
@@ -221,13 +227,20 @@ inline replay()
 {
     found = 1;
     for (i : 0 .. LOG - 1) {
+        /* one that counts behind one that does not: a start takes it for damage */
+        assert(found || group_generation[i] != generation);
         found = found && group_generation[i] == generation;
         for (s : 1 .. SEQS - 1) {
             if
-            :: found && HAS(group_entries[i], s) ->
-                /* a group that counts is in no outbox yet */
+#ifndef BUG_LOG_MOVED_REPLAYED
+            :: found && HAS(group_entries[i], s) && s <= last_seq -> skip /* it was moved */
+#else
+            :: found && HAS(group_entries[i], s) && s <= last_seq -> assert(false)
+#endif
+            :: found && HAS(group_entries[i], s) && s > last_seq ->
                 assert(entry[s] == LOGGED);
-                entry[s] = WAITING
+                entry[s] = WAITING;
+                last_seq = s
             :: else
             fi
         }
@@ -240,7 +253,26 @@ inline replay()
     }
     generation++;
     log_end = 0;
+    moving = 0;
     is_writing = false
+}
+
+/* A commit of the outbox of those that were there when it began, while groups are written: they
+ * stay in the log, whose generation goes on. */
+inline move()
+{
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: s <= moving && (entry[s] == UNSYNCED || entry[s] == LOGGED) ->
+            entry[s] = WAITING;
+            last_seq = s
+        :: else
+        fi
+    }
+#ifdef BUG_LOG_CUT_BY_MOVE
+    log_end = 0;
+#endif
+    moving = 0
 }
 #endif
 
@@ -260,6 +292,13 @@ inline commit()
 #ifndef BUG_LOG_GENERATION_KEPT
     generation = generation + (log_end > 0);
 #endif
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == WAITING && s > last_seq -> last_seq = s
+        :: else
+        fi
+    }
+    moving = 0;
     log_end = 0
 #endif
 }
@@ -347,6 +386,16 @@ end:
             :: else
             fi }
     :: d_step { is_writing -> end_group() }
+    /* or what is there moves to the outbox meanwhile */
+    :: d_step { !is_writing && moving == 0 ->
+            for (s : 1 .. SEQS - 1) {
+                if
+                :: entry[s] == UNSYNCED || entry[s] == LOGGED -> moving = s
+                :: else
+                fi
+            }
+            i = 0 }
+    :: d_step { moving != 0 -> move() }
 #ifdef BUG_LOG_CUT_EARLY
     :: d_step { !is_writing && log_end > 0 -> log_end = 0; group_generation[0] = 0 }
 #endif

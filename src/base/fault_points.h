@@ -21,7 +21,7 @@ enum fault_kind {
     X(OUTBOX_ID, "outbox.id", STOPS, "LMDB does not take an opts.id")                              \
     X(OUTBOX_META, "outbox.meta", STOPS, "LMDB does not take the numbers of a commit")             \
     X(MOVE_MEMORY, "outbox.move_memory", STOPS,                                                    \
-      "LMDB begins no transaction to read the rows of ack memory")                                 \
+      "the rows of ack memory do not move to the outbox")                                          \
     X(OUTBOX_BEFORE_TRIM, "outbox.before_trim", MOMENT,                                            \
       "applied entries are about to be given up")                                                  \
     X(OUTBOX_TRIM, "outbox.trim", STOPS, "LMDB opens no cursor to give up entries")                \
@@ -45,7 +45,8 @@ enum fault_kind {
     X(CACHE_BEGIN, "cache.begin", STOPS, "LMDB begins no transaction of the cache")                \
     X(CACHE_PUT, "cache.put", STOPS, "LMDB does not take a record")                                \
     X(CACHE_MAP_FULL, "cache.map_full", ERROR, "MDB_MAP_FULL at the cache's turn")                 \
-    X(CACHE_CURSOR, "cache.cursor", STOPS, "LMDB opens no cursor on the rows of ack memory")       \
+    X(CACHE_CURSOR, "cache.cursor", STOPS,                                                         \
+      "LMDB opens no cursor on the cache, or does not drop the rows of ack memory")                \
     X(CACHE_COMMIT, "cache.commit", STOPS, "LMDB does not commit the cache")                       \
     X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \
     X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \

@@ -2,8 +2,6 @@
 // failover, and taken back when PostgreSQL will never have them. Part of the cache phase of a turn.
 #include "cache/apply.h"
 
-enum { ENCODING_KEEP_BYTES = 1 << 16 };
-
 // ---- this node's writes
 
 static enum error apply_pair(struct turn *turn, const struct entry *entry, const struct pair *pair)
@@ -48,11 +46,8 @@ static void await_result(struct turn *turn, const struct entry *entry)
 
 static enum error put_memory_row(struct turn *turn, const struct entry *entry)
 {
-    struct buffer *bytes = &turn->writer->encoding;
-    buffer_clear(bytes, ENCODING_KEEP_BYTES);
-    entry_encode(entry, bytes);
     MDB_val key = environment_number(&entry->seq);
-    MDB_val value = environment_value(buffer_slice(bytes));
+    MDB_val value = environment_value(rows_add(&turn->writer->memory.rows, entry));
     return environment_error(
         mdb_put(turn->txn, turn->writer->store.memory, &key, &value, MDB_APPEND));
 }

@@ -7,6 +7,9 @@
 //           memory writes, and to the outbox with the next commit of it
 //   cache   nothing, where all its writes are acknowledged in memory
 //
+// What is in memory and in the log moves to the outbox by the first way, or in a commit of the
+// mover while turns go on by the others (journal_memory.c).
+//
 // Invariants: seqs are given in mailbox order; a write is in the outbox before any write with a
 // larger seq; in the log are all that are not in the outbox, up to the newest that a group was
 // written for; a write is either in the commit with its
@@ -19,7 +22,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 
-enum { TRIM_COUNT_MAX = 4096, EXPIRE_COUNT_MAX = 1024, RETRY_AFTER_US = 100000 };
+enum { RETRY_AFTER_US = 100000 };
 
 // ---- whether a commit is needed
 
@@ -48,12 +51,18 @@ static bool is_due(int64_t at_boot_us, int64_t now_boot_us)
     return at_boot_us != 0 && now_boot_us >= at_boot_us;
 }
 
-// A turn that was long, on a slow disk, leaves no one idle: those who were answered may be here.
-static bool memory_is_due(const struct turn *turn)
+// Nobody waits, so that the outbox's commit may be the turn's own. A turn that was long, on a slow
+// disk, leaves no one idle: those who were answered may be here.
+static bool is_idle(const struct turn *turn)
+{
+    return turn->count == 0 && turn->now_boot_us >= writer_idle_boot_us(turn->writer);
+}
+
+static bool commit_is_due(const struct turn *turn)
 {
     const struct writer *writer = turn->writer;
     return turn->now_boot_us >= writer_memory_due_boot_us(writer) ||
-           (turn->count == 0 && turn->now_boot_us >= writer_idle_boot_us(writer));
+           is_due(writer->confirm_boot_us, turn->now_boot_us);
 }
 
 // Whether the turn's memory writes surely fit into the outbox later.
@@ -114,12 +123,20 @@ enum way { WAY_CACHE, WAY_LOG, WAY_OUTBOX };
 
 // What is acknowledged from the log must fit into the outbox later, whatever others write to the
 // disk until then.
-static enum way way_of(const struct turn *turn)
+static enum way way_of(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     struct needs needs = needs_of(turn);
-    if (needs.outbox || (needs.writes && lacks_room(turn)) || memory_is_due(turn) ||
-        is_due(writer->confirm_boot_us, turn->now_boot_us)) {
+    if (needs.outbox || (needs.writes && lacks_room(turn))) {
+        return WAY_OUTBOX;
+    }
+    if (mover_is_busy(&writer->mover)) {
+        // As many again as it has wait for it.
+        if (needs.writes && writer_memory_due_boot_us(writer) == 0) {
+            return WAY_OUTBOX;
+        }
+    } else if (is_idle(turn) ||
+               (commit_is_due(turn) && !journal_moves_apart(turn, appended_bytes(turn)))) {
         return WAY_OUTBOX;
     }
     if (!needs.log) {
@@ -153,51 +170,13 @@ static enum error journal_item(struct turn *turn, struct turn_item *item)
     }
 }
 
-// ---- upkeep that rides along
-
-// Entries that PostgreSQL surely has: settled in the cache, and durably known to be there.
-uint64_t journal_given_up_to(const struct writer *writer)
-{
-    uint64_t durable_seq = writer->outbox.state.applied_seq;
-    return writer->applied_seq < durable_seq ? writer->applied_seq : durable_seq;
-}
-
-// Writes down what is applied and gives up what has been retained long enough.
-static enum error confirm(struct turn *turn)
-{
-    struct writer *writer = turn->writer;
-    struct outbox *outbox = &writer->outbox;
-    if (writer->applied_seq > outbox->state.applied_seq) {
-        outbox->state.applied_seq = writer->applied_seq;
-    }
-    uint64_t passed_seq = retention_passed_seq(&writer->retention);
-    if (passed_seq > writer->trimmable_seq) {
-        writer->trimmable_seq = passed_seq;
-    }
-    if (writer->trimmable_seq > journal_given_up_to(writer)) {
-        writer->trimmable_seq = journal_given_up_to(writer);
-    }
-    enum error error = outbox_trim(outbox, writer->trimmable_seq, TRIM_COUNT_MAX);
-    bool more;
-    return error == ERROR_NONE ? outbox_expire_ids(outbox, turn->now_us, EXPIRE_COUNT_MAX, &more)
-                               : error;
-}
-
 // ---- the phase
-
-static void note_memory_moved(struct memory_writes *memory)
-{
-    memory->moved_seq = memory->last_seq;
-    memory->count = 0;
-    memory->bytes = 0;
-    memory->first_seq = 0;
-}
 
 static void note_committed(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     turn->is_journaled = true;
-    note_memory_moved(&writer->memory);
+    journal_note_moved(&writer->memory);
     writer->confirm_boot_us = 0;
     if (writer->retry_boot_us != 0) {
         LOG_INFO("outbox grows again", LOG_TEXT("dir", writer->outbox.directory.path));
@@ -225,11 +204,17 @@ static enum error commit(struct turn *turn, enum error error)
 static enum error commit_items(struct turn *turn, size_t bytes,
                                enum error (*journal)(struct turn *turn, struct turn_item *item))
 {
-    enum error error = outbox_begin(&turn->writer->outbox, bytes);
+    enum error error = journal_take_move_back(turn, true);
+    // Where the disk was full for the mover, it may have room now.
+    if (error == ERROR_NONE || error == ERROR_FULL) {
+        error = outbox_begin(&turn->writer->outbox, bytes);
+    }
     if (error != ERROR_NONE) {
         return error;
     }
-    error = confirm(turn);
+    struct outbox_move confirmed;
+    journal_confirm(turn, &confirmed);
+    error = outbox_confirm(&turn->writer->outbox, &confirmed);
     if (error == ERROR_NONE) {
         error = journal_move_memory(turn);
     }
@@ -252,8 +237,8 @@ static enum error journal_all(struct turn *turn)
     return commit_items(turn, appends ? appended_bytes(turn) : 0, journal_item);
 }
 
-// The disk or the map of the outbox is full: nothing of the turn was journaled.
-static void note_full(struct turn *turn)
+// The disk or the map of the outbox is full.
+static void await_room(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     if (writer->retry_boot_us == 0) {
@@ -262,6 +247,12 @@ static void note_full(struct turn *turn)
     }
     writer->retry_boot_us = turn->now_boot_us + RETRY_AFTER_US;
     writer->confirm_boot_us = writer->retry_boot_us;
+}
+
+// Nothing of the turn was journaled.
+static void note_full(struct turn *turn)
+{
+    await_room(turn);
     for (size_t i = 0; i < turn->count; i++) {
         struct turn_item *item = &turn->items[i];
         if (item_is_write(item) || item_is_discard(item)) {
@@ -317,12 +308,9 @@ static enum error journal_accepted(struct turn *turn, struct turn_item *item)
 static enum error log_turn(struct turn *turn)
 {
     outbox_log_group(&turn->writer->outbox.log);
-    enum error error = journal_group_memory(turn);
-    if (error != ERROR_NONE) {
-        return error;
-    }
+    journal_group_memory(turn);
     accept_writes(turn);
-    error = write_group(turn);
+    enum error error = write_group(turn);
     turn->is_logged = error != ERROR_FULL;
     if (error == ERROR_NONE) {
         return ERROR_NONE;
@@ -335,12 +323,18 @@ static enum error log_turn(struct turn *turn)
 
 enum error journal_turn(struct turn *turn)
 {
+    enum error error = journal_take_move_back(turn, false);
+    if (error == ERROR_FULL) {
+        await_room(turn);
+    } else if (error != ERROR_NONE) {
+        return error;
+    }
     enum way way = way_of(turn);
     if (way == WAY_CACHE) {
         accept_writes(turn);
         return ERROR_NONE;
     }
-    enum error error = way == WAY_LOG ? log_turn(turn) : journal_all(turn);
+    error = way == WAY_LOG ? log_turn(turn) : journal_all(turn);
     if (error == ERROR_FULL) {
         note_full(turn);
     }
@@ -351,16 +345,20 @@ enum error journal_rescue(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     // What the log holds is safe there, and a commit would end its generation.
+    rows_cut(&writer->memory.rows, turn->rows);
+    enum error error = journal_take_move_back(turn, true);
     if (writer->memory.count == 0 || turn->is_logged) {
         return ERROR_NONE;
     }
-    enum error error = outbox_begin(&writer->outbox, 2 * writer->memory.bytes);
+    if (error == ERROR_NONE || error == ERROR_FULL) {
+        error = outbox_begin(&writer->outbox, 2 * writer->memory.bytes);
+    }
     if (error != ERROR_NONE) {
         return error;
     }
     error = commit(turn, journal_move_memory(turn));
     if (error == ERROR_NONE) {
-        note_memory_moved(&writer->memory);
+        journal_note_moved(&writer->memory);
     }
     return error;
 }

@@ -50,9 +50,6 @@ static inline bool item_is_memory_write(const struct turn_item *item)
     return call->ack == ACK_MEMORY && call->id.len == 0 && !call_returns_result(call);
 }
 
-// Entries that PostgreSQL surely has: settled in the cache, and durably known to be there.
-uint64_t journal_given_up_to(const struct writer *writer);
-
 // ---- writes; journal_writes.c. A write that is refused has its fate and its failure set.
 
 enum error journal_write(struct turn *turn, struct turn_item *item);
@@ -63,13 +60,27 @@ void journal_refuse_full(struct turn_item *item);
 // Refuses the write of the item: its fate is the answer.
 void journal_refuse(struct turn_item *item, enum error error, const char *reason);
 
-// ---- writes that are not in the outbox yet; journal_memory.c
+// ---- writes that are not known to be in the outbox; journal_memory.c
 
-// Within a transaction: appends them all. ERROR_CORRUPT where one is missing.
+// Entries that PostgreSQL surely has: settled in the cache, and durably known to be there.
+uint64_t journal_given_up_to(const struct writer *writer);
+// What each commit writes down and gives up besides, in a `move` without rows.
+void journal_confirm(struct turn *turn, struct outbox_move *move);
+
+// Within a transaction, and the mover has none of them: appends them all.
 enum error journal_move_memory(struct turn *turn);
+// They are in the outbox.
+void journal_note_moved(struct memory_writes *memory);
+
+// Leaves them to the mover, whose commit takes room for so many bytes. False where it cannot be.
+bool journal_moves_apart(struct turn *turn, size_t room_bytes);
+// Takes note of what the mover has done since, waiting for it where `waits`. With an error they are
+// where they were, and nothing has happened.
+enum error journal_take_move_back(struct turn *turn, bool waits);
+
 // Adds those to the log's group that were acknowledged in memory only and are in no group, since an
 // ack from the disk covers all earlier ones.
-enum error journal_group_memory(struct turn *turn);
+void journal_group_memory(struct turn *turn);
 
 // ---- dead letters; journal_letters.c
 

@@ -1,89 +1,155 @@
-// The rows of `memory`: writes that are in the cache and not in the outbox yet, acknowledged in
-// memory only or from the log. They are older than anything the turn appends. Part of the journal
-// phase of a turn.
+// The rows of `memory`: writes that are in the cache and not known to be in the outbox,
+// acknowledged in memory only or from the log. They are older than anything the turn appends, and
+// go to the outbox in a commit of the turn or, where nobody waits for that, in one of the mover.
+// Part of the journal phase of a turn.
 #include "cache/journal.h"
 
-#include <errno.h>
-
+#include "base/check.h"
 #include "base/fault.h"
 
-typedef enum error (*visit_row)(struct writer *writer, uint64_t seq, struct slice bytes);
+enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024 };
 
-static enum error visit_rows(struct writer *writer, MDB_cursor *cursor, uint64_t first_seq,
-                             visit_row visit, size_t *count)
+// ---- what every commit says besides
+
+// Entries that PostgreSQL surely has: settled in the cache, and durably known to be there.
+uint64_t journal_given_up_to(const struct writer *writer)
 {
-    MDB_val value;
-    MDB_val key = environment_number(&first_seq);
-    int code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (code == MDB_SUCCESS) {
-        struct entry entry;
-        uint64_t seq = environment_number_of(key);
-        enum error error = entry_decode(seq, environment_slice(value), &entry);
-        if (error == ERROR_NONE) {
-            error = visit(writer, seq, environment_slice(value));
-        }
-        if (error != ERROR_NONE) {
-            return error;
-        }
-        ++*count;
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
+    uint64_t durable_seq = writer->outbox.state.applied_seq;
+    return writer->applied_seq < durable_seq ? writer->applied_seq : durable_seq;
 }
 
-static enum error visit_memory(struct writer *writer, uint64_t first_seq, visit_row visit,
-                               size_t *count)
+void journal_confirm(struct turn *turn, struct outbox_move *move)
 {
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    int code = FAULT_POINT(MOVE_MEMORY) ? ENOMEM
-                                        : mdb_txn_begin(writer->store.env, NULL, MDB_RDONLY, &txn);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
+    struct writer *writer = turn->writer;
+    uint64_t passed_seq = retention_passed_seq(&writer->retention);
+    if (passed_seq > writer->trimmable_seq) {
+        writer->trimmable_seq = passed_seq;
     }
-    code = mdb_cursor_open(txn, writer->store.memory, &cursor);
-    if (code != MDB_SUCCESS) {
-        mdb_txn_abort(txn);
-        return environment_error(code);
+    // What is applied is durably known to be so with this very commit.
+    if (writer->trimmable_seq > writer->applied_seq) {
+        writer->trimmable_seq = writer->applied_seq;
     }
-    enum error error = visit_rows(writer, cursor, first_seq, visit, count);
-    mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
-    return error;
+    *move = (struct outbox_move){
+        .applied_seq = writer->applied_seq,
+        .trim_seq = writer->trimmable_seq,
+        .trim_count_max = MOVE_TRIM_MAX,
+        .expire_count_max = MOVE_EXPIRE_MAX,
+        .now_us = turn->now_us,
+    };
 }
 
-static enum error append_row(struct writer *writer, uint64_t seq, struct slice bytes)
-{
-    return outbox_append_encoded(&writer->outbox, seq, bytes);
-}
+// ---- in a commit of the turn
 
 enum error journal_move_memory(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    size_t count = 0;
+    struct rows_cursor cursor = rows_cursor_of(&writer->memory.rows);
+    uint64_t seq;
+    struct slice entry;
+    enum error error = ERROR_NONE;
     if (writer->memory.count == 0) {
         return ERROR_NONE;
     }
-    enum error error = visit_memory(writer, writer->memory.first_seq, append_row, &count);
-    // With the commit, what is in the log counts no more: none may be missing.
-    return error == ERROR_NONE && count != writer->memory.count ? ERROR_CORRUPT : error;
+    CHECK_VALUES(writer->memory.rows.count == writer->memory.count, "%zu of %zu rows",
+                 writer->memory.rows.count, writer->memory.count);
+    error = FAULT_POINT(MOVE_MEMORY) ? ERROR_SYSTEM : ERROR_NONE;
+    while (error == ERROR_NONE && rows_next(&cursor, &seq, &entry)) {
+        error = outbox_append_encoded(&writer->outbox, seq, entry);
+    }
+    return error;
 }
 
-static enum error group_row(struct writer *writer, uint64_t seq, struct slice bytes)
+void journal_note_moved(struct memory_writes *memory)
 {
-    outbox_log_add_encoded(&writer->outbox.log, seq, bytes);
-    return ERROR_NONE;
+    memory->moved_seq = memory->last_seq;
+    memory->count = 0;
+    memory->bytes = 0;
+    memory->first_seq = 0;
+    rows_clear(&memory->rows);
 }
 
-enum error journal_group_memory(struct turn *turn)
+// ---- in a commit of the mover
+
+bool journal_moves_apart(struct turn *turn, size_t room_bytes)
 {
     struct writer *writer = turn->writer;
-    const struct memory_writes *memory = &writer->memory;
-    uint64_t logged_seq = writer->outbox.log.last_seq;
-    size_t count = 0;
-    if (memory->count == 0 || memory->last_seq <= logged_seq) {
+    struct memory_writes *memory = &writer->memory;
+    if (!writer->mover.takes_orders || writer->retry_boot_us != 0 ||
+        mover_is_busy(&writer->mover)) {
+        return false;
+    }
+    // What appends nothing makes room itself.
+    if (memory->count > 0 && outbox_make_room(&writer->outbox, room_bytes) != ERROR_NONE) {
+        return false;
+    }
+    struct outbox_move move;
+    journal_confirm(turn, &move);
+    move.layout = outbox_layout(&writer->outbox);
+    move.rows = memory->rows;
+    memory->moving_count = memory->count;
+    memory->moving_bytes = memory->bytes;
+    writer->confirm_boot_us = 0;
+    mover_order(&writer->mover, &move);
+    memory->rows = move.rows;
+    return true;
+}
+
+static void note_move(struct turn *turn, struct rows *moved)
+{
+    struct memory_writes *memory = &turn->writer->memory;
+    turn->has_moved = true;
+    memory->moved_seq = moved->last_seq;
+    memory->count -= memory->moving_count;
+    memory->bytes -= memory->moving_bytes;
+    memory->first_seq = rows_first_seq(&memory->rows);
+    rows_clear(moved);
+    status_add(turn->writer->status, STATUS_OUTBOX_COMMITS, 1);
+}
+
+enum error journal_take_move_back(struct turn *turn, bool waits)
+{
+    struct writer *writer = turn->writer;
+    struct memory_writes *memory = &writer->memory;
+    struct mover *mover = &writer->mover;
+    if (!mover_take_back(mover, waits)) {
         return ERROR_NONE;
     }
-    uint64_t first_seq = logged_seq < memory->first_seq ? memory->first_seq : logged_seq + 1;
-    return visit_memory(writer, first_seq, group_row, &count);
+    enum error error = mover->error;
+    outbox_note_move(&writer->outbox, error, &mover->move.rows);
+    memory->commit_us = mover->took_us;
+    if (error == ERROR_NONE) {
+        note_move(turn, &mover->move.rows);
+    } else {
+        // They are the oldest again.
+        rows_precede(&memory->rows, &mover->move.rows);
+    }
+    memory->moving_count = 0;
+    memory->moving_bytes = 0;
+    return error;
+}
+
+// ---- in a group of the log
+
+static void group_rows(struct outbox_log *log, struct rows *rows)
+{
+    if (rows->last_seq <= log->last_seq) {
+        return;
+    }
+    struct rows_cursor cursor = rows_cursor_after(rows, log->last_seq);
+    uint64_t seq;
+    struct slice entry;
+    while (rows_next(&cursor, &seq, &entry)) {
+        outbox_log_add_encoded(log, seq, entry);
+    }
+}
+
+void journal_group_memory(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    struct outbox_log *log = &writer->outbox.log;
+    // Those that are moving are not on the disk before the mover says so.
+    if (mover_is_busy(&writer->mover)) {
+        group_rows(log, &writer->mover.move.rows);
+    }
+    group_rows(log, &writer->memory.rows);
 }

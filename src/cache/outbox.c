@@ -3,7 +3,8 @@
 // Invariants: a seq is used once in the life of the outbox, since each start begins beyond a
 // ceiling that was reserved durably; nothing of a transaction is known outside before its commit
 // has returned; the file has room for a transaction before it is begun; a commit takes over all
-// that is in the log or nothing, and raises the log's generation in the same transaction.
+// that is in the log or nothing, and raises the log's generation in the same transaction; or it is
+// the mover's and leaves the log and its generation alone.
 #include "cache/outbox.h"
 
 #include <errno.h>
@@ -312,11 +313,12 @@ void outbox_abort(struct outbox *outbox)
 static void end_generation(struct outbox *outbox)
 {
     const struct outbox_log *log = &outbox->log;
-    CHECK_VALUES(outbox->taken_over == log->count && outbox->state.last_seq >= log->last_seq,
-                 "%zu of %zu of the log, up to %llu of %llu", outbox->taken_over, log->count,
-                 (unsigned long long)outbox->state.last_seq, (unsigned long long)log->last_seq);
+    CHECK_VALUES(
+        outbox->moved + outbox->taken_over == log->count && outbox->state.last_seq >= log->last_seq,
+        "%zu and %zu of %zu of the log, up to %llu of %llu", outbox->moved, outbox->taken_over,
+        log->count, (unsigned long long)outbox->state.last_seq, (unsigned long long)log->last_seq);
     outbox->state.generation += log->is_touched;
-    outbox->state.layout = outbox_log_is_in_use(log) ? OUTBOX_LAYOUT_LOGGED : OUTBOX_LAYOUT_ALONE;
+    outbox->state.layout = outbox_layout(outbox);
 }
 
 static int commit(MDB_txn *txn)
@@ -330,32 +332,48 @@ static int commit(MDB_txn *txn)
     return mdb_txn_commit(txn);
 }
 
+enum error outbox_write_out(struct outbox *outbox)
+{
+    enum error error = outbox_put_numbers(outbox);
+    MDB_txn *txn = outbox->txn;
+    outbox->txn = NULL;
+    if (error != ERROR_NONE) {
+        mdb_txn_abort(txn);
+        return error;
+    }
+    int code = commit(txn);
+    if (code == MDB_SUCCESS) {
+        return ERROR_NONE;
+    }
+    // LMDB reports a short write as EIO.
+    int64_t free_bytes = code == EIO ? directory_free_bytes(outbox->directory.path) : -1;
+    if (free_bytes >= 0 && free_bytes < DISK_FULL_BYTES) {
+        return ERROR_FULL;
+    }
+    error = environment_error(code);
+    if (error != ERROR_FULL) {
+        LOG_ERROR("outbox commit failed", LOG_TEXT("error", mdb_strerror(code)));
+    }
+    return error;
+}
+
+uint64_t outbox_layout(const struct outbox *outbox)
+{
+    return outbox_log_is_in_use(&outbox->log) ? OUTBOX_LAYOUT_LOGGED : OUTBOX_LAYOUT_ALONE;
+}
+
 enum error outbox_commit(struct outbox *outbox)
 {
     CHECK(outbox->txn != NULL);
     end_generation(outbox);
-    enum error error = outbox_put_numbers(outbox);
-    if (error != ERROR_NONE) {
-        outbox_abort(outbox);
-        return error;
-    }
-    int code = commit(outbox->txn);
-    outbox->txn = NULL;
+    enum error error = outbox_write_out(outbox);
     outbox->taken_over = 0;
-    if (code != MDB_SUCCESS) {
+    if (error != ERROR_NONE) {
         outbox->state = outbox->committed;
-        // LMDB reports a short write as EIO.
-        int64_t free_bytes = code == EIO ? directory_free_bytes(outbox->directory.path) : -1;
-        if (free_bytes >= 0 && free_bytes < DISK_FULL_BYTES) {
-            return ERROR_FULL;
-        }
-        error = environment_error(code);
-        if (error != ERROR_FULL) {
-            LOG_ERROR("outbox commit failed", LOG_TEXT("error", mdb_strerror(code)));
-        }
         return error;
     }
     outbox->committed = outbox->state;
+    outbox->moved = 0;
     outbox_log_begin(&outbox->log, outbox->state.generation);
     (void)FAULT_POINT(OUTBOX_AFTER_SYNC);
     return ERROR_NONE;

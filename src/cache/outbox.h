@@ -9,12 +9,14 @@
 //   letters    seq -> dead letter
 //
 // The writer thread alone changes it, between outbox_begin and outbox_commit; every commit is on
-// the disk when it returns. Any other thread may outbox_visit.
+// the disk when it returns. Or the mover (cache/mover.h) does, from an order until it is taken
+// back. Any other thread may outbox_visit.
 #pragma once
 
 #include "base/messages.h"
 #include "base/ports.h"
 #include "cache/outbox_log.h"
+#include "cache/rows.h"
 #include "cachefile/directory.h"
 #include "cachefile/environment.h"
 
@@ -23,8 +25,9 @@ enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37, OUTBOX_SEQ_CHUNK = 1 << 2
 #define ID_LIFE_US (600 * (int64_t)1000000)
 
 // What of it counts. A release that does not know a layout does not open the outbox, so that
-// nothing that is in the log alone is passed over.
-enum { OUTBOX_LAYOUT_ALONE = 1, OUTBOX_LAYOUT_LOGGED = 2 };
+// nothing that is in the log alone is passed over. APART is of earlier releases: nothing that is in
+// the log and counts there is in the outbox. With LOGGED it may be in both.
+enum { OUTBOX_LAYOUT_ALONE = 1, OUTBOX_LAYOUT_APART = 2, OUTBOX_LAYOUT_LOGGED = 3 };
 
 // Changed by the writer within a transaction, restored where that comes to nothing.
 struct outbox_state {
@@ -59,9 +62,10 @@ struct outbox {
     struct outbox_state committed;
     struct outbox_log log;
     char log_id[OUTBOX_LOG_ID_BYTES]; // of the log that it names; "": none
-    size_t taken_over;                // entries of the log that the transaction has appended
-    MDB_txn *txn;                     // NULL: none is open
-    struct buffer encoding;           // of the entry that is appended
+    size_t moved;      // entries of the log that earlier commits of its generation have taken over
+    size_t taken_over; // and that the transaction has appended
+    MDB_txn *txn;      // NULL: none is open
+    struct buffer encoding; // of the entry that is appended
 };
 
 struct outbox_options {
@@ -95,6 +99,12 @@ enum error outbox_make_room(struct outbox *outbox, size_t bytes);
 enum error outbox_commit(struct outbox *outbox);
 void outbox_abort(struct outbox *outbox);
 
+// The second half of a commit, whoever does it: ends the transaction, and says nothing of it to
+// `committed` and the log. Nothing of it is there where that fails.
+enum error outbox_write_out(struct outbox *outbox);
+// What a commit makes of the layout, by whether the log is in use.
+uint64_t outbox_layout(const struct outbox *outbox);
+
 // The next number. Within a transaction always; outside only while outbox_has_seq.
 uint64_t outbox_take_seq(struct outbox *outbox);
 bool outbox_has_seq(const struct outbox *outbox);
@@ -107,6 +117,10 @@ enum error outbox_make_capacity(struct outbox *outbox, size_t bytes, uint64_t tr
 // one.
 enum error outbox_append(struct outbox *outbox, const struct entry *entry);
 enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct slice bytes);
+
+// The same of one that was acknowledged before and is moved from `memory`, without an account of
+// what the log has of it.
+enum error outbox_append_moved(struct outbox *outbox, uint64_t seq, struct slice bytes);
 
 // Gives up entries up to `seq`, oldest first, at most `count_max`.
 enum error outbox_trim(struct outbox *outbox, uint64_t seq, size_t count_max);
@@ -125,6 +139,29 @@ size_t outbox_used_bytes(const struct outbox *outbox, MDB_txn *txn);
 // About how many of these cannot make way for new writes, where `waiting` entries are not applied
 // yet: those that are retained can. Exact where none is. The writer's.
 size_t outbox_held_bytes(struct outbox *outbox, size_t waiting);
+
+// ---- a commit while the log goes on; any one thread, and the writer's between two transactions
+//
+// The generation of the log stays what it is: what is in it goes on to count, and a start passes
+// over what the outbox has of it. So neither has to be on the disk before the other.
+
+struct outbox_move {
+    struct rows rows;     // to be appended
+    uint64_t applied_seq; // to be written down
+    uint64_t trim_seq;    // up to which entries are given up, at most `trim_count_max`
+    size_t trim_count_max;
+    size_t expire_count_max; // ids
+    int64_t now_us;
+    uint64_t layout;
+};
+
+// Within a transaction: what is to be written down and given up of it.
+enum error outbox_confirm(struct outbox *outbox, const struct outbox_move *move);
+// The commit: begun, done and on the disk, or nothing of it. The file has room for it
+// (outbox_make_room). Errors as of outbox_commit.
+enum error outbox_move(struct outbox *outbox, const struct outbox_move *move);
+// The writer: it came to that, and was of those rows.
+void outbox_note_move(struct outbox *outbox, enum error error, const struct rows *rows);
 
 // ---- reading, any one thread
 

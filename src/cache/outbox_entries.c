@@ -45,6 +45,13 @@ enum error outbox_append(struct outbox *outbox, const struct entry *entry)
 
 enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct slice bytes)
 {
+    enum error error = outbox_append_moved(outbox, seq, bytes);
+    outbox->taken_over += error == ERROR_NONE && seq <= outbox->log.last_seq;
+    return error;
+}
+
+enum error outbox_append_moved(struct outbox *outbox, uint64_t seq, struct slice bytes)
+{
     CHECK(outbox->txn != NULL);
     CHECK_VALUES(seq > outbox->state.last_seq && seq <= outbox->state.ceiling,
                  "seq %llu after %llu", (unsigned long long)seq,
@@ -58,7 +65,6 @@ enum error outbox_append_encoded(struct outbox *outbox, uint64_t seq, struct sli
     enum error error = environment_error(code);
     if (error == ERROR_NONE) {
         outbox->state.last_seq = seq;
-        outbox->taken_over += seq <= outbox->log.last_seq;
     }
     return error;
 }

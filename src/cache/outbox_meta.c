@@ -118,7 +118,7 @@ static enum error load_log(struct outbox *outbox)
         error = outbox_row_get(outbox, "log", &id);
     }
     if (error == ERROR_NOT_FOUND) {
-        return outbox->state.layout == OUTBOX_LAYOUT_LOGGED ? ERROR_CORRUPT : ERROR_NONE;
+        return outbox->state.layout != OUTBOX_LAYOUT_ALONE ? ERROR_CORRUPT : ERROR_NONE;
     }
     if (error == ERROR_NONE && id.len != sizeof outbox->log_id) {
         error = ERROR_CORRUPT;

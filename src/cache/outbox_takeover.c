@@ -2,10 +2,11 @@
 // one commit that every start makes. Then it serves this run; where it cannot, a new one is made
 // after that commit, by which the old one counts no more.
 //
-// A log counts only where the outbox says so (OUTBOX_LAYOUT_LOGGED), which an orderly stop takes
-// back. One that counts and is missing, damaged or another outbox's may have held acknowledged
-// writes: the start stops, until somebody says that they are lost. So it does where one that does
-// not count went on after the outbox: that is an old copy, from an orderly stop, put back alone.
+// A log counts only where the outbox says so (OUTBOX_LAYOUT_LOGGED, or APART of a release before),
+// which an orderly stop takes back. What the outbox has of it already is passed over. One that
+// counts and is missing, damaged or another outbox's may have held acknowledged writes: the start
+// stops, until somebody says that they are lost. So it does where one that does not count went on
+// after the outbox: that is an old copy, from an orderly stop, put back alone.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,12 @@ static size_t log_bytes(size_t outbox_bytes)
 static enum error append_entry(void *context, const struct entry *entry)
 {
     struct outbox *outbox = context;
-    // The commit that went beyond it would have taken it over.
+    // Moved by a commit that left the log as it was. A release that makes none would have taken it
+    // over with whatever went beyond it.
+    if (entry->seq <= outbox->state.last_seq && outbox->state.layout == OUTBOX_LAYOUT_LOGGED) {
+        outbox->moved++;
+        return ERROR_NONE;
+    }
     if (entry->seq <= outbox->state.last_seq || entry->seq > outbox->state.ceiling) {
         return ERROR_CORRUPT;
     }
@@ -89,6 +95,7 @@ static enum error give_up(struct outbox *outbox, enum outbox_log_damage damage,
     enum error error = judge(outbox, words_of(damage), failure);
     outbox_log_close(&outbox->log);
     outbox->taken_over = 0;
+    outbox->moved = 0;
     return error;
 }
 
@@ -127,7 +134,7 @@ static enum error go_on(struct outbox *outbox, struct failure *failure)
 // What counts of the log is appended. The log is open where it may go on.
 static enum error take_over(struct outbox *outbox, struct failure *failure)
 {
-    bool counts = outbox->state.layout == OUTBOX_LAYOUT_LOGGED;
+    bool counts = outbox->state.layout != OUTBOX_LAYOUT_ALONE;
     enum error error = outbox->log_id[0] == '\0'
                            ? ERROR_NOT_FOUND
                            : outbox_log_open(&outbox->log, &outbox->directory, outbox->log_id);
@@ -193,6 +200,7 @@ enum error outbox_take_over_log(struct outbox *outbox, const struct outbox_optio
     if (error == ERROR_NONE && options->goes_without_log) {
         outbox_log_close(&outbox->log);
         outbox->taken_over = 0;
+        outbox->moved = 0;
     }
     return error;
 }

@@ -134,7 +134,9 @@ static void note_accepted(struct turn *turn)
             continue;
         }
         memory->first_seq = memory->first_seq == 0 ? item->entry.seq : memory->first_seq;
-        memory->oldest_boot_us = memory->count == 0 ? turn->now_boot_us : memory->oldest_boot_us;
+        if (memory->count == memory->moving_count) {
+            memory->oldest_boot_us = turn->now_boot_us;
+        }
         memory->last_seq = item->entry.seq;
         memory->count++;
         memory->bytes += item->message->bytes;
@@ -342,7 +344,7 @@ void turn_run(struct writer *writer)
     if (do_phases(&turn)) {
         publish(&turn);
         answer(&turn);
-        if (turn.is_journaled) {
+        if (turn.is_journaled || turn.has_moved) {
             writer_measure_outbox(writer);
         }
         evict(writer, turn.used_bytes);

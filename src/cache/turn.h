@@ -26,10 +26,12 @@ struct turn {
     size_t bytes; // of the messages, about
     int64_t now_boot_us;
     int64_t now_us;         // PostgreSQL's clock
-    bool is_journaled;      // the outbox committed something
+    bool is_journaled;      // the outbox committed something of the turn's
+    bool has_moved;         // it committed what came before
     bool is_logged;         // its writes are, or may be, in the outbox's log
     int64_t accepted_bytes; // of the writes that were accepted, about
     // Of the cache phase; begun anew at each try:
+    struct rows_mark rows; // those of `memory` before it
     MDB_txn *txn;
     MDB_cursor *records; // of the transaction
     struct page_view page;

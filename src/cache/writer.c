@@ -152,8 +152,10 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
     opened->stop = options->stop;
     opened->has_readers = options->has_readers;
     opened->clock = options->clock != NULL ? *options->clock : MACHINE_CLOCK;
+    mover_init(&opened->mover, &opened->outbox, &opened->mailbox, opened->clock);
     enum error error = mailbox_init(&opened->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
     if (error != ERROR_NONE) {
+        mover_deinit(&opened->mover);
         free(opened);
         return failure_set(failure, error, "no file descriptor is left");
     }
@@ -164,6 +166,9 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
     }
     tallies_open(&opened->tallies, &opened->store, writer_boot_us(opened));
     store_mark_serving(&opened->store);
+    if (options->moves_by_hand) {
+        mover_start_by_hand(&opened->mover);
+    }
     *writer = opened;
     return ERROR_NONE;
 }
@@ -187,27 +192,28 @@ static int64_t earlier(int64_t a_us, int64_t b_us)
     return a_us < b_us ? a_us : b_us;
 }
 
-// While the disk has no room they wait for the next attempt.
-static int64_t memory_due_boot_us(const struct writer *writer)
+// When the outbox has to be committed without a message. While the disk has no room that waits for
+// the next attempt, and while the mover has it, for the mover.
+static int64_t commit_due_boot_us(struct writer *writer)
 {
-    return writer->retry_boot_us != 0
-               ? INT64_MAX
-               : earlier(writer_memory_due_boot_us(writer), writer_idle_boot_us(writer));
+    int64_t due_us = writer->confirm_boot_us == 0 ? INT64_MAX : writer->confirm_boot_us;
+    if (mover_is_busy(&writer->mover)) {
+        return INT64_MAX;
+    }
+    if (writer->retry_boot_us != 0) {
+        return earlier(due_us, writer->retry_boot_us);
+    }
+    due_us = earlier(due_us, writer_memory_due_boot_us(writer));
+    return earlier(due_us, writer_idle_boot_us(writer));
 }
 
 // When there is something to do without a message, by CLOCK_BOOTTIME.
-static int64_t next_boot_us(const struct writer *writer)
+static int64_t next_boot_us(struct writer *writer)
 {
     if (writer->backlog != NULL) {
         return 0;
     }
-    int64_t next_us = earlier(writer->upkeep_boot_us, memory_due_boot_us(writer));
-    if (writer->confirm_boot_us != 0) {
-        next_us = earlier(next_us, writer->confirm_boot_us);
-    }
-    if (writer->retry_boot_us != 0) {
-        next_us = earlier(next_us, writer->retry_boot_us);
-    }
+    int64_t next_us = earlier(writer->upkeep_boot_us, commit_due_boot_us(writer));
     next_us = earlier(next_us, hot_due_boot_us(&writer->store.hot));
     for (size_t i = 0; i < writer->servers_count; i++) {
         if (writer->resync_owed[i]) {
@@ -215,6 +221,11 @@ static int64_t next_boot_us(const struct writer *writer)
         }
     }
     return next_us;
+}
+
+bool writer_move(struct writer *writer)
+{
+    return mover_step(&writer->mover);
 }
 
 int writer_turn(struct writer *writer)
@@ -242,6 +253,10 @@ static void *run(void *context)
 enum error writer_start(struct writer *writer)
 {
     CHECK(!writer->is_started && writer->pg != NULL);
+    enum error error = mover_start(&writer->mover);
+    if (error != ERROR_NONE) {
+        return error;
+    }
     // Signals are main's.
     sigset_t all, before;
     sigfillset(&all);
@@ -250,6 +265,7 @@ enum error writer_start(struct writer *writer)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (code != 0) {
         LOG_ERROR("writer not started", LOG_INT("errno", code));
+        mover_stop(&writer->mover);
         return ERROR_SYSTEM;
     }
     writer->is_started = true;
@@ -324,6 +340,7 @@ void writer_stop(struct writer *writer)
         CHECK(pthread_join(writer->thread, NULL) == 0);
         writer->is_started = false;
     }
+    mover_stop(&writer->mover);
     drain(writer);
     if (writer->memory.count > 0) {
         drain(writer);
@@ -351,7 +368,8 @@ void writer_close(struct writer *writer)
     destroy_messages(writer->undurable);
     mailbox_deinit(&writer->mailbox);
     awaited_deinit(&writer->awaited);
-    buffer_deinit(&writer->encoding);
+    rows_deinit(&writer->memory.rows);
+    mover_deinit(&writer->mover);
     tallies_close(&writer->tallies);
     store_close(&writer->store);
     outbox_close(&writer->outbox);

@@ -25,6 +25,7 @@ struct writer_options {
     const struct cache_clock *clock; // NULL: the machine's; outlives the writer
     bool has_readers;                // direct ones, even where no other process is seen: for tests
     bool goes_without_log;           // in front of the outbox: for tests
+    bool moves_by_hand;              // writer_move in place of a thread: for tests, simulations
 };
 
 // Opens both environments and recovers: what was acknowledged is in the outbox, what PostgreSQL
@@ -43,6 +44,10 @@ enum error writer_start(struct writer *writer);
 // One turn without a thread, for tests and simulations: never together with writer_start. Returns
 // how long the next may wait for a message, in milliseconds; 0: there is more to do.
 int writer_turn(struct writer *writer);
+
+// What another thread does meanwhile, for who has none: commits what a turn has left to be moved to
+// the outbox, of which the next turn takes note. False where nothing is.
+bool writer_move(struct writer *writer);
 
 // Ends the thread, does what is left in the mailbox and closes the files in order, so that the
 // next start is warm. The server loops and the pg worker have stopped, their readers are closed.

@@ -7,6 +7,7 @@
 
 #include "cache/awaited.h"
 #include "cache/eviction.h"
+#include "cache/mover.h"
 #include "cache/outbox.h"
 #include "cache/retention.h"
 #include "cache/slots.h"
@@ -14,7 +15,7 @@
 #include "cache/tallies.h"
 #include "cache/writer.h"
 
-enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 8192 };
+enum { SERVERS_MAX = 64, MEMORY_COUNT_MAX = 8192, MEMORY_BYTES_MAX = 8 << 20 };
 // Memory-acknowledged writes go to the outbox at this age, or on a slow disk after so many times
 // what its last commit took: however slow it is, most of the writer's time is left for others.
 enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 10 };
@@ -23,14 +24,17 @@ enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 1
 // answers, so that PostgreSQL sees them soon where there is little to do.
 enum { LOGGED_IDLE_US = 1000 };
 
-// Writes that are not in the outbox yet, acknowledged in memory only or from the log: rows of the
-// store's `memory`.
+// Writes that are not known to be in the outbox, acknowledged in memory only or from the log: rows
+// of the store's `memory`.
 struct memory_writes {
     uint64_t first_seq; // 0: none
     uint64_t last_seq;
     size_t count;
     size_t bytes;             // about what they will take in the outbox
-    int64_t oldest_boot_us;   // when the first of them was acknowledged
+    size_t moving_count;      // of them, the oldest, which the mover has
+    size_t moving_bytes;      // of `bytes`
+    struct rows rows;         // the others, as they lie in `memory`
+    int64_t oldest_boot_us;   // when the first of those was acknowledged
     int64_t answered_boot_us; // when the last was answered
     uint64_t moved_seq;       // rows up to here are in the outbox and can go
     int64_t commit_us;        // what the last commit of the outbox took
@@ -68,9 +72,9 @@ struct writer {
     struct retention retention;
     struct eviction eviction;
     struct memory_writes memory;
+    struct mover mover;
     struct slots slots;
     struct tallies tallies;
-    struct buffer encoding;        // of the entry that is laid into `memory`
     int64_t slots_boot_us;         // when to look at them again
     uint64_t last_seq;             // newest accepted write
     uint64_t trimmable_seq;        // entries up to here were retained long enough
@@ -86,15 +90,16 @@ static inline int64_t writer_boot_us(const struct writer *writer)
     return writer->clock.boot_us(writer->clock.context);
 }
 
-// When the writes that are not in the outbox yet are due there, by CLOCK_BOOTTIME; INT64_MAX where
-// there are none.
+// When the writes that are not on their way to the outbox yet are due there, by CLOCK_BOOTTIME;
+// INT64_MAX where there are none.
 static inline int64_t writer_memory_due_boot_us(const struct writer *writer)
 {
     const struct memory_writes *memory = &writer->memory;
-    if (memory->count == 0) {
+    if (memory->count == memory->moving_count) {
         return INT64_MAX;
     }
-    if (memory->count >= MEMORY_COUNT_MAX) {
+    if (memory->count - memory->moving_count >= MEMORY_COUNT_MAX ||
+        memory->bytes - memory->moving_bytes >= MEMORY_BYTES_MAX) {
         return 0;
     }
     int64_t age_us = memory->commit_us * MEMORY_AGE_COMMITS;
@@ -103,10 +108,10 @@ static inline int64_t writer_memory_due_boot_us(const struct writer *writer)
     return memory->oldest_boot_us + age_us;
 }
 
-// The same where nothing else is there to be done; INT64_MAX where none of them is in the log.
+// When the log is to be emptied where nothing else is there to be done; INT64_MAX where it is.
 static inline int64_t writer_idle_boot_us(const struct writer *writer)
 {
-    bool is_logged = writer->memory.count > 0 && writer->outbox.log.count > 0 && !writer->failed;
+    bool is_logged = writer->outbox.log.count > 0 && !writer->failed;
     return is_logged ? writer->memory.answered_boot_us + LOGGED_IDLE_US : INT64_MAX;
 }
 

@@ -178,6 +178,7 @@ static void open_writer(struct node *node)
         .stop = {.context = node, .stop = on_stop},
         .boot_id = boot_id,
         .has_readers = node->given.has_readers,
+        .moves_by_hand = true,
     };
     struct failure failure = {0};
     if (writer_open(&options, &node->writer, &failure) != ERROR_NONE) {
@@ -303,12 +304,28 @@ void node_turn(struct node *node)
     clients_see_journal(node);
 }
 
+bool node_has_move(const struct node *node)
+{
+    return node->writer->mover.state == MOVER_ORDERED;
+}
+
+void node_move(struct node *node)
+{
+    trace("node %d: the mover commits", node->number);
+    CHECK(writer_move(node->writer));
+}
+
 void node_turn_and_crash(struct node *node)
 {
-    crash.commits_left = 1 + (int)machine_below(2);
+    bool moves = node_has_move(node) && machine_chance(500);
+    crash.commits_left = moves ? 1 : 1 + (int)machine_below(2);
     crash.after = machine_chance(500);
     if (setjmp(crash.out) == 0) {
-        run_turn(node);
+        if (moves) {
+            node_move(node);
+        } else {
+            run_turn(node);
+        }
         crash.commits_left = 0;
     } else {
         trace("node %d: crash %s a commit", node->number, crash.after ? "after" : "before");

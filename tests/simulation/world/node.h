@@ -50,8 +50,11 @@ void node_lose_machine(struct node *node);
 
 bool node_has_turn(const struct node *node); // the writer has something to do
 void node_turn(struct node *node);
-// A turn that ends with a crash at one of its commits, before or after it; the node is down then.
+// A turn, or what the mover does meanwhile, that ends with a crash at one of its commits, before or
+// after it; the node is down then.
 void node_turn_and_crash(struct node *node);
+bool node_has_move(const struct node *node); // the mover
+void node_move(struct node *node);
 bool node_has_mail(const struct node *node); // the pg worker
 void node_take_mail(struct node *node);
 struct event_base *node_base(const struct node *node);

@@ -57,6 +57,7 @@ enum action {
     ACTION_RESTART,
     ACTION_FAILOVER,
     ACTION_SEND,
+    ACTION_MOVE,
 };
 
 struct choice {
@@ -89,6 +90,9 @@ static void offer_node(struct node *node, int number)
     }
     if (node_has_turn(node)) {
         offer(ACTION_TURN, 30, number, node);
+    }
+    if (node_has_move(node)) {
+        offer(ACTION_MOVE, 10, number, node);
     }
     if (node_has_mail(node)) {
         offer(ACTION_MAIL, 30, number, node);
@@ -306,6 +310,9 @@ static void act(const struct choice *choice)
     switch (choice->action) {
     case ACTION_TURN:
         node_turn(node);
+        break;
+    case ACTION_MOVE:
+        node_move(node);
         break;
     case ACTION_MAIL:
         node_take_mail(node);

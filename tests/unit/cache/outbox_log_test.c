@@ -1,6 +1,7 @@
 // The log in front of the outbox, through the writer: what is acknowledged from it, what a start
 // makes of it, of a damaged and of a missing one, and a disk that fails under it.
 
+#include "base/checksum.h"
 #include "cache/writer_state.h"
 #include "unit/cache/raw_outbox.h"
 
@@ -464,6 +465,47 @@ static void a_later_layout_is_not_taken_for_damage(void **state)
     rig_assert_entries(rig, ".");
 }
 
+static void put_layout(const struct rig *rig, uint64_t layout)
+{
+    struct raw_outbox raw;
+    static const char NAME[] = "layout";
+    uint64_t row[] = {
+        layout, checksum(slice_of(&layout, sizeof layout), checksum(slice_of_string(NAME), 0))};
+    raw_outbox_open(&raw, rig);
+    raw_outbox_put(&raw, NAME, (const uint8_t *)row, sizeof row);
+    raw_outbox_close(&raw);
+}
+
+// Where nothing of the log is in the outbox as well.
+static void a_log_of_the_release_before_is_taken_over(void **state)
+{
+    struct rig *rig = *state;
+    rig->moves_by_hand = true;
+    rig_open(rig);
+    rig_set(rig, "a", "1");
+    rig_set(rig, "b", "2");
+    rig_crash(rig);
+    put_layout(rig, OUTBOX_LAYOUT_APART);
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+    while (writer_move(rig->writer)) {
+        rig_turn(rig);
+    }
+    rig_set(rig, "c", "3");
+    rig->boot_us += MEMORY_AGE_US;
+    rig_push_set(rig, "d", "4", ACK_JOURNAL);
+    writer_turn(rig->writer);
+    rig_expect_home(rig, ERROR_NONE);
+    assert_true(writer_move(rig->writer));
+    rig_crash(rig);
+    // Something that is in both has not come about by its rules.
+    put_layout(rig, OUTBOX_LAYOUT_APART);
+    assert_refused(rig, "is older than outbox.mdb");
+    put_layout(rig, OUTBOX_LAYOUT_LOGGED);
+    rig_open(rig);
+    rig_assert_entries(rig, "....");
+}
+
 static void an_outbox_without_one_gets_one(void **state)
 {
     struct rig *rig = *state;
@@ -683,6 +725,7 @@ int main(void)
         TEST(an_old_copy_from_an_orderly_stop_stops_the_start),
         TEST(an_orderly_stop_needs_none),
         TEST(a_later_layout_is_not_taken_for_damage),
+        TEST(a_log_of_the_release_before_is_taken_over),
         TEST(an_outbox_without_one_gets_one),
         TEST(it_is_as_readable_as_the_outbox),
         TEST(without_room_for_it_the_node_goes_without),

@@ -39,7 +39,10 @@ struct power_run {
     struct rig rig;
     struct random random;
     int ids_percent;
-    int64_t groups; // of the log
+    int64_t groups;        // of the log
+    int64_t groups_before; // the mover was given something
+    int moves;             // commits of the mover
+    int overtaken;         // of them, those that a group of the log came before
     struct power_write writes[WRITES_MAX];
     int writes_count;
     // What PostgreSQL confirmed: all up to that write, from that moment on.
@@ -142,6 +145,18 @@ static void confirm_some(struct power_run *run)
     }
 }
 
+static void move_perhaps(struct power_run *run)
+{
+    struct writer *writer = run->rig.writer;
+    int64_t groups = rig_status(&run->rig, STATUS_OUTBOX_LOG_GROUPS);
+    if (!mover_is_busy(&writer->mover)) {
+        run->groups_before = groups;
+    } else if (random_below(&run->random, 3) == 0 && writer_move(writer)) {
+        run->moves++;
+        run->overtaken += groups > run->groups_before;
+    }
+}
+
 static void live(struct power_run *run, unsigned lazy)
 {
     struct rig *rig = &run->rig;
@@ -154,12 +169,15 @@ static void live(struct power_run *run, unsigned lazy)
     rig->writer->outbox.next_seq = rig->writer->outbox.committed.ceiling - NEAR_CEILING;
     for (int turn = 0; turn < TURNS_A_LIFE; turn++) {
         run->ids_percent = random_below(&run->random, 4) == 0 ? 30 : 0;
+        // What came before is due, and for some turns on its way.
+        rig->boot_us += random_below(&run->random, 4) == 0 ? MEMORY_AGE_US : 0;
         int writes = 1 + (int)random_below(&run->random, WRITES_A_TURN);
         for (int i = 0; i < writes; i++) {
             push_write(run);
         }
         rig_turn(rig);
         take_acks(run);
+        move_perhaps(run);
         if (random_below(&run->random, 4) == 0) {
             confirm_some(run);
         }
@@ -179,6 +197,7 @@ static struct power_run *record_run(uint64_t stream, unsigned lazy)
     run->random = random_of(random_seed(), stream);
     rig_init(&run->rig);
     run->rig.has_log = true;
+    run->rig.moves_by_hand = true;
     run->rig.settings.writes.retain_us = 3 * RIG_S;
     disk_record(run->rig.outbox_dir);
     for (int i = 0; i < LIVES; i++) {
@@ -460,10 +479,12 @@ static void what_was_acknowledged_survives_a_power_loss(void **state)
     int losses = test_rounds(LOSSES);
     int64_t begun_us = clock_boot_us();
     int wrong = lose_power(run, losses, FULL_STARTS, first_wrong);
-    print_message("%d writes, %lld groups, %d confirmations, %zu changes of the disk; power lost "
-                  "%d times in %lld ms\n",
-                  run->writes_count, (long long)run->groups, run->confirmed_count, disk_now(),
-                  losses, (long long)(clock_boot_us() - begun_us) / CLOCK_US_PER_MS);
+    print_message("%d writes, %lld groups, %d commits of the mover, %d of them behind groups, %d "
+                  "confirmations, %zu changes of the disk; power lost %d times in %lld ms\n",
+                  run->writes_count, (long long)run->groups, run->moves, run->overtaken,
+                  run->confirmed_count, disk_now(), losses,
+                  (long long)(clock_boot_us() - begun_us) / CLOCK_US_PER_MS);
+    assert_true(run->overtaken > LIVES);
     assert_true(run->groups > LIVES * TURNS_A_LIFE / 4);
     if (wrong > 0) {
         fail_msg("%d of %d: %s", wrong, losses, first_wrong);

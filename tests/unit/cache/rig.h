@@ -41,8 +41,9 @@ struct rig {
     struct cache_clock clock;
     char boot_id[40];
     int stops;
-    bool has_readers; // as if direct readers had the cache open
-    bool has_log;     // in front of the outbox: what is acknowledged comes into it by and by
+    bool has_readers;   // as if direct readers had the cache open
+    bool has_log;       // in front of the outbox
+    bool moves_by_hand; // writer_move in place of the mover's thread
     struct writer *writer;
     struct cache_port cache;
     struct outbox_port outbox;
@@ -144,6 +145,7 @@ RIG_UNUSED static enum error rig_try_open(struct rig *rig, struct failure *failu
         .clock = &rig->clock,
         .has_readers = rig->has_readers,
         .goes_without_log = !rig->has_log,
+        .moves_by_hand = rig->moves_by_hand,
     };
     memset(failure, 0, sizeof *failure);
     enum error error = writer_open(&options, &rig->writer, failure);

@@ -1,0 +1,57 @@
+// Encoded entries one after another, in order of seq, in memory: what is on its way to the outbox.
+//
+//   | seq 8 | bytes 4 | base/entry.h | seq 8 | bytes 4 | base/entry.h | ...
+//
+// One owner; not for two threads at once. All zeroes are none.
+#pragma once
+
+#include "base/entry.h"
+
+struct rows {
+    struct buffer bytes;
+    size_t count;
+    uint64_t last_seq; // 0: there is none
+    // Where rows_cursor_after has been, so that what is looked through again and again is not:
+    size_t passed_bytes;
+    uint64_t passed_seq;
+};
+
+// A state that rows_cut goes back to.
+struct rows_mark {
+    size_t bytes;
+    size_t count;
+    uint64_t last_seq;
+};
+
+void rows_deinit(struct rows *rows);
+void rows_clear(struct rows *rows);
+
+// The encoding, until the rows are next changed. A seq greater than all before.
+struct slice rows_add(struct rows *rows, const struct entry *entry);
+
+struct rows_mark rows_mark(const struct rows *rows);
+// Takes away what was added since.
+void rows_cut(struct rows *rows, struct rows_mark mark);
+
+// Puts `before`, all of which are older, in front; it is empty then.
+void rows_precede(struct rows *rows, struct rows *before);
+
+struct rows_cursor {
+    struct slice rest;
+};
+
+static inline struct rows_cursor rows_cursor_of(const struct rows *rows)
+{
+    return (struct rows_cursor){.rest = buffer_slice(&rows->bytes)};
+}
+
+// Before the first with a greater seq.
+struct rows_cursor rows_cursor_after(struct rows *rows, uint64_t seq);
+
+// False at the end.
+bool rows_next(struct rows_cursor *cursor, uint64_t *seq, struct slice *entry);
+
+// The first of them; 0: there is none.
+uint64_t rows_first_seq(const struct rows *rows);
+// How many have a seq up to that.
+size_t rows_count_up_to(const struct rows *rows, uint64_t seq);
