@@ -116,23 +116,24 @@ static const char RESULT[] = "SELECT r.name, r.rows, r.stamp, r.wait_us"
     "'mod(s.\"row of the copy\", 16384) <> 0 OR'\n"                                                \
     "        ' set_config(''application_name'', $1 || s.\"row of the copy\", true) <> '''''"
 
-// Two within a second: the later one waits for the next.
+// Two within a second: the later one waits for the next. A name that is too long is refused before
+// it is looked for: PostgreSQL would cut it, and find the table itself.
 #define COPY                                                                                       \
     "    LOOP\n"                                                                                   \
     "        made := clock_timestamp();\n"                                                         \
     "        stamp := to_char(made AT TIME ZONE 'UTC', " STAMP_FORMAT ");\n"                       \
+    "        name_bytes_max := current_setting('max_identifier_length')::int;\n"                   \
+    "        IF octet_length(prefix || stamp) > name_bytes_max THEN\n"                             \
+    "            RAISE EXCEPTION 'the name \"%\" would have % bytes, more than %: a table with'\n" \
+    "                ' backups has a name of at most % bytes', prefix || stamp,\n"                 \
+    "                octet_length(prefix || stamp), name_bytes_max,\n"                             \
+    "                name_bytes_max - octet_length(prefix || stamp) + octet_length(own_table)\n"   \
+    "                USING ERRCODE = 'name_too_long';\n"                                           \
+    "        END IF;\n"                                                                            \
     "        EXIT WHEN to_regclass(format('%I.%I', own_schema, prefix || stamp)) IS NULL;\n"       \
     "        PERFORM pg_sleep(extract(epoch FROM\n"                                                \
     "            date_trunc('second', made) + interval '1 second' - made));\n"                     \
     "    END LOOP;\n"                                                                              \
-    "    name_bytes_max := current_setting('max_identifier_length')::int;\n"                       \
-    "    IF octet_length(prefix || stamp) > name_bytes_max THEN\n"                                 \
-    "        RAISE EXCEPTION 'the name \"%\" would have % bytes, more than %: a table with'\n"     \
-    "            ' backups has a name of at most % bytes', prefix || stamp,\n"                     \
-    "            octet_length(prefix || stamp), name_bytes_max,\n"                                 \
-    "            name_bytes_max - octet_length(prefix || stamp) + octet_length(own_table)\n"       \
-    "            USING ERRCODE = 'name_too_long';\n"                                               \
-    "    END IF;\n"                                                                                \
     "    backup := format('%I.%I', own_schema, prefix || stamp);\n"                                \
     "    EXECUTE format('CREATE TABLE %s (LIKE %I.%I,'\n"                                          \
     "        ' backup_created_at timestamptz DEFAULT now(), backup_source_table text)',\n"         \
@@ -204,13 +205,25 @@ static const char LIST[] = DECLARE CHECK_SERVER FOR_EACH
     "                                                 'stamp', stamp);\n"
     "    END LOOP;\n" END;
 
-static const char CLEAN_UP[] = DECLARE CHECK_SERVER LOCK FOR_EACH
-    "        IF stamp COLLATE \"C\"\n"
+// One that cannot be dropped does not keep the others; where nothing else is left, it is told.
+static const char CLEAN_UP[] = DECLARE
+    "    kept_code text;\n"
+    "    kept_why text;\n" CHECK_SERVER LOCK FOR_EACH "        IF stamp COLLATE \"C\"\n"
     "            <= to_char((clock_timestamp() - age) AT TIME ZONE 'UTC', " STAMP_FORMAT ") THEN\n"
-    "            EXECUTE format('DROP TABLE %s', found.relation);\n"
-    "            results := results || jsonb_build_object('name', found.name, 'stamp', stamp);\n"
+    "            BEGIN\n"
+    "                EXECUTE format('DROP TABLE %s', found.relation);\n"
+    "                results := results || jsonb_build_object('name', found.name, 'stamp', "
+    "stamp);\n"
+    "            EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege\n"
+    "                OR lock_not_available THEN\n"
+    "                GET STACKED DIAGNOSTICS kept_code = RETURNED_SQLSTATE,\n"
+    "                    kept_why = MESSAGE_TEXT;\n"
+    "            END;\n"
     "        END IF;\n"
-    "    END LOOP;\n" END;
+    "    END LOOP;\n"
+    "    IF results = '[]' AND kept_code IS NOT NULL THEN\n"
+    "        RAISE EXCEPTION USING ERRCODE = kept_code, MESSAGE = kept_why;\n"
+    "    END IF;\n" END;
 
 // The lock keeps writers waiting and readers not. It is stronger than the one of SELECT FOR
 // UPDATE, with which a batch begins: a batch that has locked rows would wait for the restore, and

@@ -57,7 +57,10 @@ struct backup_sql {
     " AND substr(c.relname::text, length($3::text) + 9) ~ " BACKUP_STAMP_PATTERN                   \
     " AND " BACKUP_COLUMNS_CONDITION
 
-#define BACKUP_STAMP_PATTERN "'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z$'"
+// No other has the form of a time and is none (of days, 31 pass in every month).
+#define BACKUP_STAMP_PATTERN                                                                       \
+    "'^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"                                          \
+    "T([01][0-9]|2[0-3])-[0-5][0-9]-([0-5][0-9]|60)Z$'"
 
 // Of the relation c.
 #define BACKUP_COLUMNS_CONDITION                                                                   \

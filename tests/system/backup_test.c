@@ -216,6 +216,7 @@ static void clean_up_drops_old_backups_and_nothing_else(struct scenario *scenari
             // Right name, wrong columns; right columns, wrong name; another table's.
             "CREATE TABLE \"kv_store_backup_2020-01-01T00-00-00Z\" (LIKE kv_store);"
             "CREATE TABLE \"kv_store_backup_2020-01-01\" (LIKE \"%s\");"
+            "CREATE TABLE \"kv_store_backup_2020-13-01T00-00-00Z\" (LIKE \"%s\");"
             "CREATE TABLE \"kv_storeXbackup_2020-01-01T00-00-00Z\" (LIKE \"%s\");"
             "CREATE TABLE \"kv_store2_backup_2020-01-01T00-00-00Z\" (LIKE \"%s\");"
             "CREATE TABLE \"kv_store_backup_2020-01-03T00-00-00Z\" (LIKE \"%s\");"
@@ -229,7 +230,7 @@ static void clean_up_drops_old_backups_and_nothing_else(struct scenario *scenari
             "CREATE TABLE \"kv_store_backup_2020-01-07T00-00-00Z\" (LIKE \"%s\");"
             "INSERT INTO \"kv_store_backup_2020-01-07T00-00-00Z\""
             " VALUES ('k', '1', 1, now(), now(), NULL, '2020-01-07', 'kv_store')",
-            recent, recent, recent, recent, recent, recent, recent, recent);
+            recent, recent, recent, recent, recent, recent, recent, recent, recent);
     int64_t tables = pg_int(two.pg, "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'v')");
     assert_rpc(two.b, "cleanup_backups", "[]",
                "[\"kv_store_backup_2020-01-06T00-00-00Z\","
@@ -240,6 +241,22 @@ static void clean_up_drops_old_backups_and_nothing_else(struct scenario *scenari
     pg_exec(two.pg, "DROP VIEW \"kv_store_backup_2020-01-04T00-00-00Z\"");
     assert_rpc(two.b, "cleanup_backups", "[0]", scenario_text(scenario, "[\"%s\"]", recent));
     assert_rpc(two.a, "backups", "[]", "[]");
+}
+
+static void one_that_cannot_be_dropped_keeps_no_other(struct scenario *scenario)
+{
+    struct two two = start_two(scenario, NULL, NULL);
+    const char *recent = make(two.a, 0);
+    pg_exec(two.pg,
+            "CREATE TABLE \"kv_store_backup_2020-01-01T00-00-00Z\" (LIKE \"%s\");"
+            "CREATE VIEW report AS SELECT * FROM \"kv_store_backup_2020-01-01T00-00-00Z\";"
+            "CREATE TABLE \"kv_store_backup_2020-01-02T00-00-00Z\" (LIKE \"%s\")",
+            recent, recent);
+    assert_rpc(two.a, "cleanup_backups", "[]", "[\"kv_store_backup_2020-01-02T00-00-00Z\"]");
+    assert_refused(two.a, "cleanup_backups", "[]", "REJECTED", "2BP01",
+                   "cannot drop table \\\"kv_store_backup_2020-01-01T00-00-00Z\\\"");
+    pg_exec(two.pg, "DROP VIEW report");
+    assert_rpc(two.a, "cleanup_backups", "[]", "[\"kv_store_backup_2020-01-01T00-00-00Z\"]");
 }
 
 static void names_and_partitions_of_every_kind(struct scenario *scenario)
@@ -272,6 +289,13 @@ static void a_name_too_long_is_refused(struct scenario *scenario)
     struct node *node = node_start(scenario, pg, &options);
     assert_refused(node, "backup", "[]", "REJECTED", "42622", "64 bytes, more than 63");
     assert_rpc(node, "backups", "[]", "[]");
+    node_stop(node);
+    // PostgreSQL cuts the name of its backup to the table's own.
+    options = (struct node_options){
+        .name = "longest",
+        .table = "a23456789_123456789_123456789_123456789_123456789_123456789_123"};
+    node = node_start(scenario, pg, &options);
+    assert_refused(node, "backup", "[]", "REJECTED", "42622", "91 bytes, more than 63");
     node_stop(node);
     options = (struct node_options){.name = "fits", .table = "a23456789_123456789_123456789_12345"};
     node = node_start(scenario, pg, &options);
@@ -444,6 +468,7 @@ int main(void)
         SCENARIO(a_replace_leaves_nothing_else),
         SCENARIO(what_is_no_backup_of_this_table_is_refused),
         SCENARIO(clean_up_drops_old_backups_and_nothing_else),
+        SCENARIO(one_that_cannot_be_dropped_keeps_no_other),
         SCENARIO(names_and_partitions_of_every_kind),
         SCENARIO(a_name_too_long_is_refused),
         SCENARIO(under_require_a_missing_right_is_named),
