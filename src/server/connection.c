@@ -11,6 +11,10 @@
 // have left some behind, the connection asks for a turn to read on. An event that is added anew
 // tells what is there at that moment.
 //
+// A read also stops behind a message that descriptors came with, which are closed unseen since no
+// read asks for them, and before a byte sent out of band. Nothing in the protocol does so and no
+// flag of recv() tells; so a while after its last read each connection is read once more.
+//
 // A client in the middle of sending what is refused would find its send broken and never read why
 // (EPIPE). So it gets the answer and the end, and what it still sends is thrown away for a while.
 //
@@ -228,9 +232,11 @@ static bool receive(struct connection *connection, bool *complete)
     // but for its end, which is told of once, together with the bytes before it.
     connection->input_left = (len >= 0 && (size_t)len == room) || (len < 0 && errno == EINTR) ||
                              (len > 0 && connection->end_told);
+    connection->may_hide = len > 0;
     if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         return false;
     }
+    connection->loop->looks_again = true;
     if (len < 0 || FAULT_POINT(READ)) {
         connection_close(connection);
         return false;
@@ -267,6 +273,14 @@ static void discard(struct connection *connection)
     connection->input_left = len == RECEPTION_READ_BYTES || (len < 0 && errno == EINTR);
     if (connection->input_left || connection->end_told) {
         loop_give_turn(loop, connection);
+    }
+}
+
+void connection_look_again(struct connection *connection)
+{
+    if (connection->may_hide && connection->reads && !connection->discards) {
+        connection->input_left = true;
+        loop_give_turn(connection->loop, connection);
     }
 }
 

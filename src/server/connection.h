@@ -25,6 +25,7 @@ struct connection {
     size_t discarded_bytes;
     bool has_backlog;  // whole messages may be left in `in`
     bool is_received;  // what was read waits in the loop's reception
+    bool may_hide;     // the last read brought something, and may have stopped before the rest
     struct buffer in;  // what was read and not taken yet
     size_t in_counted; // what of it the loop's input_bytes includes
     struct session session;
@@ -47,6 +48,9 @@ void connection_turn(struct connection *connection);
 
 // Reads what has arrived by now and nothing after it.
 void connection_drain(struct connection *connection);
+
+// Where the last read may have left bytes behind: reads once more at its next turn.
+void connection_look_again(struct connection *connection);
 
 // Closes the socket; the object stays until the loop frees it.
 void connection_close(struct connection *connection);

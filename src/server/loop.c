@@ -12,6 +12,8 @@
 #include "server/loop.h"
 
 #include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -29,6 +31,8 @@ enum { FLIGHTS_KEPT = 1024 };
 
 // While requests wait for earlier ones, their deadlines are looked at this often.
 static const int64_t WAITING_TICK_US = 50000;
+// What a read has left behind and no event tells of is found so late.
+static const int64_t LOOK_AGAIN_TICK_US = 250000;
 static const int64_t IDLE_TICK_MIN_US = 10000;
 static const int64_t IDLE_TICK_MAX_US = 1000000;
 
@@ -49,11 +53,16 @@ static enum error open_base(struct loop *loop)
     if (loop->base == NULL) {
         return ERROR_SYSTEM;
     }
+    loop->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (loop->tick_fd < 0) {
+        event_base_free(loop->base);
+        return ERROR_SYSTEM;
+    }
     loop->mail_event =
         event_new(loop->base, mailbox_fd(&loop->mailbox), EV_READ | EV_PERSIST, on_mail, loop);
-    loop->tick_event = event_new(loop->base, -1, 0, on_tick, loop);
+    loop->tick_event = event_new(loop->base, loop->tick_fd, EV_READ | EV_PERSIST, on_tick, loop);
     CHECK(loop->mail_event != NULL && loop->tick_event != NULL);
-    CHECK(event_add(loop->mail_event, NULL) == 0);
+    CHECK(event_add(loop->mail_event, NULL) == 0 && event_add(loop->tick_event, NULL) == 0);
     return ERROR_NONE;
 }
 
@@ -178,6 +187,7 @@ void loop_destroy(struct loop *loop)
     event_free(loop->mail_event);
     event_free(loop->tick_event);
     event_base_free(loop->base);
+    close(loop->tick_fd);
     mailbox_deinit(&loop->mailbox);
     desk_deinit(&loop->desk);
     pthread_cond_destroy(&loop->changed);
@@ -224,18 +234,20 @@ static void note_drained(struct loop *loop)
 static void set_tick(struct loop *loop)
 {
     int64_t idle_us = loop->options.idle_timeout_us;
-    int64_t wanted_us = 0;
+    int64_t wanted_us = loop->looks_again ? LOOK_AGAIN_TICK_US : 0;
+    if (idle_us > 0) {
+        int64_t idle_tick_us = idle_us / 4;
+        idle_tick_us = idle_tick_us < IDLE_TICK_MIN_US ? IDLE_TICK_MIN_US : idle_tick_us;
+        idle_tick_us = idle_tick_us > IDLE_TICK_MAX_US ? IDLE_TICK_MAX_US : idle_tick_us;
+        wanted_us = wanted_us == 0 || idle_tick_us < wanted_us ? idle_tick_us : wanted_us;
+    }
     if (loop->desk.waiting_count > 0) {
         wanted_us = WAITING_TICK_US;
-    } else if (idle_us > 0) {
-        wanted_us = idle_us / 4;
-        wanted_us = wanted_us < IDLE_TICK_MIN_US ? IDLE_TICK_MIN_US : wanted_us;
-        wanted_us = wanted_us > IDLE_TICK_MAX_US ? IDLE_TICK_MAX_US : wanted_us;
     }
     if (wanted_us != 0 && (loop->tick_us == 0 || loop->tick_us > wanted_us)) {
-        struct timeval after = {.tv_sec = wanted_us / CLOCK_US_PER_S,
-                                .tv_usec = wanted_us % CLOCK_US_PER_S};
-        CHECK(event_add(loop->tick_event, &after) == 0);
+        struct itimerspec after = {.it_value = {.tv_sec = wanted_us / CLOCK_US_PER_S,
+                                                .tv_nsec = wanted_us % CLOCK_US_PER_S * 1000}};
+        CHECK(timerfd_settime(loop->tick_fd, 0, &after, NULL) == 0);
         loop->tick_us = wanted_us;
     }
 }
@@ -320,12 +332,15 @@ void loop_take_received(struct loop *loop)
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
-    (void)fd;
     (void)what;
     struct loop *loop = context;
+    uint64_t ticks;
+    (void)!read(fd, &ticks, sizeof ticks); // set anew meanwhile it has none to tell of
     loop_take_received(loop);
     loop_look_at_clock(loop);
     loop->tick_us = 0;
+    bool looks_again = loop->looks_again;
+    loop->looks_again = false;
     int64_t now_us = loop->desk.dispatch.now_boot_us;
     int64_t idle_us = loop->options.idle_timeout_us;
     struct connection *connection = TAILQ_FIRST(&loop->connections);
@@ -338,6 +353,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         if (idle_us > 0 && now_us - connection->active_boot_us >= idle_us &&
             connection_is_idle(connection)) {
             connection_close(connection);
+        } else if (looks_again) {
+            connection_look_again(connection);
         }
         connection = next;
     }

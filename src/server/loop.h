@@ -33,6 +33,7 @@ struct loop {
     struct event_base *base;
     struct event *mail_event;
     struct event *tick_event;
+    int tick_fd; // a timer: a timeout of epoll's would be set anew with each sleep
     pthread_t thread;
     // Any thread:
     struct mailbox mailbox;
@@ -45,10 +46,11 @@ struct loop {
     struct connections lingering;   // closed, with requests out
     struct reception reception;     // bytes just read
     size_t input_bytes;             // in the connections' own buffers
+    bool looks_again;               // bytes came since the connections were last looked at for more
     bool draining;
     bool stopping;
     int64_t served_boot_us; // when bytes or mail last came
-    int64_t tick_us;        // after which tick_event was set to come; 0: it is not pending
+    int64_t tick_us;        // after which the tick was set to come; 0: it is not
     // Shared, under mutex:
     pthread_mutex_t mutex;
     pthread_cond_t changed;
