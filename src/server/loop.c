@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "server/mail.h"
+#include "server/undecided.h"
 
 // The mailbox is a home: nobody offers, so its limits are never asked.
 enum { MAIL_COUNT_MAX = 1 << 20, MAIL_BYTES_MAX = 1 << 30 };
@@ -347,7 +348,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     while (connection != NULL) {
         struct connection *next = TAILQ_NEXT(connection, in_all);
         if (connection->session.waiting_count > 0) {
-            session_expire(&connection->session);
+            undecided_expire(&connection->session);
             loop_give_turn(loop, connection);
         }
         if (idle_us > 0 && now_us - connection->active_boot_us >= idle_us &&

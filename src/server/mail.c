@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "server/undecided.h"
 
 // What only the server puts into a loop's mailbox, beside enum message_kind.
 enum { MESSAGE_SOCKET = 1000, MESSAGE_CALL };
@@ -74,7 +75,7 @@ static void adopt(struct loop *loop, struct socket_message *message)
 
 static void take_home(struct loop *loop, struct request *request)
 {
-    struct connection *connection = session_take_home(request)->owner;
+    struct connection *connection = undecided_take_home(request)->owner;
     if (connection_is_done(connection)) {
         TAILQ_REMOVE(&loop->lingering, connection, in_all);
         TAILQ_INSERT_TAIL(&loop->closed, connection, in_all);

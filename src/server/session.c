@@ -1,47 +1,15 @@
-// A request that cannot be answered at once is a flight: entered into the order of its connection,
-// then either sent (its request is out, owned by another thread, and comes home through the loop's
-// mailbox) or waiting for its turn (the session owns a copy of the call). A flight belongs to its
-// session and ends exactly once, in finish().
-//
-// All on the session's loop.
+// Takes whole requests from the bytes, in their order, and hands each on: what can be answered at
+// once is (respond.h), all else is left undecided (undecided.h). And what a session is besides: a
+// watcher.
 
 #include "server/session.h"
 
-#include <stdlib.h>
-
-#include "base/check.h"
-#include "base/clock.h"
-#include "base/memory.h"
-#include "base/words.h"
+#include "server/respond.h"
 #include "server/rpc_encode.h"
+#include "server/undecided.h"
 
 // How much one turn of one connection may do, in requests and keys, before the others have theirs.
 enum { TURN_WORK_MAX = 512 };
-
-// What an answer that is still to come may weigh, by rough guess, so that many requests with small
-// questions and large answers meet the bound as well.
-enum { KEY_ANSWER_WEIGHT = 16 << 10, LETTER_ANSWER_WEIGHT = 1 << 10 };
-
-struct flight {
-    struct order_entry entry; // first: the order hands out entries
-    TAILQ_ENTRY(flight) link;
-    struct session *session;
-    uint32_t msgid;
-    bool answered; // its deadline passed while it waited: it only keeps its place
-    int64_t started_boot_us;
-    int64_t deadline_boot_us;
-    size_t weight_bytes;
-    struct request *waiting; // the call, until it is sent
-    struct held held;
-};
-
-// The answer to one message, for the dispatch.
-struct addressee {
-    struct session *session;
-    uint32_t msgid;
-};
-
-static void run_ready(struct session *session);
 
 void desk_deinit(struct desk *desk)
 {
@@ -70,249 +38,6 @@ bool session_may_take(const struct session *session)
            buffer_len(&session->out) < SESSION_OUT_PAUSE;
 }
 
-// ---- Answers
-
-static void answer_failure(struct session *session, uint32_t msgid, const struct failure *failure)
-{
-    status_add(session->desk->status, STATUS_SERVER_ERRORS, 1);
-    rpc_encode_failure(&session->out, msgid, failure);
-}
-
-static void answer_overloaded(struct session *session, uint32_t msgid, const struct call *call)
-{
-    struct failure failure;
-    failure_set(&failure, ERROR_OVERLOADED, "%s: too many requests are queued on this node",
-                call_words(call).text);
-    answer_failure(session, msgid, &failure);
-}
-
-static void answer_reply(void *context, const struct call *call, const struct reply *reply)
-{
-    const struct addressee *addressee = context;
-    if (reply->failure.error != ERROR_NONE) {
-        answer_failure(addressee->session, addressee->msgid, &reply->failure);
-    } else {
-        rpc_encode_reply(&addressee->session->out, addressee->msgid, call, reply);
-    }
-}
-
-static void answer_item(void *context, const struct item *item)
-{
-    const struct addressee *addressee = context;
-    rpc_encode_item(&addressee->session->out, addressee->msgid, item);
-}
-
-static void answer_hello(void *context, const struct hello *hello)
-{
-    const struct addressee *addressee = context;
-    rpc_encode_hello(&addressee->session->out, addressee->msgid, hello);
-}
-
-static void answer_stats(void *context, const struct stats *stats)
-{
-    const struct addressee *addressee = context;
-    rpc_encode_stats(&addressee->session->out, addressee->msgid, stats);
-}
-
-static bool answer_at_once(struct session *session, uint32_t msgid, const struct call *call,
-                           struct route *route)
-{
-    struct addressee addressee = {session, msgid};
-    struct caller caller = {
-        .watch = &session->watch,
-        .read_only = session->read_only,
-        .answer = {&addressee, answer_reply, answer_item, answer_hello, answer_stats},
-    };
-    return dispatch_answer(&session->desk->dispatch, &caller, call, route);
-}
-
-// ---- Flights
-
-static size_t weight_of(const struct desk *desk, const struct call *call)
-{
-    size_t weight = sizeof(struct flight) + sizeof(struct request);
-    for (size_t i = 0; i < call->pairs_count; i++) {
-        weight += sizeof call->pairs[i] + call->pairs[i].key.len + call->pairs[i].value.len;
-    }
-    if (call->method == METHOD_SCAN || call->method == METHOD_ALL ||
-        call->method == METHOD_HISTORY) {
-        weight += SCAN_BYTES_MAX;
-    }
-    if (call->method == METHOD_DEAD_LETTERS) {
-        weight += (size_t)call->limit * LETTER_ANSWER_WEIGHT;
-    }
-    if (method_class(call->method) == METHOD_READ) {
-        size_t answer_bytes = KEY_ANSWER_WEIGHT * call->pairs_count;
-        weight += answer_bytes < desk->frame_bytes_max ? answer_bytes : desk->frame_bytes_max;
-    }
-    return weight;
-}
-
-static struct flight *start_flight(struct session *session, uint32_t msgid, const struct call *call)
-{
-    struct desk *desk = session->desk;
-    struct flight *flight = pool_take(&desk->flights, sizeof *flight);
-    *flight = (struct flight){
-        .session = session,
-        .msgid = msgid,
-        .started_boot_us = desk->dispatch.now_boot_us,
-        .deadline_boot_us = desk->dispatch.now_boot_us + call->timeout_ms * CLOCK_US_PER_MS,
-        .weight_bytes = weight_of(desk, call),
-    };
-    TAILQ_INSERT_TAIL(&session->flights, flight, link);
-    session->flights_count++;
-    session->weight_bytes += flight->weight_bytes;
-    desk->weight_bytes += flight->weight_bytes;
-    return flight;
-}
-
-static void free_flight(struct flight *flight)
-{
-    struct session *session = flight->session;
-    TAILQ_REMOVE(&session->flights, flight, link);
-    session->flights_count--;
-    session->weight_bytes -= flight->weight_bytes;
-    session->desk->weight_bytes -= flight->weight_bytes;
-    if (flight->waiting != NULL) {
-        session->waiting_count--;
-        session->desk->waiting_count--;
-        request_return(&session->desk->dispatch.requests, flight->waiting);
-    }
-    order_entry_deinit(&flight->entry);
-    held_deinit(&flight->held);
-    pool_return(&session->desk->flights, flight);
-}
-
-// Decided and answered. Others may be ready now; the caller runs them.
-static void finish(struct flight *flight)
-{
-    order_leave(&flight->session->order, &flight->entry);
-    free_flight(flight);
-}
-
-static void send_flight(struct flight *flight, const struct call *call, const struct route *route)
-{
-    struct session *session = flight->session;
-    struct request *request =
-        dispatch_request(&session->desk->dispatch, call, route, &flight->held);
-    request->flight = flight;
-    request->deadline_boot_us = flight->deadline_boot_us;
-    if (!dispatch_send(route, request)) {
-        answer_overloaded(session, flight->msgid, call);
-        request_return(&session->desk->dispatch.requests, request);
-        finish(flight);
-    }
-}
-
-static void wait_for_turn(struct session *session, uint32_t msgid, const struct call *call)
-{
-    struct flight *flight = start_flight(session, msgid, call);
-    struct dispatch *dispatch = &session->desk->dispatch;
-    flight->waiting = request_create_in(&dispatch->requests, call, dispatch->home);
-    session->waiting_count++;
-    session->desk->waiting_count++;
-    bool runs = order_enter(&session->order, &flight->entry, call);
-    CHECK(!runs);
-}
-
-static void submit(struct session *session, uint32_t msgid, const struct call *call)
-{
-    struct route route;
-    bool must_wait = order_must_wait(&session->order, call);
-    if (!must_wait && answer_at_once(session, msgid, call, &route)) {
-        if (call->method == METHOD_GET) {
-            session->desk->gets_count++;
-        } else {
-            latency_record(session->desk->latency, call->method, 1,
-                           session->desk->dispatch.now_boot_us);
-        }
-        return;
-    }
-    if (session->desk->weight_bytes >= DESK_WEIGHT_MAX) {
-        answer_overloaded(session, msgid, call);
-    } else if (must_wait) {
-        wait_for_turn(session, msgid, call);
-    } else {
-        struct flight *flight = start_flight(session, msgid, call);
-        bool runs = order_enter(&session->order, &flight->entry, call);
-        CHECK(runs);
-        send_flight(flight, call, &route);
-        run_ready(session);
-    }
-}
-
-static void answer_late(struct flight *flight)
-{
-    struct failure failure;
-    failure_set(&failure, ERROR_TIMEOUT,
-                "%s: an earlier request on the same key took too long; nothing was done",
-                call_words(&flight->waiting->call).text);
-    answer_failure(flight->session, flight->msgid, &failure);
-    flight->answered = true;
-}
-
-// The turn of a flight that had to wait has come.
-static void run_flight(struct flight *flight)
-{
-    struct session *session = flight->session;
-    if (!flight->answered && flight->deadline_boot_us <= session->desk->dispatch.now_boot_us) {
-        answer_late(flight);
-    }
-    struct request *waiting = flight->waiting;
-    struct route route;
-    flight->waiting = NULL;
-    session->waiting_count--;
-    session->desk->waiting_count--;
-    if (flight->answered || answer_at_once(session, flight->msgid, &waiting->call, &route)) {
-        latency_record(session->desk->latency, waiting->call.method, 1, flight->started_boot_us);
-        finish(flight);
-    } else {
-        send_flight(flight, &waiting->call, &route);
-    }
-    request_return(&session->desk->dispatch.requests, waiting);
-}
-
-static void run_ready(struct session *session)
-{
-    struct order_entry *entry;
-    while ((entry = order_next_ready(&session->order)) != NULL) {
-        run_flight((struct flight *)entry);
-    }
-}
-
-struct session *session_take_home(struct request *request)
-{
-    struct flight *flight = request->flight;
-    struct session *session = flight->session;
-    if (session->abandoned) {
-        free_flight(flight);
-    } else {
-        struct addressee addressee = {session, flight->msgid};
-        dispatch_complete(&session->desk->dispatch, &flight->held, request);
-        answer_reply(&addressee, &request->call, &request->reply);
-        latency_record(session->desk->latency, request->call.method, 1, flight->started_boot_us);
-        finish(flight);
-        run_ready(session);
-    }
-    request_return(&session->desk->dispatch.requests, request);
-    return session;
-}
-
-void session_expire(struct session *session)
-{
-    struct flight *flight;
-    if (session->waiting_count == 0) {
-        return;
-    }
-    TAILQ_FOREACH(flight, &session->flights, link)
-    {
-        if (flight->waiting != NULL && !flight->answered &&
-            flight->deadline_boot_us <= session->desk->dispatch.now_boot_us) {
-            answer_late(flight);
-        }
-    }
-}
-
 // ---- Requests
 
 static size_t take_request(struct session *session, const struct frame *frame)
@@ -323,10 +48,10 @@ static size_t take_request(struct session *session, const struct frame *frame)
     status_add(desk->status, STATUS_SERVER_REQUESTS, 1);
     if (rpc_decode_call(&desk->decoder, frame->method, frame->params, &call, &failure) !=
         ERROR_NONE) {
-        answer_failure(session, frame->msgid, &failure);
+        respond_failure(session, frame->msgid, &failure);
         return 1;
     }
-    submit(session, frame->msgid, &call);
+    undecided_submit(session, frame->msgid, &call);
     return 1 + call.pairs_count;
 }
 
@@ -336,11 +61,11 @@ static size_t take_get(struct session *session, const struct expected_get *get)
     struct failure failure;
     status_add(session->desk->status, STATUS_SERVER_REQUESTS, 1);
     if (rpc_decode_get(&session->desk->decoder, get->key, &call, &failure) != ERROR_NONE) {
-        answer_failure(session, get->msgid, &failure);
+        respond_failure(session, get->msgid, &failure);
         return 1;
     }
     call.key_hash = get->hash;
-    submit(session, get->msgid, &call);
+    undecided_submit(session, get->msgid, &call);
     return 1 + call.pairs_count;
 }
 
@@ -412,7 +137,7 @@ static enum taking take_frames(struct session *session, struct slice bytes,
         }
         if (decoded == DECODE_BAD) {
             if (fault.has_msgid) {
-                answer_failure(session, fault.msgid, &fault.failure);
+                respond_failure(session, fault.msgid, &fault.failure);
             }
             return TAKING_ENDED;
         }
@@ -441,7 +166,7 @@ void session_refuse(struct session *session, struct slice bytes)
     struct failure failure;
     failure_set(&failure, ERROR_OVERLOADED, "too much is being received by this node");
     if (frame_msgid(bytes, &msgid)) {
-        answer_failure(session, msgid, &failure);
+        respond_failure(session, msgid, &failure);
     }
 }
 
@@ -477,23 +202,10 @@ void session_settle_watch(struct session *session)
 
 // ---- The end
 
-// Frees the flights that no request stands for elsewhere; or all of them.
-static void free_flights(struct session *session, bool sent_too)
-{
-    struct flight *flight = TAILQ_FIRST(&session->flights);
-    while (flight != NULL) {
-        struct flight *next = TAILQ_NEXT(flight, link);
-        if (sent_too || flight->waiting != NULL) {
-            free_flight(flight);
-        }
-        flight = next;
-    }
-}
-
 void session_abandon(struct session *session)
 {
     session->abandoned = true;
-    free_flights(session, false);
+    undecided_free(session, false);
     order_deinit(&session->order);
     watch_deinit(&session->watch, session->desk->status);
     buffer_deinit(&session->out);
@@ -501,6 +213,6 @@ void session_abandon(struct session *session)
 
 void session_deinit(struct session *session)
 {
-    free_flights(session, true);
+    undecided_free(session, true);
     session_abandon(session);
 }

@@ -91,13 +91,6 @@ void session_refuse(struct session *session, struct slice bytes);
 // Whether no bound keeps it from taking requests.
 bool session_may_take(const struct session *session);
 
-// A request came home to the loop: encodes its answer, lets those run that waited for it, and
-// frees it. Returns the session, which may have been abandoned.
-struct session *session_take_home(struct request *request);
-
-// Answers the requests whose deadline passed before their turn came.
-void session_expire(struct session *session);
-
 // Tells a watcher. A slow one's events are dropped, and it is owed one resync.
 void session_announce(struct session *session, const struct changes_message *changes);
 // Sends the resync that is owed, once the client has taken most of what was before it.

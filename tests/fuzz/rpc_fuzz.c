@@ -8,6 +8,7 @@
 #include "base/words.h"
 #include "server/rules.h"
 #include "server/session.h"
+#include "server/undecided.h"
 
 enum { FRAME_BYTES_MAX = 1 << 16, VALUE_BYTES_MAX = 1 << 12, TIMEOUT_MS = 5000 };
 
@@ -138,7 +139,7 @@ static void answer_all(struct stage *stage)
         struct message *home = mailbox_take(&stage->home);
         for (struct message *next; home != NULL; home = next) {
             next = home->next;
-            session_take_home((struct request *)home);
+            undecided_take_home((struct request *)home);
         }
     }
     CHECK(stage->session.flights_count == 0);
