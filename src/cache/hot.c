@@ -19,8 +19,9 @@ enum {
     PAUSE_USE_US_MIN = 100000
 };
 // A round is followed by a pause of as many times what it took; by a shorter one while it was of
-// use, which is that the tier grew by one for so many records visited.
-enum { PAUSE_TIMES = 10, USE_PART = 64 };
+// use, which is that the tier grew by one for so many records visited. The least pause is twice as
+// long after each round that was of none, up to so many times.
+enum { PAUSE_TIMES = 20, USE_PART = 64, VAIN_ROUNDS_MAX = 2 };
 // So many records are looked at side by side.
 enum { HANDFUL_MAX = 16 };
 // The tier begins small, and grows where one entry in so many finds its bucket full.
@@ -107,6 +108,7 @@ void hot_set_read(struct hot *hot, bool is_read)
 {
     if (is_read && !hot->is_read) {
         hot->due_boot_us = 0;
+        hot->vain_rounds = 0;
     }
     hot->is_read = is_read && hot->tier.buckets_count > 0;
 }
@@ -236,7 +238,12 @@ static void end_round(struct hot *hot, int64_t now_boot_us)
 {
     bool of_use = hot->grown * USE_PART > (int64_t)hot->visited;
     int64_t pause_us = (now_boot_us - hot->begun_boot_us) * (of_use ? 1 : PAUSE_TIMES);
-    int64_t least_us = of_use ? PAUSE_USE_US_MIN : PAUSE_US_MIN;
+    int64_t least_us = of_use ? PAUSE_USE_US_MIN : (int64_t)PAUSE_US_MIN << hot->vain_rounds;
+    if (of_use) {
+        hot->vain_rounds = 0;
+    } else if (hot->vain_rounds < VAIN_ROUNDS_MAX) {
+        hot->vain_rounds++;
+    }
     hot->due_boot_us = now_boot_us + (pause_us > least_us ? pause_us : least_us);
     hot->hand_bytes = 0;
     hot->begun_boot_us = 0;

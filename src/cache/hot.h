@@ -30,6 +30,7 @@ struct hot {
     int64_t due_boot_us;   // when the walk goes on
     int64_t begun_boot_us; // the round; 0: none
     size_t visited;        // in the round
+    unsigned vain_rounds;  // one after another, up to VAIN_ROUNDS_MAX
     int64_t grown;
     uint8_t hand[HOT_HAND_BYTES_MAX];
 };

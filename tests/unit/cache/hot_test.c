@@ -227,6 +227,48 @@ static void it_grows_with_what_is_read(void **state)
     expect_committed(rig);
 }
 
+// How long the walk rests after its next round, whose steps are as far apart as that.
+static int64_t rest_after_round(struct rig *rig, int64_t step_us)
+{
+    struct hot *hot = hot_of(rig);
+    const struct store *store = store_of(rig);
+    int64_t now_us = hot->due_boot_us > rig->boot_us ? hot->due_boot_us : rig->boot_us;
+    hot_walk(hot, store->env, store->records, now_us, 10);
+    while (hot->begun_boot_us != 0) {
+        now_us += step_us;
+        hot_walk(hot, store->env, store->records, now_us, 10);
+    }
+    return hot->due_boot_us - now_us;
+}
+
+static void a_walk_that_is_of_no_use_rests_longer(void **state)
+{
+    enum { RECORDS = 95 };
+    struct rig *rig = *state;
+    char key[16];
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(key, sizeof key, "%05d", i);
+        rig_fill(rig, key, "value", i + 1);
+    }
+    walk(rig);
+    hot_set_read(hot_of(rig), false);
+    hot_set_read(hot_of(rig), true);
+    // Of nine steps after the first; the longest pause in question is a share of the time.
+    assert_int_equal(rest_after_round(rig, 1), RIG_S);
+    assert_int_equal(rest_after_round(rig, 1), 2 * RIG_S);
+    assert_int_equal(rest_after_round(rig, 1), 4 * RIG_S);
+    assert_int_equal(rest_after_round(rig, 1), 4 * RIG_S);
+    assert_int_equal(rest_after_round(rig, RIG_S), 180 * RIG_S);
+    for (int i = 0; i < RECORDS; i++) {
+        snprintf(key, sizeof key, "%05d", i);
+        heat(rig, key);
+    }
+    assert_int_equal(rest_after_round(rig, RIG_S), 9 * RIG_S);
+    assert_int_equal(hot_of(rig)->entries, RECORDS);
+    assert_true(is_hot(rig, "00000") && is_hot(rig, "00094"));
+    assert_int_equal(rest_after_round(rig, 1), RIG_S);
+}
+
 // ---- the invariant
 
 static void an_entry_leaves_before_the_commit(void **state)
@@ -427,6 +469,7 @@ int main(void)
         HOT_TEST(a_hot_record_is_back_after_each_change),
         HOT_TEST(large_values_stay_out),
         HOT_TEST(it_grows_with_what_is_read),
+        HOT_TEST(a_walk_that_is_of_no_use_rests_longer),
         HOT_TEST(an_entry_leaves_before_the_commit),
         HOT_TEST(every_way_to_drop_records_empties_it),
         HOT_TEST(a_start_believes_nothing),
