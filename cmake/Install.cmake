@@ -11,6 +11,9 @@ install(DIRECTORY examples DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/libpgnear-d
 set(pkgconfig_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH PGNEAR_PC_TO_PREFIX "/prefix/${pkgconfig_dir}" "/prefix")
 string(REGEX REPLACE "/$" "" PGNEAR_PC_TO_PREFIX "${PGNEAR_PC_TO_PREFIX}")
+# By name and not by Requires.private, which would ask for their headers, and pass their flags on, where
+# the shared library is linked.
+string(JOIN " " PGNEAR_PC_LIBS_PRIVATE ${LMDB_LDFLAGS} ${MSGPACK_LDFLAGS} ${SIMDJSON_LDFLAGS})
 configure_file(packaging/pgnear.pc.in pgnear.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/pgnear.pc" DESTINATION "${pkgconfig_dir}"
         COMPONENT libpgnear-dev)

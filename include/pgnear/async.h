@@ -113,6 +113,10 @@ PGNEAR_API void pgnear_async_on_close(pgnear_async *async, pgnear_async_close_ca
 // [thread: loop; blocks: no; memory: none; errors: none]
 PGNEAR_API size_t pgnear_async_pending(const pgnear_async *async);
 
+// Milliseconds of the clock that an adapter may count its timer by, which no one sets
+// (CLOCK_MONOTONIC). [thread: any; blocks: no; memory: none; errors: none]
+PGNEAR_API int64_t pgnear_async_clock_ms(void);
+
 // Requests as of the functions of pgnear.h with these names. What goes in is copied; `callback` may
 // be NULL for an answer that is not wanted. They do not block; the loop's thread. PGNEAR_OVERLOADED
 // where 65,536 requests or 64 MiB of them wait already, PGNEAR_UNREACHABLE once the connection has

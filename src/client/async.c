@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <uthash.h>
 
@@ -306,6 +307,13 @@ pgnear_code pgnear_async_call(pgnear_async *async, const char *method, pgnear_by
 size_t pgnear_async_pending(const pgnear_async *async)
 {
     return HASH_COUNT(async->pending) + async->ready.count;
+}
+
+int64_t pgnear_async_clock_ms(void)
+{
+    struct timespec now;
+    CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / (1000 * 1000);
 }
 
 // ---- What comes in

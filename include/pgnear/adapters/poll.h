@@ -14,7 +14,6 @@
 
 #include <pgnear/async.h>
 #include <poll.h>
-#include <time.h>
 
 // What the loop has to know, in the caller's memory until the connection is closed.
 struct pgnear_poll {
@@ -28,9 +27,7 @@ struct pgnear_poll {
 // [thread: any; blocks: no; memory: none; errors: none]
 static inline int64_t pgnear_poll_now(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return pgnear_async_clock_ms(); // ISO C has no such clock
 }
 
 static inline void pgnear_poll_add_read(void *context)
