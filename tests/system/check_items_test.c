@@ -83,6 +83,9 @@ static void triggers_and_tables_that_are_not_as_they_should_be(struct scenario *
     await_item(node, false, "notify", "changes are not announced");
     pg_exec(pg, "DROP TRIGGER pgnear_truncate ON kv_store");
     await_item(node, false, "triggers", "has no trigger pgnear_truncate");
+    pg_exec(pg, "DROP FUNCTION pgnear_advance, pgnear_merge_patch, kv_store_pgnear_reap,"
+                " kv_store_pgnear_trim");
+    await_item(node, false, "functions", "; and 1 more; what `pgnear schema` prints mends it");
     pg_exec(pg, "ALTER TABLE kv_store DROP CONSTRAINT kv_store_pkey");
     await_item(node, false, "primary key", "");
     pg_exec(pg, "ALTER TABLE kv_store RENAME TO elsewhere");
