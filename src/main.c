@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/status.h"
+#include "base/streams.h"
 #include "cache/writer.h"
 #include "config/config.h"
 #include "pg/conn_params.h"
@@ -356,6 +357,7 @@ static int run(struct node *node)
 int main(int argc, char **argv)
 {
     static struct node node;
+    streams_hold();
     node.options = parse_options(argc, argv);
     node.main_thread = pthread_self();
     atomic_store(&node.exit_status, -1);

@@ -54,7 +54,9 @@ bool read_integer_operand(const char *what, const char *text, int64_t min, int64
     errno = 0;
     long long number = strtoll(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || number < min) {
-        complain_usage("%s %s: not an integer of at least %lld", what, text, (long long)min);
+        min == INT64_MIN
+            ? complain_usage("%s %s: not an integer", what, text)
+            : complain_usage("%s %s: not an integer of at least %lld", what, text, (long long)min);
         return false;
     }
     *value = number;

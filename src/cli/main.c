@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/streams.h"
 #include "cli/command.h"
 
 static enum exit_status run(int argc, char **argv)
@@ -23,6 +24,7 @@ static enum exit_status run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    streams_hold();
     enum exit_status status = run(argc, argv);
     if ((fflush(stdout) != 0 || ferror(stdout) != 0) && status == EXIT_DONE) {
         status = complain(EXIT_REFUSED, "cannot write: %s", strerrordesc_np(errno));

@@ -50,6 +50,19 @@ static void usage_needs_no_daemon(struct scenario *scenario)
     assert_non_null(strstr(help.out, "usage: pgnear"));
 }
 
+// Not into a file that was opened in its place.
+static void what_cannot_be_printed_is_status_4(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    static const char *const WAYS[] = {">&-", ">/dev/full", "<&- >&- 2>&-"};
+    assert_cli_json(CLI(node, "set", "k", "1"), 0, "{\"seq\":\"*\"}");
+    for (size_t i = 0; i < sizeof WAYS / sizeof WAYS[0]; i++) {
+        const char *command = scenario_text(scenario, "%s --socket %s get k %s; test $? = 4",
+                                            PGNEAR_PROGRAM, node->socket_path, WAYS[i]);
+        process_run(scenario, (const char *const[]){"sh", "-c", command, NULL}, NULL);
+    }
+}
+
 static void no_daemon_is_status_3(struct scenario *scenario)
 {
     const char *const arguments[] = {"--socket", scenario_path(scenario, "none"), "ping", NULL};
@@ -256,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(usage_needs_no_daemon),
+        SCENARIO(what_cannot_be_printed_is_status_4),
         SCENARIO(no_daemon_is_status_3),
         SCENARIO(values_go_in_and_come_out),
         SCENARIO(conditions_that_fail_are_status_1),

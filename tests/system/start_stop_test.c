@@ -101,6 +101,26 @@ static void configuration_errors_name_their_place(struct scenario *scenario)
     }
 }
 
+// What is started without them has the three numbers all the same: no file of the outbox becomes
+// the log.
+static void closed_streams_harm_no_file(struct scenario *scenario)
+{
+    struct node *node = node_create(scenario, pg_start(scenario, NULL), NULL);
+    const char *command =
+        scenario_text(scenario, "exec %s -c %s <&- >&- 2>&-", PGNEARD_PROGRAM, node->config_path);
+    process_start(node->process, (const char *const[]){"sh", "-c", command, NULL},
+                  &(struct process_options){0});
+    node_await_ready(node);
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        char target[64] = "";
+        const char *link = scenario_text(scenario, "/proc/%d/fd/%d", (int)node->process->pid, fd);
+        assert_true(readlink(link, target, sizeof target - 1) > 0);
+        assert_string_equal(target, "/dev/null");
+    }
+    assert_int_equal(node_stop(node), 0);
+}
+
 // What was acknowledged a moment before SIGTERM is in PostgreSQL when the daemon has ended.
 static void a_stop_drains_the_outbox(struct scenario *scenario)
 {
@@ -525,6 +545,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(a_second_daemon_is_turned_away),
         SCENARIO(configuration_errors_name_their_place),
+        SCENARIO(closed_streams_harm_no_file),
         SCENARIO(a_stop_drains_the_outbox),
         SCENARIO(requests_in_flight_are_answered_at_a_stop),
         SCENARIO(a_restart_is_warm),
