@@ -36,17 +36,19 @@ REASONS = [
      "(docs/decisions/0009-hot-tier.md)."),
     ("set-journal-50", "A group takes one sync, as Redis' append does "
      "(docs/decisions/0011-log-before-outbox.md), and 22 of the 50 writes are in it. Then the "
-     "two cores are busy: in a prototype the writer with 16 us a write, the server loop with "
-     "12, both cheaper since (docs/decisions/0015-cheaper-writes.md), the client with 8, and "
-     "the flush to PostgreSQL beside them, which Redis has not."),
+     "two cores are busy: 8.1 us of processor time a write in the writer, 7.3 in the server loop, "
+     "0.6 in the mover, whose commits nobody waits for (docs/decisions/0018-commits-beside-turns.md), "
+     "8 in the client, and the flush to PostgreSQL beside them, which Redis has not."),
     ("set-journal", "One sync a write, as Redis has, but two threads to wake on the way, from the "
-     "server loop to the writer and back; every 10 ms the writes move to the outbox, for which "
-     "LMDB syncs twice (docs/decisions/0011-log-before-outbox.md)."),
+     "server loop to the writer and back; meanwhile the writes move to the outbox, whose commits "
+     "sync twice on the same disk (docs/decisions/0018-commits-beside-turns.md)."),
     ("set-memory", "Two threads, the client and PostgreSQL share two cores, where Redis has one "
      "thread and the client. A set costs the server loop 4.7 thousand instructions of its own "
-     "(8.3 before) and the writer 9.1 thousand (11.0), by callgrind; with 50 connections 60 % of "
-     "the loop's time was the kernel's (one recv and one send each). Of the writer's time 41 % were "
-     "in LMDB and 19 % in copying a page for each record (perf), both in waiting for memory: "
+     "(8.3 before) by callgrind; with 50 connections 60 % of the loop's time was the kernel's (one recv "
+     "and one send each). The writer takes 5.1 us of a set with 16 at a time and 6.3 with one, the "
+     "commits of the outbox not counted, which are another thread's now "
+     "(docs/decisions/0018-commits-beside-turns.md). Half of it or more is in LMDB and in copying a "
+     "page for each record, nearly all of that in waiting for memory (perf): "
      "LMDB alone takes 3.5 us for a random key of 100,000, a third of what Redis takes for all of "
      "a set, and no fewer in larger commits (docs/decisions/0015-cheaper-writes.md). The flush "
      "gives way meanwhile (docs/decisions/0010-flush-gives-way.md), for a second."),

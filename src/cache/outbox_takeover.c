@@ -21,6 +21,7 @@ static const char LOST_NAME[] = "outbox.log.lost";
 // A log that is not, or not any more, this outbox's.
 static const char OLD_NAME[] = "outbox.log.old";
 
+enum { OLD_COUNT_MAX = 9 };
 enum { OUTBOX_PART = 8, LOG_BYTES_MIN = 1 << 18, LOG_BYTES_MAX = 4 << 20 };
 
 static size_t log_bytes(size_t outbox_bytes)
@@ -154,11 +155,24 @@ static enum error take_over(struct outbox *outbox, struct failure *failure)
 
 // ---- for this run
 
-// Whatever it holds, somebody may want to look at it.
+// A name that is free; the last of them where none is.
+static char *free_old_path(const struct outbox *outbox)
+{
+    char *path = directory_path(&outbox->directory, OLD_NAME);
+    for (int number = 2; number <= OLD_COUNT_MAX && access(path, F_OK) == 0; number++) {
+        char name[sizeof OLD_NAME + 4];
+        snprintf(name, sizeof name, "%s.%d", OLD_NAME, number);
+        free(path);
+        path = directory_path(&outbox->directory, name);
+    }
+    return path;
+}
+
+// Whatever it holds, somebody may want to look at it, and at those before it.
 static void put_aside(const struct outbox *outbox)
 {
     char *path = directory_path(&outbox->directory, OUTBOX_LOG_FILE);
-    char *old_path = directory_path(&outbox->directory, OLD_NAME);
+    char *old_path = free_old_path(outbox);
     if (rename(path, old_path) == 0) {
         LOG_WARNING("log of another outbox put aside", LOG_TEXT("file", old_path));
     }

@@ -215,14 +215,17 @@ static void answer(struct turn *turn)
     }
 }
 
-// What cannot be rescued is counted at the next start, by what the control page says of it.
+// What cannot be rescued is counted at the next start, by what the control page says of it. What is
+// in the log needs no rescue.
 static void rescue_memory(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     enum error error = journal_rescue(turn);
     if (error != ERROR_NONE) {
+        const struct memory_writes *memory = &writer->memory;
+        size_t logged = rows_count_up_to(&memory->rows, writer->outbox.log.last_seq);
         LOG_ERROR("memory-acknowledged writes not journaled",
-                  LOG_INT("count", writer->memory.count), LOG_TEXT("error", error_text(error)));
+                  LOG_INT("count", memory->count - logged), LOG_TEXT("error", error_text(error)));
     }
     publish_memory(writer);
 }

@@ -331,6 +331,25 @@ static void one_that_is_damaged_in_its_midst_stops_the_start(void **state)
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG_GROUPS), 5);
 }
 
+static void one_that_is_put_aside_leaves_the_earlier(void **state)
+{
+    static const char *const NAMES[] = {"outbox.log.old", "outbox.log.old.2", "outbox.log.old.3"};
+    struct rig *rig = *state;
+    rig_open(rig);
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        assert_false(exists(rig, NAMES[i]));
+        rig_set(rig, "a", "1");
+        rig_set(rig, "b", "2");
+        lose_machine(rig);
+        damage(rig, 1);
+        touch(rig, "outbox.log.lost");
+        rig_open(rig);
+        for (size_t j = 0; j <= i; j++) {
+            assert_true(exists(rig, NAMES[j]));
+        }
+    }
+}
+
 static void a_missing_one_stops_the_start(void **state)
 {
     struct rig *rig = *state;
@@ -719,6 +738,7 @@ int main(void)
         TEST(a_full_log_is_a_commit_of_the_outbox),
         TEST(a_torn_last_group_was_not_acknowledged),
         TEST(one_that_is_damaged_in_its_midst_stops_the_start),
+        TEST(one_that_is_put_aside_leaves_the_earlier),
         TEST(a_missing_one_stops_the_start),
         TEST(another_outboxs_stops_the_start),
         TEST(an_old_copy_of_the_outbox_beside_it_stops_the_start),
