@@ -105,9 +105,10 @@ static bool take_name(struct plan *plan, bool *has_distribution, int option, con
 
 static void take_number(struct plan *plan, struct echo_sizes *echo, int option, const char *text)
 {
-    char *end;
-    double number = strtod(text, &end);
-    if (*text == '\0' || *end != '\0' || (number < 0 && option != OPTION_CPU)) {
+    char *end = NULL;
+    // An option that is none has no argument.
+    double number = text == NULL ? 0 : strtod(text, &end);
+    if (text == NULL || *text == '\0' || *end != '\0' || (number < 0 && option != OPTION_CPU)) {
         complain();
     }
     switch (option) {
