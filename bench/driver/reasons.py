@@ -2,9 +2,9 @@
 missed, and nowhere else. The first that fits is taken."""
 
 REASONS = [
-    ("socket-get-echo", "The echo is the kernel's part alone, which is 62 % of a get's processor "
-     "time; the hot tier takes 16 %, most of it waiting for memory, and the rest is decoding, "
-     "encoding and what they push out of the caches (perf)."),
+    ("socket-get-echo", "The echo is the kernel's part alone, which is 64 % of a get's processor "
+     "time; the hot tier takes 10 % with 50 connections and 18 with one, most of it waiting for "
+     "memory, and the rest is decoding, encoding and what they push out of the caches (perf)."),
     ("socket-get-select", "The goal supposed a SELECT of 100 us and more. On one core it takes "
      "56 us here (44 to 65), the round trip alone 18 (14 to 19), as a bare echo of the same "
      "bytes shows, and a get 24 (18 to 28): what looks up nothing is at 3.2 times a SELECT, "
@@ -12,14 +12,20 @@ REASONS = [
      "kernel's (one recv and one send), the rest PostgreSQL's."),
     ("socket-get-50x16", "With 16 gets in one read the hot tier's waits for memory run side by "
      "side: 1.3 us of processor time a get of 100 B where LMDB's tree took 2.3 to 3.1 "
-     "(docs/decisions/0009-hot-tier.md). A record of more than 1.2 KiB, key included, is LMDB's."),
-    ("socket-get-50x1-same", "One recv, one send and one epoll_wait for each 47 gets (strace), "
-     "which is the least; memcached and Redis do the same. Of the processor time of a get 62 % "
-     "are the kernel's, as much as a bare echo, and 16 % the hot tier's (perf), which with one "
-     "get in a read has nothing to do while it waits for memory. On a busy machine memcached "
-     "took 9.1 us of processor time a get, pgnear 10.3 and Redis 10.9."),
-    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 62 % of "
-     "the processor time is the kernel's, 16 % the hot tier's (perf). On cores apart wake-ups "
+     "(docs/decisions/0009-hot-tier.md), and 2.6 of 1 KiB where memcached took 3.0 and Redis 3.7. "
+     "A record of more than 1.2 KiB, key included, is LMDB's."),
+    ("socket-get-50x1", "One recv, one send and one epoll_wait for each 47 gets (strace), which is "
+     "the least; memcached and Redis do the same. Of the processor time of a get 64 % are the "
+     "kernel's, as much as a bare echo; what waits for memory does so side by side and is 10 % "
+     "(18 before, perf). In turn on a busy machine, the lower fifth of 14 rounds, on the server's "
+     "core: 5.7 us of processor time a get of 100 B, memcached 7.9, Redis 8.3; 7.1 of 1 KiB, memcached "
+     "8.6, Redis 8.8 (docs/decisions/0019-reads-in-groups.md): a fifth less, of which the client, on the "
+     "same core, leaves half in the rate. On cores apart the wake-ups count besides, and who of the "
+     "two is awake: 6.1 us of 1 KiB, memcached 7.5."),
+    ("socket-get", "One recv and one send a get (strace), as memcached and Redis have; 65 % of "
+     "the processor time is the kernel's, 18 % the hot tier's (perf), which for a get alone has "
+     "nothing to do while it waits for memory: 11.4 us of 1 KiB on the server's core, memcached "
+     "12.7, Redis 15.1. On cores apart wake-ups "
      "count besides: with server.busy_poll one client makes a third more gets a second."),
     ("direct-get-select", "The ratio is that of a system call to none, and of a context switch "
      "to none; it moves with the machine's wake-ups."),
@@ -27,8 +33,8 @@ REASONS = [
      "machine's wake-ups."),
     ("direct-get-2", "Two readers share the memory bus and the last cache; on a virtual "
      "machine also what its neighbours leave of them."),
-    ("direct-get-1M-1KiB", "The hot tier has a quarter of cache.size, room for a little "
-     "more than half of these values: the others cost a look into it besides what LMDB takes. And "
+    ("direct-get-1M-1KiB", "The hot tier has half of cache.size, room for nine in ten "
+     "of these values: the others cost a look into it besides what LMDB takes. And "
      "a get copies the KiB out, where bare LMDB copies nothing "
      "(docs/decisions/0009-hot-tier.md)."),
     ("direct-get", "A hit in the hot tier waits for the memory twice, at the head of its "
