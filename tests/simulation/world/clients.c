@@ -436,6 +436,29 @@ void node_check_key(struct node *node, int key)
     }
 }
 
+bool node_preloads(const struct node *node)
+{
+    return node->settings.cache.preload;
+}
+
+bool node_is_preloading(const struct node *node)
+{
+    struct status *status = (struct status *)(uintptr_t)&node->status;
+    return status_get(status, STATUS_CACHE_PRELOADING) != 0;
+}
+
+void node_check_preloaded(struct node *node, int key)
+{
+    struct cached cached = {0};
+    node->cache.begin(node->reader);
+    enum lookup found = node->cache.lookup(node->reader, slice_of_string(KEY_NAMES[key]), &cached);
+    node->cache.end(node->reader);
+    if (ledger_state(key).present && found != LOOKUP_HIT) {
+        violation("preload", "node %d has read the table, and does not hold k%d", node->number,
+                  key);
+    }
+}
+
 void node_check_clients(const struct node *node)
 {
     for (int i = 0; i < CLIENTS_MAX; i++) {

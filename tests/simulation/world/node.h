@@ -72,6 +72,11 @@ void node_client_sends(struct node *node, int client);
 bool node_is_at_rest(const struct node *node);
 // What the node reads of the key; false where it would ask PostgreSQL.
 void node_check_key(struct node *node, int key);
+// Whether it reads the table into its cache when it starts, and has not done with that.
+bool node_preloads(const struct node *node);
+bool node_is_preloading(const struct node *node);
+// That it did: the key is a hit where PostgreSQL has it.
+void node_check_preloaded(struct node *node, int key);
 // Every client that asked has its answer.
 void node_check_clients(const struct node *node);
 const char *node_state_text(const struct node *node);
