@@ -37,10 +37,7 @@ void audit_query_send(struct conn *conn, const struct unit *unit, const char *ta
         .formats = (const int[]){1, 0},
         .result_format = 1,
     };
-    struct unit sent = *unit;
-    sent.queries = &query;
-    sent.queries_count = 1;
-    conn_send(conn, &sent);
+    conn_send_one(conn, &query, unit);
     buffer_deinit(&keys);
     buffer_deinit(&sql);
 }

@@ -113,6 +113,15 @@ const char *conn_last_error(const struct conn *conn);
 
 // CHECKs conn_is_idle. An unusable connection ends the unit as LOST, after the call returned.
 void conn_send(struct conn *conn, const struct unit *unit);
+// The same of one query, with the callbacks of `callbacks`.
+static inline void conn_send_one(struct conn *conn, const struct query *query,
+                                 const struct unit *callbacks)
+{
+    struct unit unit = *callbacks;
+    unit.queries = query;
+    unit.queries_count = 1;
+    conn_send(conn, &unit);
+}
 // `script` is copied. Only on_done (and on_result, index counting the statements) are used.
 void conn_run_script(struct conn *conn, const char *script, const struct unit *unit);
 

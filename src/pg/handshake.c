@@ -71,9 +71,7 @@ void handshake_ask(struct handshake *handshake, const char *sql, const char *con
     }
     CHECK(count <= HANDSHAKE_PARAMS_MAX);
     struct query query = {.sql = sql, .params_count = count, .values = values};
-    unit.queries = &query;
-    unit.queries_count = 1;
-    conn_send(handshake->conn, &unit);
+    conn_send_one(handshake->conn, &query, &unit);
 }
 
 bool handshake_is_replaced(const struct handshake *handshake)

@@ -233,8 +233,6 @@ static void claim_row(struct handshake *handshake)
     (void)FAULT_POINT(NODE_CLAIM);
     struct query query = {.sql = buffer_text(&sql), .params_count = 5, .values = values};
     struct unit unit = handshake_unit(handshake, take_claim, handshake_finish, NULL);
-    unit.queries = &query;
-    unit.queries_count = 1;
-    conn_send(handshake->conn, &unit);
+    conn_send_one(handshake->conn, &query, &unit);
     buffer_deinit(&sql);
 }

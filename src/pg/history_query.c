@@ -73,9 +73,7 @@ void history_query_send(struct worker *worker, const struct call *call, struct c
         .formats = (const int[PARAMS_COUNT]){1, 0},
         .result_format = 1,
     };
-    unit.queries = &query;
-    unit.queries_count = 1;
-    conn_send(conn, &unit);
+    conn_send_one(conn, &query, &unit);
     buffer_deinit(&keys);
     buffer_deinit(&sql);
 }

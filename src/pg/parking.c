@@ -31,9 +31,7 @@ void parking_send(struct parking *parking, const char *table, const struct batch
         .result_format = 1,
     };
     buffer_clear(&parking->guards, SIZE_MAX);
-    unit.queries = &query;
-    unit.queries_count = 1;
-    conn_send(conn, &unit);
+    conn_send_one(conn, &query, &unit);
     buffer_deinit(&keys);
     buffer_deinit(&sql);
 }

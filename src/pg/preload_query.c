@@ -31,9 +31,6 @@ void preload_query_send(struct conn *conn, const struct unit *unit, const char *
         .formats = (const int[]){1, 0, 0},
         .result_format = 1,
     };
-    struct unit sent = *unit;
-    sent.queries = &query;
-    sent.queries_count = 1;
-    conn_send(conn, &sent);
+    conn_send_one(conn, &query, unit);
     buffer_deinit(&sql);
 }

@@ -62,9 +62,7 @@ void scan_query_range(const struct scan_query *query, const struct key_range *ra
         prepared_name(rows.sql, TYPES, (size_t)rows.params_count, name);
         rows.name = name;
     }
-    unit.queries = &rows;
-    unit.queries_count = 1;
-    conn_send(conn, &unit);
+    conn_send_one(conn, &rows, &unit);
     buffer_deinit(&condition);
     buffer_deinit(&sql);
 }
@@ -89,9 +87,7 @@ void scan_query_keys(const struct scan_query *query, const struct slice *keys, s
         .formats = (const int[]){1},
         .result_format = 1,
     };
-    unit.queries = &rows;
-    unit.queries_count = 1;
-    conn_send(conn, &unit);
+    conn_send_one(conn, &rows, &unit);
     buffer_deinit(&array_bytes);
     buffer_deinit(&sql);
 }

@@ -315,11 +315,9 @@ int main(void)
         TEST(pending_records_are_never_evicted),
         TEST(an_outbox_full_of_large_writes_fits_into_a_full_cache),
         TEST(a_value_beyond_the_cache_is_not_held),
-#ifdef PGNEAR_FAULT_POINTS
         TEST(a_full_map_is_evicted_and_the_turn_done_again),
         TEST(a_cache_that_cannot_be_written_stops_the_node_and_starts_cold),
         TEST(a_cache_that_fails_loses_no_write_of_ack_memory),
-#endif
         TEST(a_start_with_more_to_lay_over_than_is_free_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -564,10 +564,8 @@ int main(void)
         TEST(a_repeat_of_what_is_under_way_waits_for_its_answer),
         TEST(a_cancelled_id_may_be_done_and_a_refused_one_not),
         TEST(what_postgres_decided_against_is_not_decided_again),
-#ifdef PGNEAR_FAULT_POINTS
         TEST(a_full_disk_refuses_and_recovers),
         TEST(a_commit_that_fails_leaves_nothing_half_done),
-#endif
         TEST(a_file_that_cannot_grow_is_a_full_disk),
         TEST(a_smaller_setting_keeps_what_is_there),
         TEST(an_older_letter_is_read),

@@ -588,9 +588,7 @@ int main(void)
         TEST(memory_writes_survive_a_crash_of_the_process),
         TEST(memory_writes_lost_with_the_machine_are_counted),
         TEST(a_stop_in_order_keeps_the_cache_over_a_reboot),
-#ifdef PGNEAR_FAULT_POINTS
         TEST(nothing_acknowledged_is_lost_by_kill_9),
-#endif
         TEST(a_damaged_cache_is_wiped),
         TEST(a_deleted_cache_is_made_anew),
         TEST(a_cache_of_another_table_or_outbox_is_wiped),

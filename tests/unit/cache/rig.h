@@ -80,18 +80,13 @@ RIG_UNUSED static void rig_remove_tree(const char *path)
     assert_int_equal(nftw(path, rig_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-// Arms fault points (base/fault.h), or disarms them all where NULL. In a build that has none
-// nothing fails, and the tests of what does are left out.
+// Arms fault points (base/fault.h), or disarms them all where NULL.
 RIG_UNUSED static void rig_arm(const char *faults)
 {
-#ifdef PGNEAR_FAULT_POINTS
     struct failure failure;
     if (fault_arm(faults == NULL ? "" : faults, &failure) != ERROR_NONE) {
         fail_msg("%s", failure.message);
     }
-#else
-    (void)faults;
-#endif
 }
 
 // The machine is booted for the `number`th time.
