@@ -34,6 +34,13 @@ void reapplied_begin(struct reapplied *reapplied, uint64_t to_seq)
     reapplied->to_seq = to_seq > before ? to_seq : before;
 }
 
+void reapplied_extend(struct reapplied *reapplied, uint64_t to_seq)
+{
+    if (to_seq > reapplied->to_seq) {
+        reapplied->to_seq = to_seq;
+    }
+}
+
 static struct reapplied_key *find(const struct reapplied *reapplied, struct slice name)
 {
     struct reapplied_key *key;

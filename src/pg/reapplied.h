@@ -21,6 +21,9 @@ void reapplied_deinit(struct reapplied *reapplied);
 // Entries up to `to_seq` are to be applied again.
 void reapplied_begin(struct reapplied *reapplied, uint64_t to_seq);
 
+// The same, where the server has all that was noted so far, with the versions that it drew.
+void reapplied_extend(struct reapplied *reapplied, uint64_t to_seq);
+
 // As batch_add, of an entry up to to_seq too: false where it has to wait for what the batch makes
 // of its key.
 bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,

@@ -149,6 +149,23 @@ static void another_failover_forgets(void **state)
     reapplied_deinit(&reapplied);
 }
 
+// Another server that has all of it has the versions as well.
+static void a_failover_that_lost_nothing_keeps_the_versions(void **state)
+{
+    (void)state;
+    struct reapplied reapplied = {0};
+    struct batch batch;
+    reapplied_begin(&reapplied, 15);
+    batch_init(&batch, &LIMITS);
+    assert_true(add(&reapplied, &batch, 10, SET));
+    commit(&reapplied, &batch, true, 100);
+    reapplied_extend(&reapplied, 20);
+    reapplied_extend(&reapplied, 12);
+    assert_int_equal(reapplied.to_seq, 20);
+    assert_int_equal(asked_version(&reapplied, 16), 100);
+    reapplied_deinit(&reapplied);
+}
+
 // What PostgreSQL is known to hold is taken as one batch, whatever is in it.
 static void what_is_decided_is_not_divided(void **state)
 {
@@ -173,6 +190,7 @@ int main(void)
         cmocka_unit_test(a_condition_follows_what_was_applied_again),
         cmocka_unit_test(one_version_lets_one_write_through),
         cmocka_unit_test(another_failover_forgets),
+        cmocka_unit_test(a_failover_that_lost_nothing_keeps_the_versions),
         cmocka_unit_test(what_is_decided_is_not_divided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
