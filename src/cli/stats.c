@@ -76,6 +76,11 @@ static void print_map(struct slice map, int depth)
 enum exit_status run_stats(struct invocation *invocation)
 {
     enum exit_status status;
+    bool is_json =
+        option_is_given(invocation, OPTION_JSON) || option_is_given(invocation, OPTION_PRETTY);
+    if (is_json && option_is_given(invocation, OPTION_PROMETHEUS)) {
+        return complain_usage("--prometheus is a form of its own, without --json and --pretty");
+    }
     if (!command_connect(invocation, &status)) {
         return status;
     }
@@ -84,7 +89,7 @@ enum exit_status run_stats(struct invocation *invocation)
     if (pgnear_stats(invocation->node, NULL, &stats, &error) != PGNEAR_OK) {
         return complain_of_call(&error);
     }
-    if (option_is_given(invocation, OPTION_JSON) || option_is_given(invocation, OPTION_PRETTY)) {
+    if (is_json) {
         return print_msgpack(stats, invocation);
     }
     struct slice map = slice_of(stats.at, stats.len);

@@ -35,6 +35,7 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         {"set", "k", "1", "--expires-at", "2030-01-31T12:00:00Z", "--ttl", "1s", NULL},
         {"scan", "--limit=0", NULL},
         {"top", "more", NULL},
+        {"stats", "--json", "--prometheus", NULL},
         {"ping", "--socket", "", NULL},
         {"schema", "-c", "/nonexistent.toml", NULL},
     };
