@@ -125,7 +125,9 @@ static void on_drain_over(evutil_socket_t fd, short events, void *context)
     (void)fd;
     (void)events;
     struct worker *worker = context;
-    LOG_WARNING("drain ended early", LOG_INT("applied_seq", worker->applied_seq),
+    LOG_WARNING("drain ended early",
+                LOG_INT("writes_left", status_get(worker->status, STATUS_OUTBOX_DEPTH)),
+                LOG_INT("applied_seq", worker->applied_seq),
                 LOG_INT("journaled_seq", status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ)));
     event_base_loopbreak(worker->base);
 }

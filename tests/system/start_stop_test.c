@@ -148,6 +148,23 @@ static void a_stop_drains_the_outbox(struct scenario *scenario)
     assert_node_equals_table(node, pg, "k", 100);
 }
 
+static void what_a_stop_leaves_is_told_and_flushed_later(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(
+        scenario, pg, &(struct node_options){.config = "server.drain_timeout = \"50ms\"\n"});
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    assert_rpc(node, "set", "[\"k\", 2]", "{\"seq\": \"*\"}");
+    assert_int_equal(node_stop(node), 0);
+    assert_true(node_log_has(node, "event=\"drain ended early\" writes_left=2 "));
+    pg_start_again(pg);
+    node_start_again(node);
+    assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
+    assert_pg_value(pg, "2", "SELECT value FROM kv_store WHERE key = 'k'");
+}
+
 static void requests_in_flight_are_answered_at_a_stop(struct scenario *scenario)
 {
     enum { REQUESTS = 500 };
@@ -547,6 +564,7 @@ int main(void)
         SCENARIO(configuration_errors_name_their_place),
         SCENARIO(closed_streams_harm_no_file),
         SCENARIO(a_stop_drains_the_outbox),
+        SCENARIO(what_a_stop_leaves_is_told_and_flushed_later),
         SCENARIO(requests_in_flight_are_answered_at_a_stop),
         SCENARIO(a_restart_is_warm),
         SCENARIO(a_damaged_cache_costs_misses_only),
