@@ -32,7 +32,8 @@ enum fault_kind {
     X(OUTBOX_LOG_FULL, "outbox.log_full", ERROR, "a group does not fit into the outbox's log")     \
     X(OUTBOX_BEFORE_LOG, "outbox.before_log", MOMENT, "before a group is written to the log")      \
     X(OUTBOX_AFTER_LOG, "outbox.after_log", MOMENT, "after a group was synced to the log")         \
-    X(OUTBOX_LOG, "outbox.log", ERROR, "EIO at a group of the log, though it is on the disk")      \
+    X(OUTBOX_LOG_SYNC, "outbox.log_sync", ERROR,                                                   \
+      "EIO at a group of the log, though it is on the disk")                                       \
     X(OUTBOX_READ, "outbox.read", ERROR, "LMDB begins no transaction to read entries")             \
     X(BETWEEN_COMMITS, "writer.between_commits", MOMENT,                                           \
       "the outbox is committed, the cache is not begun")                                           \

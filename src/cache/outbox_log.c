@@ -391,7 +391,7 @@ enum error outbox_log_write(struct outbox_log *log)
     (void)FAULT_POINT(OUTBOX_BEFORE_LOG);
     log->is_touched = true;
     bool written = write_all(log->fd, group, padded, log->end_bytes);
-    if (FAULT_POINT(OUTBOX_LOG)) {
+    if (FAULT_POINT(OUTBOX_LOG_SYNC)) {
         errno = EIO;
         written = false;
     }

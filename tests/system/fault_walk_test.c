@@ -35,7 +35,7 @@ static enum drive drive_of(enum fault fault)
     case FAULT_OUTBOX_LOG_FULL: // of these four, since a log that has failed is not used again
     case FAULT_OUTBOX_BEFORE_LOG:
     case FAULT_OUTBOX_AFTER_LOG:
-    case FAULT_OUTBOX_LOG:
+    case FAULT_OUTBOX_LOG_SYNC:
     case FAULT_CACHE_OPEN:
     case FAULT_CACHE_RECOVER:
     case FAULT_CACHE_LAY:

@@ -592,7 +592,7 @@ static void a_failed_write_to_it_is_the_outboxs_to_keep(void **state)
     struct rig *rig = *state;
     rig_open(rig);
     rig_set(rig, "a", "1");
-    rig_arm("outbox.log=fail:1");
+    rig_arm("outbox.log_sync=fail:1");
     rig_set(rig, "b", "2");
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG), 0);
     rig_assert_entries(rig, "..");
@@ -613,9 +613,9 @@ static void a_failed_write_to_it_is_the_outboxs_to_keep(void **state)
 static void where_the_outbox_fails_as_well_the_outcome_is_unknown(void **state)
 {
     static const char *const FAILURES[] = {
-        "outbox.log=fail:1,outbox.disk_full=fail",
-        "outbox.log=fail:1,outbox.sync=fail",
-        "outbox.log=fail:1,outbox.begin=fail",
+        "outbox.log_sync=fail:1,outbox.disk_full=fail",
+        "outbox.log_sync=fail:1,outbox.sync=fail",
+        "outbox.log_sync=fail:1,outbox.begin=fail",
     };
     struct rig *rig = *state;
     for (size_t i = 0; i < sizeof FAILURES / sizeof FAILURES[0]; i++) {
