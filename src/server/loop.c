@@ -285,7 +285,10 @@ static void *run(void *context)
         // A snapshot held while asleep would keep the pages of all that is replaced meanwhile.
         CHECK(!dispatch->reading);
         bool may_sleep = TAILQ_EMPTY(&loop->turns) && !is_busy(loop);
-        CHECK(event_base_loop(loop->base, may_sleep ? EVLOOP_ONCE : EVLOOP_NONBLOCK) >= 0);
+        // One pass: EVLOOP_NONBLOCK alone goes on while there is more, and would read a connection
+        // again whose bytes have not been taken yet.
+        int pass = may_sleep ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK;
+        CHECK(event_base_loop(loop->base, pass) >= 0);
         loop_take_received(loop);
         if (!TAILQ_EMPTY(&loop->turns) || loop->options.busy_poll_us > 0) {
             loop_look_at_clock(loop);

@@ -508,6 +508,28 @@ static void a_loop_polls_for_a_while_where_asked(void **state)
     client_close(&client);
 }
 
+// A loop that does not sleep reads what came meanwhile no sooner than it has taken what was there.
+static void a_loop_that_polls_keeps_up_with_a_stream(void **state)
+{
+    struct fake_node *node = *state;
+    enum { REQUESTS = 5000 };
+    node->settings.server.busy_poll_us = CLOCK_US_PER_S;
+    node_start(node);
+    struct client client = client_of(node);
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        struct buffer request = {0};
+        append_request(&request, i, "ping", "[]");
+        client_send_bytes(&client, buffer_slice(&request).at, buffer_len(&request));
+        buffer_deinit(&request);
+    }
+    for (uint32_t i = 0; i < REQUESTS; i++) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "[1,%u,null,\"pong\"]", i);
+        assert_received(&client, expected);
+    }
+    client_close(&client);
+}
+
 #define NODE_TEST(test) cmocka_unit_test_setup_teardown(test, setup_node, teardown_node)
 
 int main(void)
@@ -531,6 +553,8 @@ int main(void)
                                         setup_unstarted_node, teardown_node),
         cmocka_unit_test_setup_teardown(a_loop_polls_for_a_while_where_asked, setup_unstarted_node,
                                         teardown_node),
+        cmocka_unit_test_setup_teardown(a_loop_that_polls_keeps_up_with_a_stream,
+                                        setup_unstarted_node, teardown_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
