@@ -179,6 +179,7 @@ void tier_prefetch_entry(const struct tier *tier, uint64_t life, uint64_t hash)
 
 static void load_run(const _Atomic uint64_t *from, size_t words, uint64_t *room)
 {
+#pragma GCC unroll 8
     for (size_t i = 0; i < words; i++) {
         room[i] = atomic_load_explicit(&from[i], memory_order_acquire);
     }

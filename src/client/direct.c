@@ -41,9 +41,9 @@ static bool open_files(struct direct *direct)
     return open;
 }
 
-void direct_init(struct direct *direct)
+void direct_init(struct direct *direct, bool wanted)
 {
-    *direct = (struct direct){.sequence = CONTROL_NO_SEQUENCE};
+    *direct = (struct direct){.sequence = CONTROL_NO_SEQUENCE, .notes = wanted};
 }
 
 static void free_memory(struct direct *direct)
@@ -52,7 +52,7 @@ static void free_memory(struct direct *direct)
     seen_deinit(&direct->seen);
     buffer_deinit(&direct->value);
     buffer_deinit(&direct->lent);
-    direct_init(direct);
+    direct_init(direct, false);
 }
 
 void direct_deinit(struct direct *direct)

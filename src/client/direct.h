@@ -22,7 +22,8 @@ struct direct {
     // What the control page held when `sequence` was its number; 1: nothing yet.
     struct page_view view;
     uint64_t sequence;
-    bool guards; // a direct read was possible once: from then on `seen` is minded
+    bool notes;  // direct reads are wanted: what the node answers is kept in `seen`
+    bool guards; // a direct read was possible once: from then on the node is asked by it, too
     struct seen seen;
     struct buffer value; // copied out by the last get; or:
     // What was found in the hot tier, in turns, since the key that is looked for may lie in what
@@ -45,7 +46,8 @@ struct direct_wish {
     int64_t floor;   // out: the version
 };
 
-void direct_init(struct direct *direct);
+// `wanted`: direct reads may come, once the node has said what it is.
+void direct_init(struct direct *direct, bool wanted);
 // Accepts one that is half made. In the process that opened it; ends a lend.
 void direct_deinit(struct direct *direct);
 // The same in a child after fork(), which leaves alone what is the parent's.

@@ -112,7 +112,7 @@ pgnear_code handle_create(const char *socket_path, const pgnear_options *options
     pgnear *opened = memory_zeroed(1, sizeof *opened);
     opened->pid = process_enter();
     opened->socket_only = own.socket_only;
-    direct_init(&opened->direct);
+    direct_init(&opened->direct, !own.socket_only);
     opened->socket_path = memory_string(slice_of_string(chosen_socket(socket_path)));
     opened->client_name = memory_string(slice_of_string(name));
     opened->timeout_ms = own.timeout_ms;

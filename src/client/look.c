@@ -142,7 +142,7 @@ bool direct_look(struct direct *direct, struct slice key, const struct direct_wi
 
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item)
 {
-    if (direct->guards && (!item->present || item->has_version)) {
+    if (direct->notes && (!item->present || item->has_version)) {
         seen_note(&direct->seen, key_hash, item->present ? item->version : SEEN_ABSENT);
     }
 }
