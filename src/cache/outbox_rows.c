@@ -76,7 +76,7 @@ static enum error check_presence(struct outbox *outbox)
 {
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < ROWS_COUNT; i++) {
-        struct slice row;
+        struct slice row = {0};
         error = get_whole(outbox, ROWS[i].name, &row);
         if (error == ERROR_NOT_FOUND) {
             error = ROWS[i].is_optional ? ERROR_NONE : ERROR_CORRUPT;
@@ -90,7 +90,7 @@ static enum error give_checksums(struct outbox *outbox)
     struct buffer value = {0};
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < ROWS_COUNT; i++) {
-        struct slice row;
+        struct slice row = {0};
         error = get_whole(outbox, ROWS[i].name, &row);
         if (error == ERROR_NONE) {
             buffer_clear(&value, SIZE_MAX);

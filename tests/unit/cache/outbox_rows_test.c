@@ -47,7 +47,7 @@ static void assert_damaged(struct rig *rig, const char *name, const char *what, 
 static void flip(const struct rig *rig, const char *name, ssize_t at, uint8_t bit)
 {
     struct raw_outbox raw;
-    uint8_t row[ROW_BYTES_MAX];
+    uint8_t row[ROW_BYTES_MAX] = {0};
     raw_outbox_open(&raw, rig);
     ssize_t bytes = raw_outbox_get(&raw, name, row, sizeof row);
     assert_in_range(at, 0, bytes - 1);
