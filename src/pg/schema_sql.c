@@ -43,8 +43,8 @@ const char SCHEMA_SQL_TABLE[] = "\n"
                                 "$@tag@$;\n";
 
 // The collation of a partition key cannot be changed, nor that of a column on which a view, a
-// policy or the like depends: such a table works, but is scanned slowly. A varchar becomes a text,
-// to which every value of it is one already: the heap is not rewritten.
+// policy, a generated column or the like depends: such a table works, but is scanned slowly. A
+// varchar becomes a text, to which every value of it is one already: the heap is not rewritten.
 const char SCHEMA_SQL_COLUMNS[] =
     "\n"
     "-- The columns of a table that was there before.\n"
@@ -81,8 +81,13 @@ const char SCHEMA_SQL_COLUMNS[] =
     "                    SELECT FROM pg_depend d\n"
     "                    WHERE d.refclassid = 'pg_class'::regclass\n"
     "                        AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum\n"
-    "                        AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass,\n"
-    "                                          'pg_trigger'::regclass)))\n"
+    "                        AND (d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass,\n"
+    "                                           'pg_trigger'::regclass)\n"
+    "                             OR d.classid = 'pg_class'::regclass AND d.objid = d.refobjid\n"
+    "                                AND d.objsubid NOT IN (0, a.attnum)\n"
+    "                             OR d.classid = 'pg_attrdef'::regclass AND EXISTS (\n"
+    "                                 SELECT FROM pg_attrdef x\n"
+    "                                 WHERE x.oid = d.objid AND x.adnum <> a.attnum))))\n"
     "    ) THEN\n"
     "        ALTER TABLE @table@ ALTER COLUMN key TYPE text COLLATE \"C\";\n"
     "    END IF;\n"

@@ -51,11 +51,14 @@ static inline void drop_schema(struct pg *pg, const struct schema_options *optio
     run_script(pg, sql_of(pg->scenario, schema_drop_sql, options));
 }
 
-// What the check complains of, one "item: message" a line; NULL where all is in order.
+// What the check complains of, one "item: message" a line, without the cure that follows some;
+// NULL where all is in order.
 static inline const char *complaints(struct pg *pg, const struct schema_options *options)
 {
     return pg_value(pg,
-                    "SELECT string_agg(item || ': ' || message, E'\\n') FROM (%s) c WHERE NOT ok",
+                    "SELECT string_agg(item || ': ' || regexp_replace(message,"
+                    " '; what `pgnear schema` prints mends it$', ''), E'\\n')"
+                    " FROM (%s) c WHERE NOT ok",
                     sql_of(pg->scenario, schema_check_sql, options));
 }
 

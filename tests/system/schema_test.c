@@ -23,12 +23,7 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
                       "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
                       "\"public\".\"kv_store_pgnear_reap\"(integer) does not exist; "
                       "\"public\".\"kv_store_pgnear_trim\"(interval, integer) does not exist; "
-                      "\"public\".\"kv_store_pgnear_version\"() does not exist; "
-                      "\"public\".\"pgnear_advance\"(uuid, uuid, bigint, bigint) does not exist; "
-                      "\"public\".\"pgnear_conflict\"(text, bigint) does not exist; "
-                      "\"public\".\"pgnear_incr_value\"(jsonb, numeric) does not exist; "
-                      "\"public\".\"pgnear_lift_versions\"(regclass) does not exist; "
-                      "\"public\".\"pgnear_merge_patch\"(jsonb, jsonb) does not exist\n"
+                      "and 6 more\n"
                       "sequence: \"public\".\"kv_store_version_seq\" does not exist\n"
                       "node table: \"public\".\"pgnear_node\" does not exist");
     create_schema(pg, &options);
@@ -173,7 +168,8 @@ static void a_table_of_four_columns_is_upgraded(struct scenario *scenario)
     assert_true(highest == pg_int(pg, "SELECT max(version) FROM kv_store"));
 }
 
-// What others made of the four columns: a varchar, times without a zone, a view on top.
+// What others made of the four columns: a varchar, times without a zone, a view on top, a column
+// that is made from the key.
 static void a_key_of_another_type_or_collation_is_upgraded(struct scenario *scenario)
 {
     static const char *const MADE[][2] = {
@@ -185,6 +181,8 @@ static void a_key_of_another_type_or_collation_is_upgraded(struct scenario *scen
         {"viewed", "CREATE TABLE viewed (key text PRIMARY KEY, value jsonb,"
                    " created_at timestamptz, updated_at timestamptz);"
                    "CREATE VIEW upon AS SELECT key FROM viewed"},
+        {"generated", "CREATE TABLE generated (key text PRIMARY KEY, value jsonb,"
+                      " bytes int GENERATED ALWAYS AS (octet_length(key)) STORED)"},
     };
     struct pg *pg = pg_start(scenario, NULL);
     for (size_t i = 0; i < sizeof MADE / sizeof MADE[0]; i++) {
