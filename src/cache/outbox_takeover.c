@@ -160,7 +160,7 @@ static char *free_old_path(const struct outbox *outbox)
 {
     char *path = directory_path(&outbox->directory, OLD_NAME);
     for (int number = 2; number <= OLD_COUNT_MAX && access(path, F_OK) == 0; number++) {
-        char name[sizeof OLD_NAME + 4];
+        char name[sizeof OLD_NAME + 12]; // for a point and any number
         snprintf(name, sizeof name, "%s.%d", OLD_NAME, number);
         free(path);
         path = directory_path(&outbox->directory, name);
