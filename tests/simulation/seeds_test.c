@@ -6,6 +6,7 @@
 //   PGNEAR_SIMULATION_STEPS    of a run [4000]
 //   PGNEAR_SIMULATION_SECONDS  for each of the tests here [20]
 //   PGNEAR_SIMULATION_FAULTS   those of enum run_faults that may happen [all]
+//   PGNEAR_SIMULATION_INSISTS  1: all of those in each run of a hunt, and often
 //   PGNEAR_SIMULATION_HUNTS    1: a bug was put in (scripts/check-mutations); find it
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,6 +106,7 @@ static int hunt(void)
     const struct harness_options options = {
         .name = "hunt",
         .faults = (unsigned)given("PGNEAR_SIMULATION_FAULTS", RUN_ALL),
+        .insists = given("PGNEAR_SIMULATION_INSISTS", 0) != 0,
         .nodes_max = 3,
         .steps = (uint32_t)given("PGNEAR_SIMULATION_STEPS", STEPS),
         .first_seed = FIXED_SEEDS,

@@ -188,6 +188,7 @@ struct harness_result harness_run(const struct harness_options *options, bool sh
         const struct run run = {
             .seed = options->first_seed + i,
             .faults = options->faults,
+            .insists = options->insists,
             .nodes_max = options->nodes_max,
             .steps = options->steps,
         };

@@ -9,6 +9,7 @@ enum { VERDICT_BYTES = 1200 };
 struct harness_options {
     const char *name; // of the test, for what it prints
     unsigned faults;
+    bool insists; // as in struct run
     int nodes_max;
     uint32_t steps; // of a run
     uint64_t first_seed;

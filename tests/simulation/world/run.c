@@ -33,7 +33,8 @@ static struct {
     uint32_t orphan_weight; // of sessions whose client is gone
     const char *slow;       // connections of that name are slow; NULL: none
     int nodes_count;
-    bool settling; // the end: no more faults and questions
+    uint32_t lost_max; // commits, with each failover; 0: it depends
+    bool settling;     // the end: no more faults and questions
     uint64_t record;
 } world;
 
@@ -253,8 +254,9 @@ static void go_down(struct node *node)
 static void fail_over(bool promotes)
 {
     foreign_stop_all();
-    size_t many = machine_chance(500) ? 20 : 500;
-    size_t lost = promotes ? server_lose(1 + machine_below((uint32_t)many), world.lag_us, false)
+    uint32_t many = machine_chance(500) ? 20 : 500;
+    many = world.lost_max > 0 ? world.lost_max : many;
+    size_t lost = promotes ? server_lose(1 + machine_below(many), world.lag_us, false)
                            : server_lose(100, INT64_MAX / 2, true);
     trace("PostgreSQL is %s, %zu commits are lost", promotes ? "replaced" : "restarted", lost);
     server_restart(promotes, machine_chance(500) ? "57P01" : "");
@@ -388,6 +390,18 @@ static void make_calm_world(void)
     value_padding_bytes = 0;
 }
 
+// The faults are the point of the run: none is left out, and little is lost by each, of few keys
+// and after they were read, so that what comes after it is at the same place.
+static void insist(unsigned faults)
+{
+    world.faults = faults;
+    world.fault_weight = 1;
+    world.foreign_weight = 2;
+    world.client_weight = 8;
+    world.lost_max = 3;
+    ledger_hot_keys = 2;
+}
+
 // Each run has faults of its own, so that none hides another: "swarm testing" (Groce et al. 2012).
 static void make_world(const struct run *run)
 {
@@ -406,7 +420,9 @@ static void make_world(const struct run *run)
     world.slow = SLOW[machine_below(6)];
     ledger_hot_keys = one_in(2) ? KEYS_COUNT : 2;
     value_padding_bytes = one_in(3) ? 3000 : 0;
-    if (run->faults == RUN_CUTS || one_in(3)) {
+    if (run->insists) {
+        insist(run->faults);
+    } else if (run->faults == RUN_CUTS || one_in(3)) {
         make_calm_world();
     }
 }

@@ -24,6 +24,7 @@ enum run_faults {
 struct run {
     uint64_t seed;
     unsigned faults; // those that the seed may choose from
+    bool insists;    // all of them, often, and few keys: for a bug that needs them to coincide
     int nodes_max;
     uint32_t steps;
     const bool *skipped; // steps that are left out; NULL: none
