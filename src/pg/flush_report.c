@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "pg/batch_outcome.h"
 #include "pg/fetcher.h"
 #include "pg/flush_batch.h"
@@ -81,6 +82,7 @@ static void retire_conflicts(struct flusher *flusher)
         if (is_reapplied) {
             failure_set(&failure, ERROR_CONFLICT,
                         "lost in failover: the state that it was decided on is gone");
+            LOG_ERROR("condition lost in failover", LOG_INT("seq", entry->seq));
             struct retire_message *message =
                 flush_report_make_retire(entry->seq, RETIRE_DEAD_LETTER, &failure, NULL);
             parking_state_of_conflict(entry, message);

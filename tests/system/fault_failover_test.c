@@ -98,6 +98,7 @@ static void a_broken_chain_is_a_dead_letter(struct scenario *scenario)
         {"get", "[\"chain\"]", "[2, \"*\"]"},
     };
     RUN_STEPS(world.node, world.standby, after);
+    node_await_log(world.node, "level=error event=\"condition lost in failover\"");
     const char *letters = rpc(world.node, "dead_letters", "[]");
     assert_json(
         letters,
