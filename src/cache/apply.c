@@ -146,26 +146,39 @@ enum error apply_decision(struct turn *turn, struct slice key, const struct reco
 
 // ---- the phase
 
-// The rows of memory writes that the outbox has taken over: all of them go, and those that came
-// while it did are put there again. That is for one in ten what it costs to drop the others one by
-// one.
-static enum error drop_moved_rows(struct turn *turn)
+static int put_memory_rows(struct turn *turn, const struct rows *rows)
 {
     const struct writer *writer = turn->writer;
-    const struct memory_writes *memory = &writer->memory;
-    if (memory->moved_seq == 0) {
-        return ERROR_NONE;
-    }
-    int code = FAULT_POINT(CACHE_CURSOR) ? ENOMEM : mdb_drop(turn->txn, writer->store.memory, 0);
-    struct rows_cursor cursor = rows_cursor_of(&memory->rows);
+    struct rows_cursor cursor = rows_cursor_of(rows);
     uint64_t seq;
     struct slice entry;
+    int code = MDB_SUCCESS;
     while (code == MDB_SUCCESS && rows_next(&cursor, &seq, &entry)) {
-        CHECK_VALUES(seq > memory->moved_seq, "%llu, moved up to %llu", (unsigned long long)seq,
-                     (unsigned long long)memory->moved_seq);
+        CHECK_VALUES(seq > writer->memory.moved_seq, "%llu, moved up to %llu",
+                     (unsigned long long)seq, (unsigned long long)writer->memory.moved_seq);
         MDB_val key = environment_number(&seq);
         MDB_val value = environment_value(entry);
         code = mdb_put(turn->txn, writer->store.memory, &key, &value, MDB_APPEND);
+    }
+    return code;
+}
+
+// The rows of memory writes that the outbox has taken over: all of them go, and those that came
+// while it did are put there again, be they on their way by now. That is for one in ten what it
+// costs to drop the others one by one.
+static enum error drop_moved_rows(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (writer->memory.moved_seq == 0) {
+        return ERROR_NONE;
+    }
+    int code = FAULT_POINT(CACHE_CURSOR) ? ENOMEM : mdb_drop(turn->txn, writer->store.memory, 0);
+    // The turn may have given the mover a new order after it took the last one back.
+    if (code == MDB_SUCCESS && mover_is_busy(&writer->mover)) {
+        code = put_memory_rows(turn, &writer->mover.move.rows);
+    }
+    if (code == MDB_SUCCESS) {
+        code = put_memory_rows(turn, &writer->memory.rows);
     }
     return environment_error(code);
 }

@@ -349,7 +349,12 @@ static bool take_frame(pgnear_async *async, struct slice frame)
 
 static void take_frames(pgnear_async *async)
 {
-    while (!async->is_ended && !async->is_closing) {
+    for (;;) {
+        // What a callback has asked for was looked at before the next frame came in.
+        answer_ready(async);
+        if (async->is_ended || async->is_closing) {
+            break;
+        }
         struct slice frame;
         enum link_result result = link_receive(&async->shell->link, 0, &frame);
         if (result == LINK_LATE) {
@@ -366,7 +371,6 @@ static void take_frames(pgnear_async *async)
 void pgnear_async_handle_read(pgnear_async *async)
 {
     enter(async);
-    answer_ready(async);
     take_frames(async);
     leave(async);
 }

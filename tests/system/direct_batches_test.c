@@ -446,6 +446,74 @@ static void nothing_older_is_told_without_waiting(struct scenario *scenario)
     pgnear_close(handle);
 }
 
+struct watching {
+    struct asking *asking;
+    pgnear *writer;
+    bool is_told;    // of the change
+    bool looks_back; // a get was answered with what was before it, behind it
+};
+
+static void on_change(pgnear_async *async, const pgnear_event *event, void *context)
+{
+    (void)async;
+    (void)event;
+    ((struct watching *)context)->is_told = true;
+}
+
+static void on_get(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    struct watching *watching = context;
+    (void)async;
+    direct_must(reply->code, reply->error);
+    watching->looks_back = watching->is_told && direct_int(&reply->item) == 1;
+    watching->asking->answers++;
+}
+
+static void on_watch(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    (void)async;
+    direct_must(reply->code, reply->error);
+    ((struct watching *)context)->asking->answers++;
+}
+
+// Finds 1 in the map, and sees to it that the change to 2 has come in before this returns.
+static void on_ping(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    struct watching *watching = context;
+    direct_must(reply->code, reply->error);
+    pgnear_error error;
+    direct_must(pgnear_async_get(async, pgnear_text("k"), NULL, on_get, watching, &error), &error);
+    direct_set_int(watching->writer, "k", 2, PGNEAR_ACK_POSTGRES);
+    struct pollfd fd = {.fd = pgnear_async_fd(async), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, DEADLINE_MS), 1);
+}
+
+// Who keeps what it gets, and drops it with each change, would keep the old value for ever.
+static void no_change_is_told_before_what_was_found(struct scenario *scenario)
+{
+    static const uint8_t WATCH[] = {0x91, 0xa1, 'k'}, PING[] = {0x90};
+    struct node *node = start(scenario);
+    struct asking asking;
+    struct watching watching = {.asking = &asking, .writer = direct_open(node)};
+    direct_set_int(watching.writer, "k", 1, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    open_async(node, &asking);
+    pgnear_async_on_event(asking.async, on_change, &watching);
+    pgnear_error error;
+    direct_must(pgnear_async_call(asking.async, "watch", (pgnear_bytes){WATCH, sizeof WATCH}, false,
+                                  NULL, on_watch, &watching, &error),
+                &error);
+    await_answers(&asking, 1);
+    asking.answers = 0;
+    direct_must(pgnear_async_call(asking.async, "ping", (pgnear_bytes){PING, sizeof PING}, false,
+                                  NULL, on_ping, &watching, &error),
+                &error);
+    await_answers(&asking, 1);
+    assert_false(watching.looks_back);
+    pgnear_async_close(asking.async);
+    pgnear_close(watching.writer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +526,7 @@ int main(void)
         SCENARIO(async_requests_on_a_key_keep_their_order),
         SCENARIO(a_callback_may_ask_on_and_close),
         SCENARIO(nothing_older_is_told_without_waiting),
+        SCENARIO(no_change_is_told_before_what_was_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

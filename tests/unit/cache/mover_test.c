@@ -146,6 +146,24 @@ static void what_it_has_is_not_lost_before_its_commit(void **state)
     rig_assert_pending(rig, "b", "2");
 }
 
+// A turn that takes one order back may give the next at once: what came meanwhile goes with that.
+static void what_moves_next_is_not_lost_either(void **state)
+{
+    struct rig *rig = *state;
+    open_at_rest(rig);
+    memory_set(rig, "a", "1");
+    set_when_due(rig, "b", "2", ACK_MEMORY);
+    rig->boot_us += MEMORY_AGE_MAX_US;
+    assert_true(writer_move(rig->writer));
+    writer_turn(rig->writer);
+    assert_true(mover_is_busy(&rig->writer->mover));
+    assert_int_equal(memory_rows(rig), 1);
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+    rig_assert_entries(rig, "..");
+}
+
 static void what_it_committed_is_there_once(void **state)
 {
     struct rig *rig = *state;
@@ -317,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stop_waits_for_it, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(what_it_has_is_not_lost_before_its_commit, setup,
                                         rig_teardown),
+        cmocka_unit_test_setup_teardown(what_moves_next_is_not_lost_either, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(what_it_committed_is_there_once, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_group_covers_what_it_has, setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_group_that_came_before_its_commit_is_accounted_for, setup,
