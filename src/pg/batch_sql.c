@@ -62,6 +62,10 @@ static const char FOREIGN_TRIGGERS[] =
     " WHERE node = $1::uuid)"                                                                      \
     " SELECT key, applied, version, altered, value, expires_at::timestamptz FROM outcome"
 
+// What a merge makes of a value that is there may be too large to be one of ours.
+#define RESULT_WITHIN                                                                              \
+    " RETURNING t.key, t.version, @within@(t.value, @value_bytes_max@) AS value, t.expires_at,"    \
+    " true AS applied"
 #define RESULT " RETURNING t.key, t.version, t.value, t.expires_at, true AS applied"
 // A row that is deleted has no place for the version of its deletion, which the trigger announces:
 // it takes it from a setting where one is left for it there.
@@ -123,7 +127,7 @@ static const struct returning RETURNING[] = {
                      " ON CONFLICT (key) DO UPDATE SET value = @merge_patch@(CASE WHEN " LIVE
                      " THEN t.value END, ($4::jsonb[])[array_position($2::text[], t.key)]),"
                      " expires_at = CASE WHEN " LIVE " THEN t.expires_at END, updated_at = now(),"
-                     " version = " NEXT RESULT,
+                     " version = " NEXT RESULT_WITHIN,
                      "false", "d.value"},
     [BATCH_TOUCH] = {", $4::timestamptz[]", ", expires_at",
                      "UPDATE @table@ AS t SET expires_at = i.expires_at, updated_at = now(),"
@@ -171,7 +175,7 @@ static char *call_text(const char *function)
     return text_of(&text);
 }
 
-void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
+void batch_sql_init(struct batch_sql *sql, const struct schema_names *names, size_t value_bytes_max)
 {
     struct placeholders placeholders = {0};
     placeholders_text(&placeholders, "table", names->table);
@@ -182,6 +186,8 @@ void batch_sql_init(struct batch_sql *sql, const struct schema_names *names)
     placeholders_text(&placeholders, "merge_patch", names->merge_patch);
     placeholders_text(&placeholders, "incr_value", names->incr_value);
     placeholders_text(&placeholders, "conflict", names->conflict);
+    placeholders_text(&placeholders, "within", names->within);
+    buffer_printf(placeholders_add(&placeholders, "value_bytes_max"), "%zu", value_bytes_max);
     *sql = (struct batch_sql){
         .advance = fill_in(&placeholders, ADVANCE),
         .open = call_text(names->open),

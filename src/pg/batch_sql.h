@@ -26,5 +26,7 @@ struct batch_sql {
     char *returning[BATCH_TOUCH + 1]; // by kind
 };
 
-void batch_sql_init(struct batch_sql *sql, const struct schema_names *names);
+// Larger values than `value_bytes_max` are not made by a merge.
+void batch_sql_init(struct batch_sql *sql, const struct schema_names *names,
+                    size_t value_bytes_max);
 void batch_sql_deinit(struct batch_sql *sql);

@@ -22,7 +22,7 @@ static void retire_poison(struct flusher *flusher, const struct failure *failure
 {
     uint64_t seq = flusher->batch.entries[0]->seq;
     struct request *requests = waiters_take(&flusher->waiters, seq);
-    flush_requests_fill_failures(requests, ERROR_REJECTED, failure);
+    flush_requests_fill_failures(requests, flush_requests_error_of(failure->sqlstate), failure);
     LOG_WARNING("write refused", LOG_INT("seq", seq), LOG_TEXT("sqlstate", failure->sqlstate),
                 LOG_TEXT("error", failure->message));
     struct retire_message *message = flush_report_make_retire(

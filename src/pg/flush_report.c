@@ -155,7 +155,9 @@ static void on_retire_returned(struct flusher *flusher, struct retire_message *m
     if (!is_settling) {
         struct request *late = waiters_take(&flusher->waiters, message->seq);
         struct failure failure = {0};
-        enum error error = message->reason == RETIRE_CANCELLED ? ERROR_TIMEOUT : ERROR_REJECTED;
+        enum error error = message->reason == RETIRE_CANCELLED
+                               ? ERROR_TIMEOUT
+                               : flush_requests_error_of(message->sqlstate);
         failure_set(&failure, error, "%s", message->text);
         memcpy(failure.sqlstate, message->sqlstate, sizeof failure.sqlstate);
         flush_requests_fill_failures(late, error, &failure);

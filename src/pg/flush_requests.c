@@ -83,6 +83,11 @@ void flush_requests_finish(struct flusher *flusher)
     }
 }
 
+enum error flush_requests_error_of(const char *sqlstate)
+{
+    return strcmp(sqlstate, SCHEMA_SQLSTATE_TOO_LARGE) == 0 ? ERROR_TOO_LARGE : ERROR_REJECTED;
+}
+
 void flush_requests_fill_failures(struct request *requests, enum error error,
                                   const struct failure *failure)
 {

@@ -18,6 +18,8 @@ void flush_requests_fail_all(struct flusher *flusher);
 
 // Fills the replies of `requests`, which waited for `entry` and are linked by sibling.
 void flush_requests_answer(const struct batch_entry *entry, struct request *requests);
+// The error of a write that PostgreSQL refused with this code: REJECTED, or TOO_LARGE.
+enum error flush_requests_error_of(const char *sqlstate);
 // Fills the failures of `requests` with words of their own: "Failed to set key "k": <message>".
 void flush_requests_fill_failures(struct request *requests, enum error error,
                                   const struct failure *failure);

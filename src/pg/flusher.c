@@ -216,7 +216,7 @@ void flusher_on_ready(struct flusher *flusher)
         batch_sql_deinit(&flusher->sql);
         buffer_deinit(&flusher->claim_sql);
     }
-    batch_sql_init(&flusher->sql, &worker->names);
+    batch_sql_init(&flusher->sql, &worker->names, worker->settings->server.max_value_bytes);
     node_row_sql(&worker->names, &flusher->claim_sql);
     flusher->has_sql = true;
     timer_disarm(flusher->retry_timer);

@@ -78,6 +78,7 @@ void schema_names_of(const struct table_name *table, struct schema_names *names)
     quote_qualified(schema, "pgnear_advance", names->advance);
     quote_qualified(schema, "pgnear_merge_patch", names->merge_patch);
     quote_qualified(schema, "pgnear_incr_value", names->incr_value);
+    quote_qualified(schema, "pgnear_within", names->within);
     quote_qualified(schema, "pgnear_conflict", names->conflict);
     quote_qualified(schema, "pgnear_lift_versions", names->lift_versions);
     memcpy(names->pairs, names->table, sizeof names->pairs);
@@ -260,6 +261,7 @@ void schema_placeholders(struct placeholders *placeholders, const struct schema_
     placeholders_text(placeholders, "advance", names.advance);
     placeholders_text(placeholders, "merge_patch", names.merge_patch);
     placeholders_text(placeholders, "incr_value", names.incr_value);
+    placeholders_text(placeholders, "within", names.within);
     placeholders_text(placeholders, "conflict", names.conflict);
     placeholders_text(placeholders, "lift_versions", names.lift_versions);
     placeholders_literal(placeholders, "channel_literal", names.channel);

@@ -13,6 +13,7 @@
 //   pgnear_advance(...)          the first statement of every batch
 //   pgnear_merge_patch(...)      RFC 7396
 //   pgnear_incr_value(...)       the sum, or an error that says why not
+//   pgnear_within(...)           the value, or an error where it is larger than a value may be
 //   pgnear_conflict(...)         the error of a guarded write whose key has changed
 //   pgnear_lift_versions(...)    moves the sequence past all that was ever drawn
 //
@@ -36,6 +37,9 @@ enum { SCHEMA_CHANNEL_BYTES = 64 };
 
 // ERRCODE of pgnear_conflict; its message ends with the version where the key exists.
 #define SCHEMA_SQLSTATE_CONFLICT "PN002"
+
+// ERRCODE of pgnear_within.
+#define SCHEMA_SQLSTATE_TOO_LARGE "PN003"
 
 // The setting that names the node on whose behalf a transaction writes; '' or unset is foreign.
 #define SCHEMA_ORIGIN_SETTING "pgnear.origin"
@@ -70,6 +74,7 @@ struct schema_names {
     char advance[QUALIFIED_NAME_BYTES];       // (node uuid, incarnation uuid, from int8, to int8)
     char merge_patch[QUALIFIED_NAME_BYTES];   // (target jsonb, patch jsonb) RETURNS jsonb
     char incr_value[QUALIFIED_NAME_BYTES]; // (old jsonb, by numeric) RETURNS jsonb; old may be NULL
+    char within[QUALIFIED_NAME_BYTES];     // (value jsonb, bytes_max bigint) RETURNS jsonb
     char conflict[QUALIFIED_NAME_BYTES];   // (key text, version bigint); fails
     char lift_versions[QUALIFIED_NAME_BYTES]; // (sequence regclass) RETURNS bigint
     char pairs[QUALIFIED_NAME_BYTES];         // what is read: the table, or a view on it

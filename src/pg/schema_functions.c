@@ -196,6 +196,72 @@ static const char CREATE_INCR_VALUE[] =
     "END\n"
     "$@tag@_body$;\n";
 
+// As large as the daemon's MessagePack of the value, but for numbers that no double holds, which
+// count for a little more. Most values are passed without a walk through them, by two bounds: jsonb
+// says more of each element than MessagePack; and so does its text but for reals, of which there
+// are no more than points, and for the separator that is not behind the last one. Both say less of
+// a string of more than 65535 bytes; that is within a 64th. The walk is not jsonb_path_query's:
+// that takes the square of the elements.
+static const char CREATE_WITHIN[] =
+    "        CREATE OR REPLACE FUNCTION @within@(value jsonb, bytes_max bigint)\n"
+    "        RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE\n"
+    "        AS $@tag@_body$\n"
+    "-- pgnear schema @version@: the value, where its MessagePack is no larger.\n"
+    "DECLARE\n"
+    "    passed bigint := bytes_max - bytes_max / 64;\n"
+    "    spelled text;\n"
+    "    bytes bigint;\n"
+    "BEGIN\n"
+    "    IF pg_column_size(value) <= passed THEN\n"
+    "        RETURN value;\n"
+    "    END IF;\n"
+    "    spelled := value::text;\n"
+    "    IF octet_length(spelled) + 2 + 4 * (octet_length(spelled)\n"
+    "            - octet_length(replace(spelled, '.', ''))) <= passed THEN\n"
+    "        RETURN value;\n"
+    "    END IF;\n"
+    "    WITH RECURSIVE walk (node, kind) AS (\n"
+    "        SELECT value, jsonb_typeof(value)\n"
+    "        UNION ALL\n"
+    "        SELECT inner_node, jsonb_typeof(inner_node) FROM walk CROSS JOIN LATERAL (\n"
+    "            SELECT each.value FROM jsonb_each(CASE kind WHEN 'object' THEN node END) each\n"
+    "            UNION ALL\n"
+    "            SELECT jsonb_array_elements(CASE kind WHEN 'array' THEN node END)\n"
+    "        ) inside (inner_node)\n"
+    "    ), sized (node, kind, scalar) AS MATERIALIZED (\n"
+    "        SELECT node, kind, CASE WHEN kind IN ('number', 'string') THEN node #>> '{}' END\n"
+    "        FROM walk\n"
+    "    )\n"
+    "    SELECT sum(CASE kind\n"
+    "        WHEN 'number' THEN (SELECT CASE\n"
+    "            WHEN n = trunc(n) AND n BETWEEN -9223372036854775808 AND 18446744073709551615\n"
+    "            THEN CASE WHEN n BETWEEN -32 AND 127 THEN 1 WHEN n BETWEEN -128 AND 255 THEN 2\n"
+    "                WHEN n BETWEEN -32768 AND 65535 THEN 3\n"
+    "                WHEN n BETWEEN -2147483648 AND 4294967295 THEN 5 ELSE 9 END\n"
+    "            WHEN abs(n) BETWEEN 1e-300 AND 1e308 AND n::float8::text::numeric = n THEN 9\n"
+    "            ELSE 16 + length(trim(BOTH '0' FROM translate(scalar, '-.', ''))) END\n"
+    "            FROM (SELECT scalar::numeric) number (n))\n"
+    "        WHEN 'string' THEN octet_length(scalar)\n"
+    "            + CASE WHEN octet_length(scalar) < 32 THEN 1\n"
+    "                WHEN octet_length(scalar) < 256 THEN 2\n"
+    "                WHEN octet_length(scalar) < 65536 THEN 3 ELSE 5 END\n"
+    "        WHEN 'array' THEN CASE WHEN jsonb_array_length(node) < 16 THEN 1\n"
+    "            WHEN jsonb_array_length(node) < 65536 THEN 3 ELSE 5 END\n"
+    "        WHEN 'object' THEN (SELECT CASE WHEN count(*) < 16 THEN 1\n"
+    "                WHEN count(*) < 65536 THEN 3 ELSE 5 END\n"
+    "            + coalesce(sum(octet_length(member) + CASE WHEN octet_length(member) < 32 THEN 1\n"
+    "                WHEN octet_length(member) < 256 THEN 2\n"
+    "                WHEN octet_length(member) < 65536 THEN 3 ELSE 5 END), 0)\n"
+    "            FROM jsonb_object_keys(node) member)\n"
+    "        ELSE 1 END) INTO bytes FROM sized;\n"
+    "    IF bytes > bytes_max THEN\n"
+    "        RAISE EXCEPTION 'the value would take % bytes, and may take % (server.max_value)',\n"
+    "            bytes, bytes_max USING ERRCODE = 'PN003';\n"
+    "    END IF;\n"
+    "    RETURN value;\n"
+    "END\n"
+    "$@tag@_body$;\n";
+
 static const char CREATE_CONFLICT[] =
     "        CREATE OR REPLACE FUNCTION @conflict@(key text, version bigint) RETURNS void\n"
     "        LANGUAGE plpgsql\n"
@@ -238,6 +304,7 @@ const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT] = {
     {"@advance@(uuid, uuid, bigint, bigint)", CREATE_ADVANCE, .of_schema = true},
     {"@merge_patch@(jsonb, jsonb)", CREATE_MERGE_PATCH, .of_schema = true},
     {"@incr_value@(jsonb, numeric)", CREATE_INCR_VALUE, .of_schema = true},
+    {"@within@(jsonb, bigint)", CREATE_WITHIN, .of_schema = true},
     {"@conflict@(text, bigint)", CREATE_CONFLICT, .of_schema = true},
     {"@lift_versions@(regclass)", CREATE_LIFT_VERSIONS, .of_schema = true},
 };

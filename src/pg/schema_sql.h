@@ -12,7 +12,7 @@ struct schema_function {
     bool keeps_history;    // with versioning: its text differs
 };
 
-enum { SCHEMA_FUNCTIONS_COUNT = 9 };
+enum { SCHEMA_FUNCTIONS_COUNT = 10 };
 extern const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT];
 
 // The parts of the script that creates, in order; the functions stand between the last two.

@@ -15,6 +15,7 @@ static const struct {
     {"55P03", SQLSTATE_CONNECTION}, // lock_not_available
     {"PN001", SQLSTATE_CONNECTION}, // pgnear_advance: the node's row is looked at again
     {"PN002", SQLSTATE_ROW},        // pgnear_conflict: a guarded write is not to be done
+    {"PN003", SQLSTATE_ROW},        // pgnear_within: what a merge makes is too large
     // Classes.
     {"08", SQLSTATE_CONNECTION}, // connection exception
     {"40", SQLSTATE_CONNECTION}, // serialization failure, deadlock

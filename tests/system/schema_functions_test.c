@@ -1,6 +1,7 @@
 // The functions that a flush calls: opening a batch, merging, counting, and lifting the versions.
 
 #include "system/schema_scripts.h"
+#include "json/json.h"
 
 static struct pg *start(struct scenario *scenario)
 {
@@ -174,6 +175,117 @@ static void increments_say_why_not(struct scenario *scenario)
     PQfinish(conn);
 }
 
+// NULL where the value may be returned, else the SQLSTATE.
+static const char *within(struct scenario *scenario, PGconn *conn, const char *json, size_t bytes)
+{
+    char bytes_max[24];
+    snprintf(bytes_max, sizeof bytes_max, "%zu", bytes);
+    const char *const values[] = {json, bytes_max};
+    PGresult *result = PQexecParams(conn, "SELECT pgnear_within($1::jsonb, $2::bigint) = $1::jsonb",
+                                    2, NULL, values, NULL, NULL, 0);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    sqlstate = sqlstate == NULL ? NULL : scenario_text(scenario, "%s", sqlstate);
+    assert_true(sqlstate != NULL || *PQgetvalue(result, 0, 0) == 't');
+    PQclear(result);
+    return sqlstate;
+}
+
+// What the function says a value takes is what the daemon's MessagePack takes, to the byte.
+static void assert_within(struct scenario *scenario, PGconn *conn, const char *json)
+{
+    struct json_limits limits = {.value_bytes_max = 16 << 20};
+    struct buffer msgpack = {0};
+    assert_int_equal(json_to_msgpack(slice_of_string(json), &limits, &msgpack, NULL), ERROR_NONE);
+    size_t bytes = buffer_len(&msgpack);
+    buffer_deinit(&msgpack);
+    const char *refused = within(scenario, conn, json, bytes);
+    if (refused != NULL) {
+        scenario_fail("%.200s does not fit its %zu bytes: %s", json, bytes, refused);
+    }
+    refused = within(scenario, conn, json, bytes - 1);
+    if (refused == NULL || strcmp(refused, SCHEMA_SQLSTATE_TOO_LARGE) != 0) {
+        scenario_fail("%.200s fits %zu bytes: %s", json, bytes - 1, refused);
+    }
+}
+
+// Arrays and objects of so many elements.
+static void assert_lengths_within(struct scenario *scenario, PGconn *conn, int len)
+{
+    struct buffer array = {0}, object = {0};
+    for (int k = 0; k < len; k++) {
+        buffer_printf(&array, "%s%d", k > 0 ? "," : "", k);
+        buffer_printf(&object, "%s\"%d\":%d", k > 0 ? "," : "", k, k);
+    }
+    assert_within(scenario, conn, scenario_text(scenario, "[%s]", buffer_text(&array)));
+    assert_within(scenario, conn, scenario_text(scenario, "{%s}", buffer_text(&object)));
+    buffer_deinit(&array);
+    buffer_deinit(&object);
+}
+
+static void values_are_measured_to_the_byte(struct scenario *scenario)
+{
+    static const char *const VALUES[] = {
+        "null",
+        "true",
+        "0",
+        "127",
+        "128",
+        "255",
+        "256",
+        "65535",
+        "65536",
+        "4294967295",
+        "4294967296",
+        "18446744073709551615",
+        "-1",
+        "-32",
+        "-33",
+        "-128",
+        "-129",
+        "-32768",
+        "-32769",
+        "-2147483648",
+        "-2147483649",
+        "-9223372036854775808",
+        "1.5",
+        "-0.1",
+        "1e22",
+        "1.00",
+        "1e300",
+        "1e-300",
+        "5e-3",
+        "0.30000000000000004",
+        "\"\"",
+        "\"\\u0001\\\\\"",
+        "\"\\u00e9\\ud83d\\ude00\"",
+        "[]",
+        "{}",
+        "[[], {}, [null], {\"\": {\"a\": [1.5, \"x\"]}}]",
+    };
+    static const size_t LENGTHS[] = {1, 15, 16, 31, 32, 255, 256, 65535, 65536};
+    struct pg *pg = start(scenario);
+    PGconn *conn = pg_connect(pg);
+    for (size_t i = 0; i < sizeof VALUES / sizeof VALUES[0]; i++) {
+        assert_within(scenario, conn, VALUES[i]);
+    }
+    for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
+        int len = (int)LENGTHS[i];
+        assert_within(scenario, conn, scenario_text(scenario, "\"%0*d\"", len, 0));
+        assert_within(scenario, conn, scenario_text(scenario, "{\"%0*d\": [1]}", len, 0));
+        if (len <= 256) {
+            assert_lengths_within(scenario, conn, len);
+        }
+    }
+    // A number that no double holds counts for a little more, never for less.
+    static const char *const DECIMALS[] = {"18446744073709551616", "1e400", "1e-400",
+                                           "-123456789012345678901234567890.5"};
+    for (size_t i = 0; i < sizeof DECIMALS / sizeof DECIMALS[0]; i++) {
+        assert_null(within(scenario, conn, DECIMALS[i], 64));
+        assert_non_null(within(scenario, conn, DECIMALS[i], 7));
+    }
+    PQfinish(conn);
+}
+
 static void lifted_versions_are_new(struct scenario *scenario)
 {
     struct pg *pg = start(scenario);
@@ -198,6 +310,7 @@ int main(void)
         SCENARIO(merge_patches_follow_the_rfc),
         SCENARIO(merge_patches_may_be_deep_and_wide),
         SCENARIO(increments_say_why_not),
+        SCENARIO(values_are_measured_to_the_byte),
         SCENARIO(lifted_versions_are_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
                       "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
                       "\"public\".\"kv_store_pgnear_reap\"(integer) does not exist; "
                       "\"public\".\"kv_store_pgnear_trim\"(interval, integer) does not exist; "
-                      "and 6 more\n"
+                      "and 7 more\n"
                       "sequence: \"public\".\"kv_store_version_seq\" does not exist\n"
                       "node table: \"public\".\"pgnear_node\" does not exist");
     create_schema(pg, &options);

@@ -178,6 +178,38 @@ static void a_caller_that_waits_is_told(struct scenario *scenario)
 }
 
 // A trigger of the user's that raises, and one that changes what is written.
+// A merge that would make a value beyond server.max_value does nothing, and is refused alone.
+static void a_merge_that_grows_too_large_does_nothing(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node =
+        node_start(scenario, pg, &(struct node_options){.config = "server.max_value = \"4KiB\"\n"});
+    const char *half = scenario_text(scenario, "%02000d", 0);
+    assert_rpc(node, "set", scenario_text(scenario, "[\"k\", {\"a\": \"%s\"}]", half), ACKED);
+    // {"a": str16, "b": str16} in 4096 bytes: 1 + 2 + 3 + 2000 + 2 + 3 + 2085
+    const char *whole = scenario_text(scenario, "{\"a\": \"%s\", \"b\": \"%02085d\"}", half, 0);
+    assert_rpc(node, "merge", scenario_text(scenario, "[\"k\", {\"b\": \"%02085d\"}]", 0),
+               scenario_text(scenario, "[%s, \"*\"]", whole));
+    struct rpc *client = node_open(node);
+    uint32_t before = rpc_send(client, "incr", "[\"n\", 1]");
+    uint32_t refused = rpc_send(client, "merge", "[\"k\", {\"c\": 1}, {\"id\": \"once\"}]");
+    uint32_t behind = rpc_send(client, "incr", "[\"n\", 1]");
+    assert_json(rpc_await(client, before), "[1, \"*\"]");
+    assert_error(
+        node, rpc_await(client, refused), "\"TOO_LARGE\"", NULL,
+        "\"Failed to merge key \\\"k\\\": the value would take 4099 bytes, and may take 4096"
+        " (server.max_value)\"");
+    assert_json(rpc_await(client, behind), "[2, \"*\"]");
+    assert_rpc(node, "get", "[\"k\"]", scenario_text(scenario, "[%s, \"*\"]", whole));
+    assert_rpc(node, "get", "[\"k\", {\"fresh\": true}]",
+               scenario_text(scenario, "[%s, \"*\"]", whole));
+    assert_rpc(node, "dead_letters", "[]", "[]");
+    // A repeat is told the same, though it would fit now.
+    assert_rpc(node, "set", "[\"k\", {}]", ACKED);
+    assert_rpc_error(node, "merge", "[\"k\", {\"c\": 1}, {\"id\": \"once\"}]", "TOO_LARGE");
+    assert_rpc(node, "get", "[\"k\"]", "[{}, \"*\"]");
+}
+
 static void triggers_of_the_user_have_their_say(struct scenario *scenario)
 {
     struct pg *pg;
@@ -355,6 +387,7 @@ int main(void)
         SCENARIO(a_read_has_a_deadline),
         SCENARIO(a_poisoned_write_is_parked_alone),
         SCENARIO(a_caller_that_waits_is_told),
+        SCENARIO(a_merge_that_grows_too_large_does_nothing),
         SCENARIO(triggers_of_the_user_have_their_say),
         SCENARIO(what_a_trigger_writes_is_a_change_of_its_own),
         SCENARIO(a_missing_table_stops_the_flushing),

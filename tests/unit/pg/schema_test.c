@@ -40,6 +40,7 @@ static void names_stand_in_the_schema_of_the_table(void **state)
     assert_string_equal(names.notify_function, "\"My App\".\"kv_pgnear_notify\"");
     assert_string_equal(names.advance, "\"My App\".\"pgnear_advance\"");
     assert_string_equal(names.merge_patch, "\"My App\".\"pgnear_merge_patch\"");
+    assert_string_equal(names.within, "\"My App\".\"pgnear_within\"");
     assert_string_equal(names.incr_value, "\"My App\".\"pgnear_incr_value\"");
     assert_string_equal(names.lift_versions, "\"My App\".\"pgnear_lift_versions\"");
 }
