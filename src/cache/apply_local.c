@@ -147,7 +147,7 @@ enum error apply_retire(struct turn *turn, const struct entry *entry)
         if (error != ERROR_NONE) {
             return error;
         }
-        awaited_settle(&turn->writer->awaited, pair.key, entry->seq);
+        awaited_take_back(&turn->writer->awaited, pair.key, entry->seq);
         struct decision decision = coherence_retired(held, entry->seq);
         bool covered = held != NULL && held->stacked && decision.verdict == VERDICT_DROP;
         error = apply_decision(turn, pair.key, held, &decision);

@@ -247,6 +247,7 @@ enum error apply_flushed(struct turn *turn, const struct flushed_message *flushe
     for (size_t i = 0; error == ERROR_NONE && i < flushed->keys_count; i++) {
         error = apply_flushed_key(turn, flushed, &flushed->keys[i]);
     }
+    awaited_pass(&turn->writer->awaited, flushed->applied_seq);
     if (flushed->applied_seq > turn->applied_seq) {
         turn->applied_seq = flushed->applied_seq;
     }

@@ -10,6 +10,7 @@ struct awaited_key {
     UT_hash_handle hh;
     uint64_t last_seq;
     bool tainted;
+    bool is_left; // its newest write was taken back, so that no result will settle it
     size_t key_bytes;
     uint8_t key[];
 };
@@ -58,6 +59,13 @@ void awaited_taint_all(struct awaited *awaited, uint64_t last_seq)
     awaited->distrusted_seq = last_seq;
 }
 
+static void forget(struct awaited *awaited, struct awaited_key *held)
+{
+    awaited->left_count -= held->is_left;
+    HASH_DEL(awaited->keys, held);
+    free(held);
+}
+
 bool awaited_settle(struct awaited *awaited, struct slice key, uint64_t seq)
 {
     struct awaited_key *held = find(awaited, key);
@@ -66,8 +74,28 @@ bool awaited_settle(struct awaited *awaited, struct slice key, uint64_t seq)
     }
     bool believed = !held->tainted && seq > awaited->distrusted_seq;
     if (held->last_seq <= seq) {
-        HASH_DEL(awaited->keys, held);
-        free(held);
+        forget(awaited, held);
     }
     return believed;
+}
+
+void awaited_take_back(struct awaited *awaited, struct slice key, uint64_t seq)
+{
+    struct awaited_key *held = find(awaited, key);
+    if (held != NULL && held->last_seq <= seq && !held->is_left) {
+        held->is_left = true;
+        awaited->left_count++;
+    }
+}
+
+void awaited_pass(struct awaited *awaited, uint64_t applied_seq)
+{
+    struct awaited_key *each = awaited->left_count > 0 ? awaited->keys : NULL;
+    while (each != NULL) {
+        struct awaited_key *next = each->hh.next;
+        if (each->is_left && each->last_seq <= applied_seq) {
+            forget(awaited, each);
+        }
+        each = next;
+    }
 }

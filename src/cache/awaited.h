@@ -10,6 +10,7 @@ struct awaited_key;
 
 struct awaited {
     struct awaited_key *keys; // a uthash
+    size_t left_count;        // keys whose newest write was taken back
     uint64_t distrusted_seq;  // results of writes up to here are not believed
 };
 
@@ -25,3 +26,9 @@ void awaited_taint_all(struct awaited *awaited, uint64_t last_seq);
 
 // The write `seq` to the key is decided. Whether its result may be believed.
 bool awaited_settle(struct awaited *awaited, struct slice key, uint64_t seq);
+
+// The write `seq` to the key is taken back. Earlier ones may still be waiting, and what was heard
+// of the key counts for them.
+void awaited_take_back(struct awaited *awaited, struct slice key, uint64_t seq);
+// All writes up to `applied_seq` are decided or taken back.
+void awaited_pass(struct awaited *awaited, uint64_t applied_seq);
