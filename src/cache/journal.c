@@ -12,8 +12,7 @@
 //
 // Invariants: seqs are given in mailbox order; a write is in the outbox before any write with a
 // larger seq; in the log are all that are not in the outbox, up to the newest that a group was
-// written for; a write is either in the commit with its
-// id, or answered with an error.
+// written for; a write is either in the commit with its id, or answered with an error.
 #include "cache/journal.h"
 
 #include <errno.h>

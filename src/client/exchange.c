@@ -1,10 +1,10 @@
 // What became of a request when something went wrong decides what the caller is told:
 //
-//   not sent whole           the node cannot have acted: repeat, or nothing was done
-//   sent, connection broke   repeat a read or a write with an id; another write's outcome is
-//   unknown sent, no answer in time  TIMEOUT for a read, OUTCOME_UNKNOWN for a write; the
-//   connection stays,
-//                            and the answer is stepped over when it comes
+//   not sent whole            the node cannot have acted: repeat, or nothing was done
+//   sent, connection broke    repeat a read or a write with an id; the outcome of another write is
+//                             unknown
+//   sent, no answer in time   TIMEOUT for a read, OUTCOME_UNKNOWN for a write; the connection
+//                             stays, and the answer is stepped over when it comes
 
 #include "client/exchange.h"
 
