@@ -19,14 +19,14 @@
 //
 // Direct reads: pgnear_get and its like, pgnear_mget and the gets of a batch look straight into the
 // node's cache, which the library maps into the process for reading, without a system call. They
-// ask the node where the key is not
-// held there, has to be revalidated or has expired, where the options of the call need PostgreSQL,
-// or where the node is not alive; the answer is the same either way. A write that was acknowledged
-// to anybody before the call is seen; what was read is never older than what the same handle was
-// told before of that key (the last thousand keys are remembered). Where the node has died or
-// stands still, what was current at most its cache.max_stale ago is served, and then no more. The
-// process needs the right to the cache's directory (docs/operations.md); without it, in another
-// namespace of pids, or with options.socket_only, every read asks the node.
+// ask the node where the key is not held there, has to be revalidated or has expired, where the
+// options of the call need PostgreSQL, or where the node is not alive; the answer is the same
+// either way. A write that was acknowledged to anybody before the call is seen; what was read is
+// never older than what the same handle was told before of that key (the last thousand keys are
+// remembered). Where the node has died or stands still, what was current at most its
+// cache.max_stale ago is served, and then no more. The process needs the right to the cache's
+// directory (docs/operations.md); without it, in another namespace of pids, or with
+// options.socket_only, every read asks the node.
 //
 // Memory: what goes in is read before the call returns and stays the caller's. What comes out
 // through pgnear_item, pgnear_page and pgnear_bytes belongs to the handle and is valid until the
@@ -543,8 +543,8 @@ PGNEAR_API pgnear_code pgnear_batch_call(pgnear_batch *batch, const char *method
 // is the i-th one's, and lives until the next run or the end of the batch. The batch is empty
 // afterwards. PGNEAR_OK says that there are replies, not that they are good. Where a connection
 // breaks, each request is treated as a single one would be: PGNEAR_OUTCOME_UNKNOWN is a reply's
-// code then. Any other code than PGNEAR_OK: nothing was sent, and the batch is as it was. [thread:
-// handle; blocks: deadline; memory: lent; errors: node]
+// code then. Any other code than PGNEAR_OK: nothing was sent, and the batch is as it was.
+// [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *options,
                                         const pgnear_reply **replies, size_t *count,
                                         pgnear_error *error);

@@ -114,7 +114,8 @@ PGNEAR_API void pgnear_async_on_close(pgnear_async *async, pgnear_async_close_ca
 PGNEAR_API size_t pgnear_async_pending(const pgnear_async *async);
 
 // Milliseconds of the clock that an adapter may count its timer by, which no one sets
-// (CLOCK_MONOTONIC). [thread: any; blocks: no; memory: none; errors: none]
+// (CLOCK_MONOTONIC).
+// [thread: any; blocks: no; memory: none; errors: none]
 PGNEAR_API int64_t pgnear_async_clock_ms(void);
 
 // Requests as of the functions of pgnear.h with these names. What goes in is copied; `callback` may
