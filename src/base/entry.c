@@ -141,27 +141,11 @@ void entry_of_request(const struct request *request, struct entry *entry)
 // Fifteen numbers of up to nine bytes, and the id.
 enum { FIELDS_BYTES_MAX = 15 * 9 + 2 + REQUEST_ID_BYTES_MAX + 2 * 5 };
 
-// MessagePack's shortest form of a number. May write nine bytes, of which fewer count.
-static uint8_t *put_uint(uint8_t *at, uint64_t number)
-{
-    enum { FIXINT_MAX = 0x7f, UINT8 = 0xcc };
-    if (number <= FIXINT_MAX) {
-        *at++ = (uint8_t)number;
-        return at;
-    }
-    int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
-    int bytes = 1 << power;
-    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
-    *at++ = (uint8_t)(UINT8 + power);
-    memcpy(at, &big_endian, sizeof big_endian);
-    return at + bytes;
-}
-
 static uint8_t *put_int(uint8_t *at, int64_t number)
 {
     enum { INT64 = 0xd3 };
     if (number >= 0) {
-        return put_uint(at, (uint64_t)number);
+        return mpack_put_uint(at, (uint64_t)number);
     }
     uint64_t big_endian = htobe64((uint64_t)number);
     *at++ = INT64;
@@ -189,10 +173,10 @@ static uint8_t *put_fields(uint8_t *at, const struct entry *entry)
     at = put_int(at, entry->accepted_us);
     at = put_int(at, entry->expires_at_us);
     at = put_str(at, entry->id, &copy);
-    at = put_uint(at, entry->pairs_count);
+    at = mpack_put_uint(at, entry->pairs_count);
     at = put_bin(at, entry->pairs);
     if (is_retry) {
-        at = put_uint(at, entry->letter_seq);
+        at = mpack_put_uint(at, entry->letter_seq);
         *at++ = entry->is_guarded;
         at = put_bin(at, entry->guards);
     }
@@ -204,7 +188,7 @@ void entry_encode(const struct entry *entry, struct buffer *out)
     CHECK_VALUES(entry->id.len <= REQUEST_ID_BYTES_MAX, "%zu bytes", entry->id.len);
     uint8_t *begin = buffer_reserve(out, FIELDS_BYTES_MAX + entry->pairs.len + entry->guards.len);
     uint8_t *at = put_fields(begin, entry);
-    at = put_uint(at, checksum(slice_of(begin, (size_t)(at - begin)), 0));
+    at = mpack_put_uint(at, checksum(slice_of(begin, (size_t)(at - begin)), 0));
     buffer_commit(out, (size_t)(at - begin));
 }
 

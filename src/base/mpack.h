@@ -6,6 +6,9 @@
 // a value here nests 128 and stays where it is. See docs/decisions/0001-msgpack-reader.md.
 #pragma once
 
+#include <endian.h>
+#include <string.h>
+
 #include <msgpack/pack.h>
 
 #include "base/buffer.h"
@@ -78,6 +81,24 @@ bool mpack_read_int(struct mpack_cursor *cursor, int64_t *value);
 bool mpack_read_str(struct mpack_cursor *cursor, struct slice *value);
 bool mpack_read_array(struct mpack_cursor *cursor, uint32_t *count);
 bool mpack_read_map(struct mpack_cursor *cursor, uint32_t *count);
+
+// The shortest form of a number, as msgpack-c has it; where it ends. May write MPACK_UINT_BYTES_MAX
+// bytes, of which fewer count.
+enum { MPACK_UINT_BYTES_MAX = 9 };
+
+static inline uint8_t *mpack_put_uint(uint8_t *at, uint64_t number)
+{
+    if (number < 0x80) {
+        *at = (uint8_t)number;
+        return at + 1;
+    }
+    int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
+    int bytes = 1 << power;
+    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
+    *at++ = (uint8_t)(0xcc + power);
+    memcpy(at, &big_endian, sizeof big_endian);
+    return at + bytes;
+}
 
 // Aims msgpack-c's packer at the end of `out`.
 void mpack_packer_init(msgpack_packer *packer, struct buffer *out);

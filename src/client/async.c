@@ -404,6 +404,7 @@ void pgnear_async_handle_write(pgnear_async *async)
     take_frames(async);
     leave(async);
 }
+
 // The oldest request that is late; NULL where there is none, with the next deadline.
 static struct pending *find_late(const pgnear_async *async, int64_t now_us, int64_t *next_us)
 {

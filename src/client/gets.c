@@ -72,25 +72,6 @@ bool get_look(pgnear *handle, struct slice key, const pgnear_get_options *option
     return !get_asks_postgres(options) && direct_get(&handle->direct, key, &wish, item);
 }
 
-// As short as MessagePack can be.
-static uint8_t *put_version(uint8_t *at, uint64_t version)
-{
-    enum { FIXINT_MAX = 0x7f, UINT8 = 0xcc };
-    if (version <= FIXINT_MAX) {
-        *at++ = (uint8_t)version;
-        return at;
-    }
-    uint8_t power = version <= UINT8_MAX    ? 0
-                    : version <= UINT16_MAX ? 1
-                    : version <= UINT32_MAX ? 2
-                                            : 3;
-    *at++ = (uint8_t)(UINT8 + power);
-    for (int shift = (8 << power) - 8; shift >= 0; shift -= 8) {
-        *at++ = (uint8_t)(version >> shift);
-    }
-    return at;
-}
-
 struct slice get_answer(pgnear_item *item, uint8_t *out)
 {
     enum { NIL = 0xc0, ARRAY_OF_2 = 0x92 };
@@ -104,7 +85,7 @@ struct slice get_answer(pgnear_item *item, uint8_t *out)
     item->value.at = at;
     at += item->value.len;
     if (item->has_version) {
-        at = put_version(at, (uint64_t)item->version);
+        at = mpack_put_uint(at, (uint64_t)item->version);
     } else {
         *at++ = NIL;
     }

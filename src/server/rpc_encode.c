@@ -1,8 +1,6 @@
 // The frames of the protocol; what stands in a result is in rpc_result.c.
 #include "server/rpc_encode.h"
 
-#include <endian.h>
-
 #include "base/check.h"
 #include "base/mpack.h"
 #include "base/words.h"
@@ -63,20 +61,6 @@ void rpc_encode_failure(struct buffer *out, uint32_t msgid, const struct failure
     msgpack_pack_nil(&packer);
 }
 
-// The shortest form, as msgpack-c has it. May write up to 9 bytes, of which fewer count.
-static uint8_t *put_uint(uint8_t *at, uint64_t number)
-{
-    if (number < 0x80) {
-        *at = (uint8_t)number;
-        return at + 1;
-    }
-    int bytes = number <= UINT8_MAX ? 1 : number <= UINT16_MAX ? 2 : number <= UINT32_MAX ? 4 : 8;
-    *at++ = (uint8_t)(bytes == 1 ? 0xcc : bytes == 2 ? 0xcd : bytes == 4 ? 0xce : 0xcf);
-    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
-    memcpy(at, &big_endian, sizeof big_endian);
-    return at + bytes;
-}
-
 void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item)
 {
     enum { ARRAY = 0x90, NIL = 0xc0, ROOM_BYTES = 32 };
@@ -90,13 +74,13 @@ void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item
     uint8_t *at = begin;
     *at++ = ARRAY | 4;
     *at++ = RPC_RESPONSE;
-    at = put_uint(at, msgid);
+    at = mpack_put_uint(at, msgid);
     *at++ = NIL;
     *at++ = ARRAY | 2;
     memcpy(at, item->value.at, item->value.len);
     at += item->value.len;
     if (item->has_version) {
-        at = put_uint(at, (uint64_t)item->version);
+        at = mpack_put_uint(at, (uint64_t)item->version);
     } else {
         *at++ = NIL;
     }
@@ -112,11 +96,11 @@ static void encode_seq(struct buffer *out, uint32_t msgid, uint64_t seq)
     uint8_t *at = begin;
     *at++ = ARRAY | 4;
     *at++ = RPC_RESPONSE;
-    at = put_uint(at, msgid);
+    at = mpack_put_uint(at, msgid);
     *at++ = NIL;
     *at++ = MAP | 1;
     memcpy(at, NAME, sizeof NAME);
-    at = put_uint(at + sizeof NAME, seq);
+    at = mpack_put_uint(at + sizeof NAME, seq);
     buffer_commit(out, (size_t)(at - begin));
 }
 
