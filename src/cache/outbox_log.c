@@ -12,12 +12,13 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cache/rows.h"
 
 static const char UNFINISHED_NAME[] = "outbox.log.new";
 static const char FILE_MAGIC[8] = {'p', 'g', 'n', 'l', 'o', 'g', '1', '\n'};
 static const char GROUP_MAGIC[8] = {'p', 'g', 'n', 'g', 'r', 'p', '1', '\n'};
 
-enum { BLOCK_BYTES = 4096, ENTRY_HEADER_BYTES = 12, MODE_FILE = 0640 };
+enum { BLOCK_BYTES = 4096, MODE_FILE = 0640 };
 enum { FILL_BYTES = 1 << 18, GROUP_KEEP_BYTES = 1 << 20 };
 
 // Of the file (nothing follows it) and of a group.
@@ -215,12 +216,12 @@ enum error outbox_log_visit_group(struct slice entries, uint64_t count, uint64_t
         uint64_t seq;
         uint32_t bytes;
         struct entry entry;
-        if (rest.len < ENTRY_HEADER_BYTES) {
+        if (rest.len < ROW_HEADER_BYTES) {
             return ERROR_CORRUPT;
         }
         memcpy(&seq, rest.at, sizeof seq);
         memcpy(&bytes, rest.at + sizeof seq, sizeof bytes);
-        rest = slice_of(rest.at + ENTRY_HEADER_BYTES, rest.len - ENTRY_HEADER_BYTES);
+        rest = slice_of(rest.at + ROW_HEADER_BYTES, rest.len - ROW_HEADER_BYTES);
         if (bytes > rest.len || seq <= *last_seq ||
             entry_decode(seq, slice_of(rest.at, bytes), &entry) != ERROR_NONE) {
             return ERROR_CORRUPT;
@@ -339,14 +340,7 @@ static void note_entry(struct outbox_log *log, uint64_t seq)
 
 void outbox_log_add(struct outbox_log *log, const struct entry *entry)
 {
-    size_t at = buffer_len(&log->group);
-    uint32_t bytes = 0;
-    buffer_append(&log->group, &entry->seq, sizeof entry->seq);
-    buffer_append(&log->group, &bytes, sizeof bytes);
-    entry_encode(entry, &log->group);
-    bytes = (uint32_t)(buffer_len(&log->group) - at - ENTRY_HEADER_BYTES);
-    uint8_t *header = log->group.bytes + log->group.start + at;
-    memcpy(header + sizeof entry->seq, &bytes, sizeof bytes);
+    row_append(&log->group, entry);
     note_entry(log, entry->seq);
 }
 

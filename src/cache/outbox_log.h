@@ -10,7 +10,7 @@
 // what was acknowledged. A group:
 //
 //   magic 8 | checksum 8 | id of the log 40 | generation 8 | place in the file 8 | bytes of the
-//   entries 8 | their count 8 | entries: seq 8 | bytes 4 | base/entry.h
+//   entries 8 | their count 8 | entries, each as in cache/rows.h
 //
 // The checksum is of all that follows it. What counts at a start is the groups from the front that
 // are whole and of the generation that the outbox names: the first that is not was never

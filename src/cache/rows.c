@@ -2,7 +2,20 @@
 
 #include "base/check.h"
 
-enum { HEADER_BYTES = 12, KEEP_BYTES = 2 << 20 };
+enum { KEEP_BYTES = 2 << 20 };
+
+struct slice row_append(struct buffer *bytes, const struct entry *entry)
+{
+    size_t at = buffer_len(bytes);
+    uint32_t len = 0;
+    buffer_append(bytes, &entry->seq, sizeof entry->seq);
+    buffer_append(bytes, &len, sizeof len);
+    entry_encode(entry, bytes);
+    len = (uint32_t)(buffer_len(bytes) - at - ROW_HEADER_BYTES);
+    uint8_t *header = bytes->bytes + bytes->start + at;
+    memcpy(header + sizeof entry->seq, &len, sizeof len);
+    return slice_of(header + ROW_HEADER_BYTES, len);
+}
 
 void rows_deinit(struct rows *rows)
 {
@@ -20,17 +33,10 @@ struct slice rows_add(struct rows *rows, const struct entry *entry)
 {
     CHECK_VALUES(entry->seq > rows->last_seq, "seq %llu after %llu", (unsigned long long)entry->seq,
                  (unsigned long long)rows->last_seq);
-    size_t at = buffer_len(&rows->bytes);
-    uint32_t bytes = 0;
-    buffer_append(&rows->bytes, &entry->seq, sizeof entry->seq);
-    buffer_append(&rows->bytes, &bytes, sizeof bytes);
-    entry_encode(entry, &rows->bytes);
-    bytes = (uint32_t)(buffer_len(&rows->bytes) - at - HEADER_BYTES);
-    uint8_t *header = rows->bytes.bytes + rows->bytes.start + at;
-    memcpy(header + sizeof entry->seq, &bytes, sizeof bytes);
+    struct slice encoded = row_append(&rows->bytes, entry);
     rows->count++;
     rows->last_seq = entry->seq;
-    return slice_of(header + HEADER_BYTES, bytes);
+    return encoded;
 }
 
 struct rows_mark rows_mark(const struct rows *rows)
@@ -92,12 +98,12 @@ bool rows_next(struct rows_cursor *cursor, uint64_t *seq, struct slice *entry)
     if (rest.len == 0) {
         return false;
     }
-    CHECK(rest.len >= HEADER_BYTES);
+    CHECK(rest.len >= ROW_HEADER_BYTES);
     memcpy(seq, rest.at, sizeof *seq);
     memcpy(&bytes, rest.at + sizeof *seq, sizeof bytes);
-    CHECK(bytes <= rest.len - HEADER_BYTES);
-    *entry = slice_of(rest.at + HEADER_BYTES, bytes);
-    size_t taken = HEADER_BYTES + (size_t)bytes;
+    CHECK(bytes <= rest.len - ROW_HEADER_BYTES);
+    *entry = slice_of(rest.at + ROW_HEADER_BYTES, bytes);
+    size_t taken = ROW_HEADER_BYTES + (size_t)bytes;
     cursor->rest = slice_of(rest.at + taken, rest.len - taken);
     return true;
 }

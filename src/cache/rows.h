@@ -23,6 +23,10 @@ struct rows_mark {
     uint64_t last_seq;
 };
 
+// One of them, put at the end of `bytes`: the encoding, until those are next changed.
+enum { ROW_HEADER_BYTES = 12 };
+struct slice row_append(struct buffer *bytes, const struct entry *entry);
+
 void rows_deinit(struct rows *rows);
 void rows_clear(struct rows *rows);
 
