@@ -1,5 +1,10 @@
-// What a thread of the daemon is to the kernel: its name, and how soon it is to run.
+// The threads of the daemon, and what each is to the kernel: its name, and how soon it is to run.
 #pragma once
+
+#include <sys/types.h>
+
+// Starts a thread of the daemon, with all signals blocked: they are main's. 0, or an errno.
+int thread_start(pthread_t *thread, void *(*run)(void *context), void *context);
 
 // The calling thread: its name in top, perf and /proc, of which 15 bytes are kept.
 void thread_name(const char *name);

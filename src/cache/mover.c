@@ -1,7 +1,5 @@
 #include "cache/mover.h"
 
-#include <signal.h>
-
 #include "base/check.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -56,12 +54,7 @@ static void *run(void *context)
 enum error mover_start(struct mover *mover)
 {
     CHECK(!mover->takes_orders);
-    // Signals are main's.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int code = pthread_create(&mover->thread, NULL, run, mover);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int code = thread_start(&mover->thread, run, mover);
     if (code != 0) {
         LOG_ERROR("mover not started", LOG_INT("errno", code));
         return ERROR_SYSTEM;

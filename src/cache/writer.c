@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -257,12 +256,7 @@ enum error writer_start(struct writer *writer)
     if (error != ERROR_NONE) {
         return error;
     }
-    // Signals are main's.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int code = pthread_create(&writer->thread, NULL, run, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int code = thread_start(&writer->thread, run, writer);
     if (code != 0) {
         LOG_ERROR("writer not started", LOG_INT("errno", code));
         mover_stop(&writer->mover);

@@ -2,7 +2,6 @@
 // their connections; worker_state.c has what it knows of PostgreSQL.
 #include "pg/worker.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -353,12 +352,7 @@ static void *run(void *context)
 enum error worker_start(struct worker *worker)
 {
     CHECK(!worker->is_started);
-    sigset_t all, before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_BLOCK, &all, &before) == 0);
-    int started = pthread_create(&worker->thread, NULL, run, worker);
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    if (started != 0) {
+    if (thread_start(&worker->thread, run, worker) != 0) {
         return ERROR_SYSTEM;
     }
     worker->is_started = true;

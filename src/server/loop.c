@@ -133,7 +133,7 @@ free_loop:
 
 enum error loop_start(struct loop *loop)
 {
-    if (pthread_create(&loop->thread, NULL, run, loop) != 0) {
+    if (thread_start(&loop->thread, run, loop) != 0) {
         return ERROR_SYSTEM;
     }
     loop_lock(loop);

@@ -3,7 +3,6 @@
 
 #include "server/server.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -96,17 +95,12 @@ struct mailbox *const *server_mailboxes(const struct server *server, size_t *cou
     return server->mailboxes;
 }
 
-// Signals are main's: the loops are started with all of them blocked.
 static enum error start_loops(struct server *server)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
     enum error error = ERROR_NONE;
     for (size_t i = 0; i < server->loops_count && error == ERROR_NONE; i++) {
         error = loop_start(server->loops[i]);
     }
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     return error;
 }
 
