@@ -219,13 +219,12 @@ function(pgnear_package_test)
     endif()
     add_test(NAME package.install COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-install"
              "${CMAKE_COMMAND}" "${PROJECT_BINARY_DIR}" "${CMAKE_C_COMPILER}")
-    add_test(NAME package.header COMMAND "${PROJECT_SOURCE_DIR}/scripts/check-header")
     add_test(NAME package.deb COMMAND "${PROJECT_SOURCE_DIR}/packaging/check-deb"
              "${CMAKE_CPACK_COMMAND}" "${PROJECT_BINARY_DIR}")
     if(NOT PGNEAR_FAULT_POINTS)
         pgnear_add_test("${PROJECT_SOURCE_DIR}/scripts/check-release" package.release package 60
                         "${PROJECT_BINARY_DIR}")
     endif()
-    set_tests_properties(package.install package.header package.deb PROPERTIES
+    set_tests_properties(package.install package.deb PROPERTIES
                          LABELS package TIMEOUT 240 RESOURCE_LOCK install)
 endfunction()
