@@ -13,7 +13,7 @@ void json_text_to_msgpack(const char *json, struct buffer *out);
 const char *json_text_of_msgpack(struct scenario *scenario, struct slice msgpack);
 
 // Whether both say the same: object keys in any order, numbers by value. The string "*" in
-// `expected` stands for any value.
+// `expected` stands for any value; alone it stands for any answer but an error (rpc.h).
 bool json_matches(const char *json, const char *expected);
 void assert_json(const char *json, const char *expected);
 
