@@ -2,9 +2,8 @@
 #include "cache/awaited.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
-#include "base/memory.h"
+#include "base/hash.h"
 
 struct awaited_key {
     UT_hash_handle hh;

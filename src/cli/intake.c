@@ -6,10 +6,8 @@
 
 #include <stdlib.h>
 
-#include <uthash.h>
-
 #include "base/check.h"
-#include "base/memory.h"
+#include "base/hash.h"
 
 struct intake_pair {
     struct slice key; // in `bytes`

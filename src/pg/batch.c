@@ -3,12 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "base/memory.h"
-
-// Keys are at most 511 bytes; uthash's default hash is for any bytes. Giving up for want of memory
-// is memory.h's policy.
-#define uthash_fatal(text) CHECK_VALUES(false, "%s", text)
-#include <uthash.h>
+#include "base/hash.h"
 
 struct batch_key {
     UT_hash_handle hh;

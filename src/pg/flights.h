@@ -26,10 +26,7 @@
 #include "base/buffer.h"
 #include "base/check.h"
 #include "base/error.h"
-
-// Giving up for want of memory is base/memory.h's policy.
-#define uthash_fatal(text) CHECK_VALUES(false, "%s", text)
-#include <uthash.h>
+#include "base/hash.h"
 
 struct flight;
 

@@ -3,11 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "base/memory.h"
-
-// Giving up for want of memory is base/memory.h's policy.
-#define uthash_fatal(text) CHECK_VALUES(false, "%s", text)
-#include <uthash.h>
+#include "base/hash.h"
 
 struct overlay_key {
     UT_hash_handle hh;

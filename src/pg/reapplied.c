@@ -3,10 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "base/memory.h"
-
-#define uthash_fatal(text) CHECK_VALUES(false, "%s", text)
-#include <uthash.h>
+#include "base/hash.h"
 
 struct reapplied_key {
     UT_hash_handle hh;
