@@ -5,13 +5,11 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/mailbox.h"
 #include "base/pool.h"
 
-enum { KEY_BYTES_MAX = 511, REQUEST_ID_BYTES_MAX = 64, MSET_PAIRS_MAX = 10000 };
-enum { SCAN_ITEMS_MAX = 1000, SCAN_BYTES_MAX = 8 << 20, NESTING_MAX = 128 };
-
-enum { TABLE_NAME_BYTES_MAX = 63, CLEANUP_DAYS_DEFAULT = 30, CLEANUP_DAYS_MAX = 36500 };
+enum { CLEANUP_DAYS_DEFAULT = 30, CLEANUP_DAYS_MAX = 36500 };
 
 // Who answers: the server loop itself, the cache first and PostgreSQL on a miss, the writer
 // (through the outbox), or PostgreSQL.

@@ -9,11 +9,10 @@
 #include <lmdb.h>
 
 #include "base/buffer.h"
+#include "base/limits.h"
 #include "cachefile/control.h"
 #include "cachefile/sketch.h"
 #include "cachefile/tier.h"
-
-enum { HOT_HAND_BYTES_MAX = 511 };
 
 struct hot {
     struct tier tier; // empty where there was no room for it
@@ -32,7 +31,7 @@ struct hot {
     size_t visited;        // in the round
     unsigned vain_rounds;  // one after another, up to VAIN_ROUNDS_MAX
     int64_t grown;
-    uint8_t hand[HOT_HAND_BYTES_MAX];
+    uint8_t hand[KEY_BYTES_MAX];
 };
 
 // Maps the tier of about `bytes` in the directory, empty. Where there is no room for it there is

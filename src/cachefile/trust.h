@@ -5,6 +5,7 @@
 // The numbers in the comments are those of docs/architecture.md, "Rules of coherence".
 #pragma once
 
+#include "base/limits.h"
 #include "cachefile/record.h"
 
 enum { EPOCH_BEATS = 8, FEED_LIVE_US = 2000000 };
@@ -23,7 +24,7 @@ struct page_view {
     int64_t clock_offset_us;              // PostgreSQL's clock minus CLOCK_BOOTTIME
     struct epoch_beat beats[EPOCH_BEATS]; // of the present epoch and those before it, any order
     size_t hand_bytes;                    // 0: the sweep has not begun
-    uint8_t hand[511];                    // records up to this key are swept in this epoch
+    uint8_t hand[KEY_BYTES_MAX];          // records up to this key are swept in this epoch
 };
 
 enum trust {

@@ -5,11 +5,10 @@
 
 #include "client/gets.h"
 
+#include "base/limits.h"
 #include "client/exchange.h"
 #include "client/options.h"
 #include "client/results.h"
-
-enum { KEY_BYTES_MAX = 511, KEYS_MAX = 10000 };
 
 static const size_t DIRECT_BYTES_MAX = (size_t)8 << 20; // of one mget
 

@@ -1,11 +1,10 @@
 // Other ways to take a value than pgnear_get: into the caller's memory, lent, or a part of it.
 
+#include "base/limits.h"
 #include "client/exchange.h"
 #include "client/gets.h"
 #include "client/options.h"
 #include "client/process.h"
-
-enum { KEY_BYTES_MAX = 511 };
 
 // What the functions here begin with.
 static pgnear_code begin(const pgnear *handle, const pgnear_get_options *options,

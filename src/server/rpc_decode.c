@@ -263,9 +263,9 @@ static enum error read_pairs(struct decoding *decoding, enum param param)
     if (!mpack_read_array(&decoding->cursor, &count)) {
         return wrong(decoding, param, "must be an array of [key, value]");
     }
-    if (count > MSET_PAIRS_MAX) {
+    if (count > KEYS_MAX) {
         return failure_set(decoding->failure, ERROR_TOO_LARGE, "mset: %u pairs are more than %d",
-                           count, MSET_PAIRS_MAX);
+                           count, KEYS_MAX);
     }
     reserve_pairs(decoding, count);
     for (uint32_t i = 0; i < count; i++) {

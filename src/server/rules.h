@@ -5,7 +5,6 @@
 #include "base/request.h"
 
 enum {
-    KEYS_MAX = MSET_PAIRS_MAX, // of one mget or delete
     TIMEOUT_MS_MAX = 86400000, // a day
     PREFIX_BYTES_MAX = KEY_BYTES_MAX
 };

@@ -269,8 +269,8 @@ static void limits_hold_at_their_borders(void **state)
         buffer_clear(&fixture.params, SIZE_MAX);
         mpack_packer_init(&packer, &fixture.params);
         msgpack_pack_array(&packer, 1);
-        msgpack_pack_array(&packer, MSET_PAIRS_MAX + over);
-        for (size_t i = 0; i < MSET_PAIRS_MAX + over; i++) {
+        msgpack_pack_array(&packer, KEYS_MAX + over);
+        for (size_t i = 0; i < KEYS_MAX + over; i++) {
             mpack_pack_string(&packer, "k");
         }
         assert_int_equal(decode_bytes(&fixture, "mget", buffer_slice(&fixture.params)),
@@ -280,8 +280,8 @@ static void limits_hold_at_their_borders(void **state)
 
         buffer_clear(&fixture.params, SIZE_MAX);
         msgpack_pack_array(&packer, 1);
-        msgpack_pack_array(&packer, MSET_PAIRS_MAX + over);
-        for (size_t i = 0; i < MSET_PAIRS_MAX + over; i++) {
+        msgpack_pack_array(&packer, KEYS_MAX + over);
+        for (size_t i = 0; i < KEYS_MAX + over; i++) {
             msgpack_pack_array(&packer, 2);
             mpack_pack_string(&packer, i % 2 == 0 ? "k" : "l");
             msgpack_pack_uint64(&packer, i);
