@@ -82,9 +82,39 @@ bool mpack_read_str(struct mpack_cursor *cursor, struct slice *value);
 bool mpack_read_array(struct mpack_cursor *cursor, uint32_t *count);
 bool mpack_read_map(struct mpack_cursor *cursor, uint32_t *count);
 
-// The shortest form of a number, as msgpack-c has it; where it ends. May write MPACK_UINT_BYTES_MAX
-// bytes, of which fewer count.
-enum { MPACK_UINT_BYTES_MAX = 9 };
+// Writing by hand where every nanosecond counts: in the shortest form, as msgpack-c's packer has
+// it. Each returns where what it wrote ends, and may write MPACK_INT_BYTES_MAX bytes, of which
+// fewer count.
+enum { MPACK_INT_BYTES_MAX = 9 };
+
+static inline uint8_t *mpack_put_nil(uint8_t *at)
+{
+    *at = 0xc0;
+    return at + 1;
+}
+
+// The heads of an array of `count` elements and of a map of `count` pairs, at most 15.
+static inline uint8_t *mpack_put_array(uint8_t *at, unsigned count)
+{
+    *at = (uint8_t)(0x90 | count);
+    return at + 1;
+}
+
+static inline uint8_t *mpack_put_map(uint8_t *at, unsigned count)
+{
+    *at = (uint8_t)(0x80 | count);
+    return at + 1;
+}
+
+// `first` and the lowest 1, 2, 4 or 8 bytes of the number, by its `power` of two.
+static inline uint8_t *mpack_put_wide(uint8_t *at, int first, int power, uint64_t number)
+{
+    int bytes = 1 << power;
+    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
+    *at++ = (uint8_t)(first + power);
+    memcpy(at, &big_endian, sizeof big_endian);
+    return at + bytes;
+}
 
 static inline uint8_t *mpack_put_uint(uint8_t *at, uint64_t number)
 {
@@ -93,11 +123,20 @@ static inline uint8_t *mpack_put_uint(uint8_t *at, uint64_t number)
         return at + 1;
     }
     int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
-    int bytes = 1 << power;
-    uint64_t big_endian = htobe64(number << (64 - 8 * bytes));
-    *at++ = (uint8_t)(0xcc + power);
-    memcpy(at, &big_endian, sizeof big_endian);
-    return at + bytes;
+    return mpack_put_wide(at, 0xcc, power, number);
+}
+
+static inline uint8_t *mpack_put_int(uint8_t *at, int64_t number)
+{
+    if (number >= 0) {
+        return mpack_put_uint(at, (uint64_t)number);
+    }
+    if (number >= -0x20) {
+        *at = (uint8_t)number;
+        return at + 1;
+    }
+    int power = number >= INT8_MIN ? 0 : number >= INT16_MIN ? 1 : number >= INT32_MIN ? 2 : 3;
+    return mpack_put_wide(at, 0xd0, power, (uint64_t)number);
 }
 
 // Aims msgpack-c's packer at the end of `out`.

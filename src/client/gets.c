@@ -73,22 +73,17 @@ bool get_look(pgnear *handle, struct slice key, const pgnear_get_options *option
 
 struct slice get_answer(pgnear_item *item, uint8_t *out)
 {
-    enum { NIL = 0xc0, ARRAY_OF_2 = 0x92 };
-    uint8_t *at = out;
-    if (!item->present) {
-        *at++ = NIL;
-        return slice_of(out, (size_t)(at - out));
+    const struct item found = {
+        .present = item->present,
+        .value = slice_of_bytes(item->value),
+        .has_version = item->has_version,
+        .version = item->version,
+    };
+    const uint8_t *end = item_put(out, &found);
+    if (item->present) {
+        item->value.at = out + ITEM_VALUE_AT;
     }
-    *at++ = ARRAY_OF_2;
-    memcpy(at, item->value.at, item->value.len);
-    item->value.at = at;
-    at += item->value.len;
-    if (item->has_version) {
-        at = mpack_put_uint(at, (uint64_t)item->version);
-    } else {
-        *at++ = NIL;
-    }
-    return slice_of(out, (size_t)(at - out));
+    return slice_of(out, (size_t)(end - out));
 }
 
 // ---- get

@@ -2,6 +2,7 @@
 // the question to the node.
 #pragma once
 
+#include "base/item.h"
 #include "client/handle.h"
 
 // Whether the options can be met by PostgreSQL alone.
@@ -16,7 +17,7 @@ bool get_look(pgnear *handle, struct slice key, const pgnear_get_options *option
 
 // What the node would have answered, in the GET_ANSWER_BYTES(item) bytes at `out`; the item's value
 // lies there from now on.
-#define GET_ANSWER_BYTES(item) ((item)->value.len + 1 + MPACK_UINT_BYTES_MAX)
+#define GET_ANSWER_BYTES(item) (ITEM_BYTES_MAX + (item)->value.len)
 struct slice get_answer(pgnear_item *item, uint8_t *out);
 
 // Packs the parameters of a get that was begun: with what the handle was told of the key before,

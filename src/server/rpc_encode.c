@@ -2,7 +2,7 @@
 #include "server/rpc_encode.h"
 
 #include "base/check.h"
-#include "base/mpack.h"
+#include "base/item.h"
 #include "base/words.h"
 #include "server/rpc_result.h"
 #include "server/stats_pack.h"
@@ -61,44 +61,30 @@ void rpc_encode_failure(struct buffer *out, uint32_t msgid, const struct failure
     msgpack_pack_nil(&packer);
 }
 
+// The head of a response with a result, by hand, for what is answered most.
+enum { HEAD_BYTES_MAX = 3 + MPACK_INT_BYTES_MAX };
+
+static uint8_t *put_head(uint8_t *at, uint32_t msgid)
+{
+    at = mpack_put_array(at, 4);
+    at = mpack_put_uint(at, RPC_RESPONSE);
+    at = mpack_put_uint(at, msgid);
+    return mpack_put_nil(at);
+}
+
 void rpc_encode_item(struct buffer *out, uint32_t msgid, const struct item *item)
 {
-    enum { ARRAY = 0x90, NIL = 0xc0, ROOM_BYTES = 32 };
-    if (!item->present || (item->has_version && item->version < 0)) {
-        msgpack_packer packer;
-        begin_result(&packer, out, msgid);
-        rpc_pack_item(&packer, item);
-        return;
-    }
-    uint8_t *begin = buffer_reserve(out, ROOM_BYTES + item->value.len);
-    uint8_t *at = begin;
-    *at++ = ARRAY | 4;
-    *at++ = RPC_RESPONSE;
-    at = mpack_put_uint(at, msgid);
-    *at++ = NIL;
-    *at++ = ARRAY | 2;
-    memcpy(at, item->value.at, item->value.len);
-    at += item->value.len;
-    if (item->has_version) {
-        at = mpack_put_uint(at, (uint64_t)item->version);
-    } else {
-        *at++ = NIL;
-    }
-    buffer_commit(out, (size_t)(at - begin));
+    uint8_t *begin = buffer_reserve(out, HEAD_BYTES_MAX + ITEM_BYTES_MAX + item->value.len);
+    uint8_t *end = item_put(put_head(begin, msgid), item);
+    buffer_commit(out, (size_t)(end - begin));
 }
 
 // What most writes are answered: {seq}.
 static void encode_seq(struct buffer *out, uint32_t msgid, uint64_t seq)
 {
-    enum { ARRAY = 0x90, NIL = 0xc0, MAP = 0x80, ROOM_BYTES = 32 };
     static const uint8_t NAME[] = {0xa3, 's', 'e', 'q'};
-    uint8_t *begin = buffer_reserve(out, ROOM_BYTES);
-    uint8_t *at = begin;
-    *at++ = ARRAY | 4;
-    *at++ = RPC_RESPONSE;
-    at = mpack_put_uint(at, msgid);
-    *at++ = NIL;
-    *at++ = MAP | 1;
+    uint8_t *begin = buffer_reserve(out, HEAD_BYTES_MAX + 1 + sizeof NAME + MPACK_INT_BYTES_MAX);
+    uint8_t *at = mpack_put_map(put_head(begin, msgid), 1);
     memcpy(at, NAME, sizeof NAME);
     at = mpack_put_uint(at + sizeof NAME, seq);
     buffer_commit(out, (size_t)(at - begin));

@@ -47,9 +47,13 @@ static void an_item_is_encoded_as_in_any_reply(void **state)
         item.has_version = false;
         assert_same((uint32_t)NUMBERS[i], item);
     }
+    static const int64_t NEGATIVE[] = {-1,      -0x20,   -0x21,     -0x80,           -0x81,
+                                       -0x8000, -0x8001, INT32_MIN, INT32_MIN - 1ll, INT64_MIN};
     item.has_version = true;
-    item.version = -1;
-    assert_same(1, item);
+    for (size_t i = 0; i < sizeof NEGATIVE / sizeof *NEGATIVE; i++) {
+        item.version = NEGATIVE[i];
+        assert_same(1, item);
+    }
     assert_same(1, (struct item){.present = false});
 }
 
