@@ -8,65 +8,25 @@
 // and called back before any answer that comes in later: so it is never told what is older than
 // what was told before.
 //
-// One thread, the loop's. `depth` counts the callbacks that are running: what would free the
-// connection under one of them is done when the last has returned.
+// One thread, the loop's. What would free the connection under a callback is done when the last has
+// returned (`depth`).
 
-#include <pgnear/async.h>
+#include "client/async_state.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include <uthash.h>
-
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/memory.h"
-#include "client/gets.h"
 #include "client/options.h"
-#include "client/order.h"
-#include "client/ready.h"
-#include "client/requests.h"
 #include "client/response.h"
 
-enum { PENDING_MAX = 65536, OUT_BYTES_MAX = 64 * 1024 * 1024, KEEP_BYTES_MAX = 256 * 1024 };
-enum { READY_BYTES_MAX = 8 * 1024 * 1024 }; // beyond it the node is asked
-
-struct pending {
-    uint32_t msgid; // the key of the hash
-    enum request_kind kind;
-    bool writes;
-    bool is_noted;    // a get whose answer is held against later ones
-    uint64_t hash;    // of its key
-    uint64_t out_end; // of its frame, counted from the connection's first byte
-    int64_t deadline_us;
-    pgnear_async_callback *callback;
-    void *context;
-    UT_hash_handle hh; // in the order of sending
-};
-
-struct pgnear_async {
-    pgnear *shell; // packs requests and holds the link
-    pgnear_async_hooks hooks;
-    bool is_attached;
-    bool is_ended;
-    bool is_closing;
-    int depth;
-    struct buffer out;       // not sent yet
-    uint64_t sent_bytes;     // since the beginning
-    int64_t timer_us;        // what the loop's timer is set to; INT64_MAX: nothing
-    struct pending *pending; // uthash
-    struct order order;      // of them
-    struct ready ready;
-    pgnear_async_event_callback *on_event;
-    void *event_context;
-    pgnear_async_close_callback *on_close;
-    void *close_context;
-};
+enum { KEEP_BYTES_MAX = 256 * 1024 }; // of the memory of what was sent
 
 // ---- The loop
 
-static void want_write(pgnear_async *async, bool wanted)
+void async_want_write(pgnear_async *async, bool wanted)
 {
     if (async->is_attached && !async->is_ended) {
         (wanted ? async->hooks.add_write : async->hooks.del_write)(async->hooks.context);
@@ -74,7 +34,7 @@ static void want_write(pgnear_async *async, bool wanted)
 }
 
 // A timer that is too early finds nothing to do and is set anew, so it is only ever moved forward.
-static void schedule(pgnear_async *async, int64_t deadline_us)
+void async_schedule(pgnear_async *async, int64_t deadline_us)
 {
     if (deadline_us >= async->timer_us || !async->is_attached || async->is_ended) {
         return;
@@ -89,7 +49,7 @@ static void schedule(pgnear_async *async, int64_t deadline_us)
 
 static void free_all(pgnear_async *async)
 {
-    CHECK(async->depth == 0 && async->pending == NULL && async->ready.count == 0);
+    CHECK(async->depth == 0 && pgnear_async_pending(async) == 0);
     if (async->is_attached) {
         async->hooks.cleanup(async->hooks.context);
     }
@@ -115,8 +75,7 @@ static void leave(pgnear_async *async)
 
 static void answer(pgnear_async *async, struct pending *pending, const pgnear_reply *reply)
 {
-    HASH_DEL(async->pending, pending);
-    order_end(&async->order, pending->kind, pending->hash);
+    pending_take(&async->pending, pending);
     if (pending->callback != NULL) {
         pending->callback(async, reply, pending->context);
     }
@@ -146,9 +105,8 @@ static void answer_ready(pgnear_async *async)
 // Each callback may hand in new requests, which are refused from here on.
 static void answer_all(pgnear_async *async, const pgnear_error *error)
 {
-    while (async->pending != NULL) {
-        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): HASH_DEL has taken what is freed out
-        answer_error(async, async->pending, error);
+    while (async->pending.first != NULL) {
+        answer_error(async, async->pending.first, error);
     }
 }
 
@@ -174,141 +132,6 @@ static void end(pgnear_async *async, pgnear_code code, const char *why)
     }
 }
 
-// ---- Requests
-
-static bool is_full(const pgnear_async *async)
-{
-    return HASH_COUNT(async->pending) + async->ready.count >= PENDING_MAX;
-}
-
-// Takes the request that lies packed in the shell; `kind` and `hash` as of an order.
-static pgnear_code send_packed(pgnear_async *async, enum request_kind kind, uint64_t hash,
-                               const struct exchange *exchange, pgnear_async_callback *callback,
-                               void *context, pgnear_error *error)
-{
-    struct slice frame = buffer_slice(&async->shell->request);
-    if (async->is_ended || async->is_closing) {
-        return outcome_set(error, PGNEAR_UNREACHABLE, "the connection to pgneard at %s has ended",
-                           async->shell->socket_path);
-    }
-    if (is_full(async) ||
-        (buffer_len(&async->out) > 0 && buffer_len(&async->out) + frame.len > OUT_BYTES_MAX)) {
-        return outcome_set(error, PGNEAR_OVERLOADED, "too many requests wait for pgneard at %s",
-                           async->shell->socket_path);
-    }
-    struct pending *pending = memory_zeroed(1, sizeof *pending);
-    *pending = (struct pending){
-        .msgid = async->shell->request_msgid,
-        .kind = kind,
-        .writes = exchange->writes,
-        .hash = hash,
-        .out_end = async->sent_bytes + buffer_len(&async->out) + frame.len,
-        .deadline_us = exchange_deadline_us(async->shell, exchange->timeout_ms),
-        .callback = callback,
-        .context = context,
-    };
-    HASH_ADD(hh, async->pending, msgid, sizeof pending->msgid, pending);
-    order_begin(&async->order, kind, hash);
-    buffer_append_slice(&async->out, frame);
-    want_write(async, true);
-    schedule(async, pending->deadline_us);
-    return PGNEAR_OK;
-}
-
-// Whether the map has answered; the callback comes with the loop's next turn.
-static bool answer_directly(pgnear_async *async, pgnear_bytes key, uint64_t hash,
-                            const pgnear_get_options *options, pgnear_async_callback *callback,
-                            void *context)
-{
-    pgnear_item item;
-    if (async->is_ended || async->is_closing || is_full(async) ||
-        async->ready.bytes >= READY_BYTES_MAX || !order_is_free(&async->order, hash) ||
-        !get_look(async->shell, slice_of_bytes(key), options, &item)) {
-        return false;
-    }
-    ready_add(&async->ready, &item, callback, context);
-    schedule(async, 0);
-    return true;
-}
-
-pgnear_code pgnear_async_get(pgnear_async *async, pgnear_bytes key,
-                             const pgnear_get_options *options, pgnear_async_callback *callback,
-                             void *context, pgnear_error *error)
-{
-    pgnear_get_options own;
-    struct exchange exchange;
-    uint64_t hash = sketch_hash(slice_of_bytes(key));
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    if (answer_directly(async, key, hash, &own, callback, context)) {
-        return PGNEAR_OK;
-    }
-    code = request_get(async->shell, key, options, &exchange, error);
-    code = code != PGNEAR_OK
-               ? code
-               : send_packed(async, REQUEST_GET, hash, &exchange, callback, context, error);
-    if (code == PGNEAR_OK) {
-        struct pending *pending =
-            ELMT_FROM_HH(async->pending->hh.tbl, async->pending->hh.tbl->tail);
-        pending->is_noted = !own.has_at_version;
-    }
-    return code;
-}
-
-// From now on what was told of the key before does not matter any more.
-static pgnear_code send_write(pgnear_async *async, pgnear_bytes key,
-                              const struct exchange *exchange, pgnear_async_callback *callback,
-                              void *context, pgnear_error *error)
-{
-    uint64_t hash = sketch_hash(slice_of_bytes(key));
-    pgnear_code code = send_packed(async, REQUEST_WRITE, hash, exchange, callback, context, error);
-    if (code == PGNEAR_OK) {
-        direct_written_hash(&async->shell->direct, hash);
-    }
-    return code;
-}
-
-pgnear_code pgnear_async_set(pgnear_async *async, pgnear_bytes key, pgnear_bytes value,
-                             const pgnear_write_options *options, pgnear_async_callback *callback,
-                             void *context, pgnear_error *error)
-{
-    struct exchange exchange;
-    pgnear_code code = request_set(async->shell, key, value, options, &exchange, error);
-    return code != PGNEAR_OK ? code : send_write(async, key, &exchange, callback, context, error);
-}
-
-pgnear_code pgnear_async_delete(pgnear_async *async, pgnear_bytes key,
-                                const pgnear_write_options *options,
-                                pgnear_async_callback *callback, void *context, pgnear_error *error)
-{
-    struct exchange exchange;
-    pgnear_code code = request_delete(async->shell, &key, 1, options, &exchange, error);
-    return code != PGNEAR_OK ? code : send_write(async, key, &exchange, callback, context, error);
-}
-
-pgnear_code pgnear_async_call(pgnear_async *async, const char *method, pgnear_bytes params,
-                              bool writes, const pgnear_call_options *options,
-                              pgnear_async_callback *callback, void *context, pgnear_error *error)
-{
-    pgnear_call_options own;
-    struct exchange exchange;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code
-                             : request_call(async->shell, method, params, writes, &exchange, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    exchange.timeout_ms = own.timeout_ms;
-    return send_packed(async, REQUEST_OTHER, 0, &exchange, callback, context, error);
-}
-
-size_t pgnear_async_pending(const pgnear_async *async)
-{
-    return HASH_COUNT(async->pending) + async->ready.count;
-}
-
 int64_t pgnear_async_clock_ms(void)
 {
     struct timespec now;
@@ -332,9 +155,7 @@ static bool take_frame(pgnear_async *async, struct slice frame)
         }
         return true;
     }
-    struct pending *pending;
-    uint32_t msgid = (uint32_t)response.msgid;
-    HASH_FIND(hh, async->pending, &msgid, sizeof msgid, pending);
+    struct pending *pending = pending_find(&async->pending, (uint32_t)response.msgid);
     if (pending != NULL) { // else the answer to what has timed out
         pgnear_reply reply;
         pgnear_error error;
@@ -352,7 +173,7 @@ static void take_frames(pgnear_async *async)
     for (;;) {
         // What a callback has asked for was looked at before the next frame came in.
         answer_ready(async);
-        if (async->is_ended || async->is_closing) {
+        if (!async_is_open(async)) {
             break;
         }
         struct slice frame;
@@ -383,7 +204,7 @@ static void send_out(pgnear_async *async)
     buffer_consume(&async->out, sent);
     if (buffer_len(&async->out) == 0) {
         buffer_clear(&async->out, KEEP_BYTES_MAX);
-        want_write(async, false);
+        async_want_write(async, false);
     }
     if (result == LINK_BROKEN || result == LINK_BAD) {
         end(async, PGNEAR_UNREACHABLE, "closed the connection");
@@ -392,32 +213,17 @@ static void send_out(pgnear_async *async)
 
 void pgnear_async_handle_write(pgnear_async *async)
 {
-    if (async->is_ended || async->is_closing) {
+    if (!async_is_open(async)) {
         return;
     }
     enter(async);
     answer_ready(async);
-    if (!async->is_ended && !async->is_closing) {
+    if (async_is_open(async)) {
         send_out(async);
     }
     // What link_send has read to make room is in the link, and no readiness tells of it.
     take_frames(async);
     leave(async);
-}
-
-// The oldest request that is late; NULL where there is none, with the next deadline.
-static struct pending *find_late(const pgnear_async *async, int64_t now_us, int64_t *next_us)
-{
-    struct pending *pending, *following;
-    *next_us = INT64_MAX;
-    HASH_ITER(hh, async->pending, pending, following)
-    {
-        if (pending->deadline_us <= now_us) {
-            return pending;
-        }
-        *next_us = pending->deadline_us < *next_us ? pending->deadline_us : *next_us;
-    }
-    return NULL;
 }
 
 // A callback may end everything, so each looks anew.
@@ -428,7 +234,7 @@ static void answer_late(pgnear_async *async, int64_t *next_us)
     pgnear_error error;
     outcome_set(&error, PGNEAR_TIMEOUT, "pgneard at %s did not answer in time",
                 async->shell->socket_path);
-    while ((late = find_late(async, now_us, next_us)) != NULL) {
+    while ((late = pending_late(&async->pending, now_us, next_us)) != NULL) {
         answer_error(async, late, &error);
     }
 }
@@ -439,9 +245,9 @@ void pgnear_async_handle_timer(pgnear_async *async)
     enter(async);
     async->timer_us = INT64_MAX;
     answer_ready(async);
-    if (!async->is_ended && !async->is_closing) {
+    if (async_is_open(async)) {
         answer_late(async, &next_us);
-        schedule(async, next_us);
+        async_schedule(async, next_us);
     }
     leave(async);
 }
@@ -459,13 +265,14 @@ static void on_hello(pgnear_async *async, const pgnear_reply *reply, void *conte
 
 static pgnear_code connect_and_greet(pgnear_async *async, pgnear_error *error)
 {
-    struct exchange exchange = {.timeout_ms = async->shell->connect_timeout_ms};
+    const struct exchange exchange = {.timeout_ms = async->shell->connect_timeout_ms};
+    const struct asker asker = {.kind = REQUEST_OTHER, .callback = on_hello};
     if (link_connect(&async->shell->link, async->shell->socket_path, 0) != LINK_OK) {
         return outcome_set(error, PGNEAR_UNREACHABLE, "cannot connect to pgneard at %s: %s",
                            async->shell->socket_path, strerrordesc_np(errno));
     }
     mpack_pack_string(exchange_begin(async->shell, "hello", 1), async->shell->client_name);
-    return send_packed(async, REQUEST_OTHER, 0, &exchange, on_hello, NULL, error);
+    return async_send(async, &exchange, &asker, error);
 }
 
 pgnear_code pgnear_async_open(const char *socket_path, const pgnear_options *options,
@@ -499,19 +306,22 @@ pgnear_code pgnear_async_attach(pgnear_async *async, const pgnear_async_hooks *h
                                 pgnear_error *error)
 {
     pgnear_async_hooks own;
-    struct pending *pending, *following;
     pgnear_code code = options_take(&own, sizeof own, hooks, error);
-    if (code != PGNEAR_OK || async->is_attached || own.size == 0) {
-        return outcome_set(error, PGNEAR_BAD_REQUEST, "the connection is attached already");
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    if (async->is_attached || own.size == 0) {
+        return outcome_set(error, PGNEAR_BAD_REQUEST,
+                           own.size == 0 ? "a connection is attached by hooks, not by none"
+                                         : "the connection is attached already");
     }
     async->hooks = own;
     async->is_attached = true;
     own.add_read(own.context);
-    want_write(async, buffer_len(&async->out) > 0);
-    HASH_ITER(hh, async->pending, pending, following)
-    {
-        schedule(async, pending->deadline_us);
-    }
+    async_want_write(async, buffer_len(&async->out) > 0);
+    int64_t next_us;
+    pending_late(&async->pending, INT64_MIN, &next_us);
+    async_schedule(async, next_us);
     return PGNEAR_OK;
 }
 

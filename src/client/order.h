@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "client/response.h"
 
 enum { ORDER_PARTS = 1024 };
@@ -29,7 +30,9 @@ static inline void order_begin(struct order *order, enum request_kind kind, uint
 
 static inline void order_end(struct order *order, enum request_kind kind, uint64_t hash)
 {
-    --*order_place(order, kind, hash);
+    uint32_t *place = order_place(order, kind, hash);
+    CHECK(*place > 0);
+    --*place;
 }
 
 // Whether a get of the key comes behind nothing.
