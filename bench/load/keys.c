@@ -168,12 +168,10 @@ void value_format(uint64_t number, uint8_t *out, size_t bytes)
     memset(out + filled, 'x', bytes - filled);
 }
 
-bool value_is_of(uint64_t number, const uint8_t *value, size_t len, size_t bytes)
+bool value_is_of(const char key[KEY_TEXT_BYTES], const uint8_t *value, size_t len, size_t bytes)
 {
     uint8_t header[VALUE_HEADER_MAX];
-    char key[KEY_TEXT_BYTES];
     size_t header_bytes = header_of(bytes, header);
-    key_format(number, key);
     return len == bytes && memcmp(value, header, header_bytes) == 0 &&
            memcmp(value + header_bytes, key, KEY_TEXT_BYTES) == 0;
 }

@@ -54,4 +54,4 @@ void key_format(uint64_t number, char text[KEY_TEXT_BYTES]);
 void value_format(uint64_t number, uint8_t *out, size_t bytes);
 
 // Whether `len` bytes are what value_format makes of this key in that size.
-bool value_is_of(uint64_t number, const uint8_t *value, size_t len, size_t bytes);
+bool value_is_of(const char key[KEY_TEXT_BYTES], const uint8_t *value, size_t len, size_t bytes);

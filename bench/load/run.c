@@ -14,6 +14,10 @@
 //
 // One connection in a closed loop blocks in recv(), as a client library does; several wait in
 // epoll.
+//
+// What this client costs is the same whoever is asked, and little: all lanes read into one room and
+// write from one buffer, which stay in the processor's cache, and a value is looked at where the
+// kernel has put it.
 #include "load/run.h"
 
 #include <errno.h>
@@ -37,6 +41,7 @@ struct slot {
     enum operation operation;
     bool writes_next; // the second half of a read-modify-write
     uint64_t key;
+    char key_text[KEY_TEXT_BYTES];
     uint64_t due_ns;
 };
 
@@ -48,8 +53,7 @@ struct lane {
     uint32_t order_count;
     uint32_t *idle; // a stack
     uint32_t idle_count;
-    struct buffer in;
-    struct buffer out;
+    struct buffer in; // the beginning of a response that is not whole
 };
 
 struct run {
@@ -59,7 +63,9 @@ struct run {
     struct lane *lanes;
     int epoll_fd;
     uint8_t *value;
-    uint64_t started; // operations
+    uint8_t *room;     // all lanes read into
+    struct buffer out; // what one lane is about to send
+    uint64_t started;  // operations
     uint64_t began_ns;
     uint64_t measures_ns; // where the warm-up ends
     uint64_t ends_ns;
@@ -104,7 +110,7 @@ static void open_lane(struct run *run, uint32_t number)
     for (uint32_t i = 0; i < plan->pipeline; i++) {
         lane->idle[lane->idle_count++] = plan->pipeline - 1 - i;
     }
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u32 = number};
     if (epoll_ctl(run->epoll_fd, EPOLL_CTL_ADD, lane->fd, &event) != 0) {
         give_up("epoll");
     }
@@ -117,20 +123,18 @@ static void close_lane(struct lane *lane)
     free(lane->order);
     free(lane->idle);
     buffer_deinit(&lane->in);
-    buffer_deinit(&lane->out);
 }
 
-static void write_out(struct lane *lane)
+static void write_out(struct run *run, struct lane *lane)
 {
-    while (buffer_len(&lane->out) > 0) {
-        struct slice bytes = buffer_slice(&lane->out);
+    while (buffer_len(&run->out) > 0) {
+        struct slice bytes = buffer_slice(&run->out);
         ssize_t len = send(lane->fd, bytes.at, bytes.len, MSG_NOSIGNAL);
         if (len < 0 && errno != EINTR) {
             give_up("send");
         }
-        buffer_consume(&lane->out, len < 0 ? 0 : (size_t)len);
+        buffer_consume(&run->out, len < 0 ? 0 : (size_t)len);
     }
-    buffer_clear(&lane->out, SIZE_MAX);
 }
 
 // ---- Operations
@@ -139,9 +143,8 @@ static void send_request(struct run *run, struct lane *lane, uint32_t number)
 {
     const struct plan *plan = run->plan;
     struct slot *slot = &lane->slots[number];
-    uint8_t *at = buffer_reserve(&lane->out, REQUEST_BYTES_MAX + plan->value_bytes);
-    char key[KEY_TEXT_BYTES];
-    key_format(slot->key, key);
+    uint8_t *at = buffer_reserve(&run->out, REQUEST_BYTES_MAX + plan->value_bytes);
+    const char *key = slot->key_text;
     size_t len;
     if (slot->operation == OPERATION_SCAN) {
         len = plan->protocol->scan(at, number, key, SCAN_LIMIT);
@@ -151,7 +154,7 @@ static void send_request(struct run *run, struct lane *lane, uint32_t number)
         value_format(slot->key, run->value, plan->value_bytes);
         len = plan->protocol->set(at, number, key, slice_of(run->value, plan->value_bytes));
     }
-    buffer_commit(&lane->out, len);
+    buffer_commit(&run->out, len);
     lane->order[(lane->order_head + lane->order_count++) % plan->pipeline] = number;
 }
 
@@ -168,6 +171,7 @@ static void start(struct run *run, struct lane *lane, uint64_t due_ns)
     slot->writes_next = slot->operation == OPERATION_READ_MODIFY_WRITE;
     slot->key =
         slot->operation == OPERATION_INSERT ? keys_insert(&run->keys) : keys_next(&run->keys);
+    key_format(slot->key, slot->key_text);
     slot->due_ns = due_ns;
     run->started++;
     send_request(run, lane, number);
@@ -192,7 +196,7 @@ static void judge(struct run *run, const struct slot *slot, const struct reply_s
     if (seen->kind == REPLY_HIT) {
         outcome->hits++;
         outcome->wrong +=
-            !value_is_of(slot->key, seen->value.at, seen->value.len, run->plan->value_bytes);
+            !value_is_of(slot->key_text, seen->value.at, seen->value.len, run->plan->value_bytes);
     } else if (seen->kind == REPLY_MISS) {
         outcome->misses++;
     } else if (seen->kind == REPLY_ERROR) {
@@ -231,34 +235,53 @@ static void end(struct run *run, struct lane *lane, const struct reply_seen *see
     lane->idle[lane->idle_count++] = number;
 }
 
-// One read() and every response it completed. `flags`: of recv().
-static void take_input(struct run *run, struct lane *lane, int flags)
+// Every response that is whole; the length of them all.
+static size_t take_responses(struct run *run, struct lane *lane, struct slice bytes)
 {
-    uint8_t *at = buffer_reserve(&lane->in, READ_BYTES);
-    ssize_t len = recv(lane->fd, at, READ_BYTES, flags);
-    if (len < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return;
-    }
-    if (len <= 0) {
-        give_up("the server closed the connection");
-    }
-    buffer_commit(&lane->in, (size_t)len);
     uint64_t at_ns = now_ns();
+    size_t taken = 0;
     struct reply_seen seen;
     for (;;) {
-        run->plan->protocol->parse(buffer_slice(&lane->in), &seen);
+        run->plan->protocol->parse(slice_of(bytes.at + taken, bytes.len - taken), &seen);
         if (seen.kind == REPLY_BAD) {
             errno = EPROTO;
             give_up("response");
         }
         if (seen.kind == REPLY_NEED_MORE) {
-            break;
+            return taken;
         }
         end(run, lane, &seen, at_ns);
-        buffer_consume(&lane->in, seen.consumed);
+        taken += seen.consumed;
     }
-    if (buffer_len(&lane->in) == 0) {
-        buffer_clear(&lane->in, SIZE_MAX);
+}
+
+// One read(), `flags` of its recv(), and every response it completed. False: there was nothing.
+static bool take_input(struct run *run, struct lane *lane, int flags)
+{
+    bool continues = buffer_len(&lane->in) > 0;
+    uint8_t *at = continues ? buffer_reserve(&lane->in, READ_BYTES) : run->room;
+    ssize_t len = recv(lane->fd, at, READ_BYTES, flags);
+    if (len < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return errno == EINTR;
+    }
+    if (len <= 0) {
+        give_up("the server closed the connection");
+    }
+    if (continues) {
+        buffer_commit(&lane->in, (size_t)len);
+        buffer_consume(&lane->in, take_responses(run, lane, buffer_slice(&lane->in)));
+    } else {
+        size_t taken = take_responses(run, lane, slice_of(run->room, (size_t)len));
+        buffer_append(&lane->in, run->room + taken, (size_t)len - taken);
+    }
+    return len == READ_BYTES;
+}
+
+// All that has come: events are edge-triggered, and a read that did not fill its room has emptied
+// the socket.
+static void take_all(struct run *run, struct lane *lane)
+{
+    while (take_input(run, lane, MSG_DONTWAIT)) {
     }
 }
 
@@ -268,7 +291,7 @@ static void refill(struct run *run, struct lane *lane)
     while (lane->idle_count > 0 && at_ns < run->ends_ns && may_start(run)) {
         start(run, lane, at_ns);
     }
-    write_out(lane);
+    write_out(run, lane);
 }
 
 // ---- Loops
@@ -288,7 +311,7 @@ static void run_alone(struct run *run)
     struct lane *lane = &run->lanes[0];
     refill(run, lane);
     while (lane->order_count > 0) {
-        take_input(run, lane, 0);
+        (void)take_input(run, lane, 0);
         refill(run, lane);
     }
 }
@@ -303,7 +326,7 @@ static void run_closed(struct run *run)
         int count = epoll_wait(run->epoll_fd, events, EVENTS_MAX, run->plan->spins ? 0 : -1);
         for (int i = 0; i < count; i++) {
             struct lane *lane = &run->lanes[events[i].data.u32];
-            take_input(run, lane, MSG_DONTWAIT);
+            take_all(run, lane);
             refill(run, lane);
         }
     }
@@ -324,7 +347,7 @@ static void start_due(struct run *run, unsigned *turn)
         }
         full = 0;
         start(run, lane, run->next_due_ns);
-        write_out(lane);
+        write_out(run, lane);
         run->next_due_ns = run->began_ns + (uint64_t)((double)run->started * interval_ns);
     }
 }
@@ -363,8 +386,8 @@ static void run_open(struct run *run)
         int count = epoll_pwait2(run->epoll_fd, events, EVENTS_MAX, &wait, NULL);
         for (int i = 0; i < count; i++) {
             struct lane *lane = &run->lanes[events[i].data.u32];
-            take_input(run, lane, MSG_DONTWAIT);
-            write_out(lane);
+            take_all(run, lane);
+            write_out(run, lane);
         }
     }
     if (run->next_due_ns < run->ends_ns) {
@@ -379,6 +402,7 @@ void run_plan(const struct plan *plan, struct outcome *outcome)
     struct run run = {.plan = plan, .outcome = outcome};
     run.lanes = memory_zeroed(plan->connections, sizeof *run.lanes);
     run.value = memory_zeroed(1, plan->value_bytes);
+    run.room = memory_zeroed(1, READ_BYTES);
     run.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     CHECK(run.epoll_fd >= 0);
     keys_init(&run.keys, plan->distribution, plan->keys, plan->first_key, plan->seed);
@@ -403,4 +427,6 @@ void run_plan(const struct plan *plan, struct outcome *outcome)
     close(run.epoll_fd);
     free(run.lanes);
     free(run.value);
+    free(run.room);
+    buffer_deinit(&run.out);
 }
