@@ -88,3 +88,13 @@ void log_event(enum log_level level, const char *event, const struct log_field *
     (void)written;
     buffer_deinit(&line);
 }
+
+bool log_is_due(int64_t *logged_boot_us, int64_t now_boot_us)
+{
+    const int64_t every_us = 60ll * CLOCK_US_PER_S;
+    if (*logged_boot_us != 0 && now_boot_us - *logged_boot_us < every_us) {
+        return false;
+    }
+    *logged_boot_us = now_boot_us;
+    return true;
+}

@@ -44,6 +44,10 @@ struct log_field {
 void log_event(enum log_level level, const char *event, const struct log_field *fields,
                int fields_count);
 
+// For what a client can cause at will: whether it is a minute since the line before, and takes note
+// of this one. `logged_boot_us` is the caller's, 0 before the first line.
+bool log_is_due(int64_t *logged_boot_us, int64_t now_boot_us);
+
 #define LOG_EVENT(level, event, ...)                                                               \
     log_event((level), (event), (const struct log_field[]){__VA_ARGS__},                           \
               (int)(sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)))

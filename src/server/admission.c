@@ -10,8 +10,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-static const int64_t LOG_EVERY_US = 60ll * CLOCK_US_PER_S;
-
 void admission_init(struct admission *admission, struct status *status, int connections_max,
                     int descriptors_kept)
 {
@@ -50,15 +48,6 @@ static bool is_allowed(struct admission *admission, uid_t uid)
     return allowed;
 }
 
-static bool is_due(int64_t *logged_boot_us, int64_t now_us)
-{
-    if (*logged_boot_us != 0 && now_us - *logged_boot_us < LOG_EVERY_US) {
-        return false;
-    }
-    *logged_boot_us = now_us;
-    return true;
-}
-
 // The place of a user among those turned away; the oldest makes room for a new one.
 static struct denied_uid *place_of(struct admission *admission, uid_t uid)
 {
@@ -86,7 +75,7 @@ static bool user_is_admitted(struct admission *admission, int fd)
     if (is_allowed(admission, peer.uid)) {
         return true;
     }
-    if (is_due(&place_of(admission, peer.uid)->logged_boot_us, clock_boot_us())) {
+    if (log_is_due(&place_of(admission, peer.uid)->logged_boot_us, clock_boot_us())) {
         LOG_WARNING("client denied", LOG_INT("uid", peer.uid), LOG_INT("pid", peer.pid),
                     LOG_TEXT("reason", "not in server.allow_uids"));
     }
@@ -120,7 +109,7 @@ bool admission_admits(struct admission *admission, int fd)
         return true;
     }
     status_add(admission->status, STATUS_SERVER_REFUSED, 1);
-    if (reason != NULL && is_due(&admission->full_logged_boot_us, clock_boot_us())) {
+    if (reason != NULL && log_is_due(&admission->full_logged_boot_us, clock_boot_us())) {
         LOG_WARNING(
             "client refused", LOG_TEXT("reason", reason),
             LOG_INT("connections", status_get(admission->status, STATUS_SERVER_CONNECTIONS)),

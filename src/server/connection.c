@@ -174,8 +174,12 @@ static void end_input(struct connection *connection)
 // that other half-sent messages hold could be for ever.
 static void refuse_input(struct connection *connection)
 {
-    LOG_WARNING("input refused", LOG_INT("bytes", buffer_len(&connection->in)),
-                LOG_INT("limit_bytes", LOOP_INPUT_BYTES_MAX));
+    struct loop *loop = connection->loop;
+    if (log_is_due(&loop->input_logged_boot_us, loop->desk.dispatch.now_boot_us)) {
+        LOG_WARNING("input refused", LOG_INT("bytes", buffer_len(&connection->in)),
+                    LOG_INT("received_bytes", loop->input_bytes),
+                    LOG_INT("limit_bytes", LOOP_INPUT_BYTES_MAX));
+    }
     session_refuse(&connection->session, buffer_slice(&connection->in));
     connection->input_refused = true;
     end_input(connection);
@@ -320,6 +324,7 @@ static bool write_once(struct connection *connection)
     if (len > 0) {
         loop_note_activity(connection->loop, connection);
         buffer_consume(out, (size_t)len);
+        session_count_out(&connection->session);
         if (buffer_len(out) == 0) {
             buffer_clear(out, BUFFER_KEEP_BYTES);
         }

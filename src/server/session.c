@@ -209,6 +209,7 @@ void session_abandon(struct session *session)
     order_deinit(&session->order);
     watch_deinit(&session->watch, session->desk->status);
     buffer_deinit(&session->out);
+    session_count_out(session);
 }
 
 void session_deinit(struct session *session)

@@ -5,7 +5,10 @@
 // SESSION_WEIGHT_MAX bytes of them, or SESSION_OUT_PAUSE bytes of answers that its client has not
 // taken, it takes no further request; its connection then stops reading, and the client feels it.
 // Where all sessions of the loop together have DESK_WEIGHT_MAX bytes of undecided requests, those
-// that cannot be answered at once are OVERLOADED; what the cache answers never is.
+// that cannot be answered at once are OVERLOADED; what the cache answers never is. Where they have
+// DESK_OUT_MAX bytes of answers that their clients have not taken, an answer that would leave a
+// session with more than SESSION_OUT_PAUSE is OVERLOADED; that of a write, which is done, is
+// OUTCOME_UNKNOWN.
 #pragma once
 
 #include <sys/queue.h>
@@ -20,6 +23,7 @@ enum {
     SESSION_WEIGHT_MAX = 32 << 20,
     SESSION_OUT_PAUSE = 1 << 20,
     DESK_WEIGHT_MAX = 256 << 20,
+    DESK_OUT_MAX = 256 << 20,
     EXPECTED_GETS_MAX = 16, // of which the memory can be asked for side by side
 };
 
@@ -40,7 +44,9 @@ struct desk {
     size_t frame_bytes_max;
     size_t weight_bytes;  // of all undecided requests
     size_t waiting_count; // of requests that wait for an earlier one
-    uint32_t gets_count;  // answered of what is being taken, and not recorded yet
+    size_t out_bytes;     // of answers not taken, in sessions with more than SESSION_OUT_PAUSE
+    int64_t refused_logged_boot_us;
+    uint32_t gets_count; // answered of what is being taken, and not recorded yet
     struct pool flights;
 };
 
@@ -61,8 +67,9 @@ struct session {
     size_t flights_count;
     size_t waiting_count; // of them, those that were not sent to anybody
     size_t weight_bytes;
-    struct buffer out; // answers, in the order they were decided; the owner consumes it
-    bool abandoned;    // nobody is there to answer
+    struct buffer out;  // answers, in the order they were decided; the owner consumes it
+    size_t out_counted; // what of it the desk's out_bytes includes
+    bool abandoned;     // nobody is there to answer
 };
 
 enum taking {
@@ -90,6 +97,15 @@ void session_refuse(struct session *session, struct slice bytes);
 
 // Whether no bound keeps it from taking requests.
 bool session_may_take(const struct session *session);
+
+// Answers were put into `out`, or were taken from it.
+static inline void session_count_out(struct session *session)
+{
+    size_t len = buffer_len(&session->out);
+    size_t counted = len > SESSION_OUT_PAUSE ? len : 0;
+    session->desk->out_bytes += counted - session->out_counted;
+    session->out_counted = counted;
+}
 
 // Tells a watcher. A slow one's events are dropped, and it is owed one resync.
 void session_announce(struct session *session, const struct changes_message *changes);

@@ -137,6 +137,18 @@ static void event_may_have_no_fields(void **state)
     assert_non_null(strstr(logged(), " level=info event=\"started\"\n"));
 }
 
+// A client can make as many as it likes.
+static void what_clients_cause_is_logged_once_a_minute(void **state)
+{
+    (void)state;
+    const int64_t minute_us = 60000000;
+    int64_t logged_boot_us = 0;
+    assert_true(log_is_due(&logged_boot_us, 5));
+    assert_false(log_is_due(&logged_boot_us, 5 + minute_us - 1));
+    assert_true(log_is_due(&logged_boot_us, 5 + minute_us));
+    assert_false(log_is_due(&logged_boot_us, 5 + minute_us));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +160,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_byte_of_a_field_breaks_the_line, catch_stderr,
                                         release_stderr),
         cmocka_unit_test_setup_teardown(event_may_have_no_fields, catch_stderr, release_stderr),
+        cmocka_unit_test(what_clients_cause_is_logged_once_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
