@@ -13,7 +13,8 @@ from driver.measure import run_json
 from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
 
 SETTLE_S = 2
-SETTLE_TURNS_MAX = 10
+SETTLE_TURNS_MAX = 20
+SETTLED_TURNS = 3
 FILL_ROWS = 1_000_000  # of one statement
 STALLED_S = 60
 TELL_EVERY_S = 5
@@ -157,14 +158,16 @@ class World:
         return node
 
     def settle(self, node, keys, value_bytes):
-        """Reads until the hot tier grows by less than a hundredth of what it holds."""
-        held, now = -1, node.stats()["cache"]["hot_entries"]
+        """Reads until what the hot tier holds has not changed by a hundredth for some turns: its
+        hand rests between rounds, for a whole turn and longer, and it empties itself to grow."""
+        held, settled = node.stats()["cache"]["hot_entries"], 0
         for turn in range(SETTLE_TURNS_MAX):
-            if now <= held * 1.01 or now >= keys * 0.99:
+            if settled == SETTLED_TURNS or held >= keys * 0.99:
                 break
             run_json([self.home.program("bench/bench_direct"), "get", node.socket, keys,
                       value_bytes, SETTLE_S, turn + 1])
-            held, now = now, node.stats()["cache"]["hot_entries"]
+            before, held = held, node.stats()["cache"]["hot_entries"]
+            settled = settled + 1 if abs(held - before) <= before * 0.01 else 0
 
     def filled_database(self, name, ranges, value_bytes):
         """A database with a table of these (first, count) ranges of keys, in which no node was."""

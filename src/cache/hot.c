@@ -26,6 +26,25 @@ enum { PAUSE_TIMES = 20, USE_PART = 64, VAIN_ROUNDS_MAX = 2 };
 enum { HANDFUL_MAX = 16 };
 // The tier begins small, and grows where one entry in so many finds its bucket full.
 enum { BUCKETS_FIRST = 32, CROWDED_PART = 16, CROWDED_MIN = 16 };
+// While it does, a step makes a page in place of so many records.
+enum { RECORDS_PER_PAGE = 8 };
+
+static size_t buckets_of(const struct hot *hot, unsigned halvings)
+{
+    return hot->tier.buckets_count >> halvings;
+}
+
+// Makes at most so many pages more; true once those of all these buckets are there.
+static bool populate(struct hot *hot, size_t buckets, size_t pages_max)
+{
+    if (hot->populated < buckets) {
+        size_t missing = buckets - hot->populated;
+        size_t pages = missing < pages_max ? missing : pages_max;
+        tier_populate(&hot->tier, hot->populated, pages);
+        hot->populated += pages;
+    }
+    return hot->populated >= buckets;
+}
 
 // A number that no bucket of the file has, whatever the file went through.
 static void begin_life(struct hot *hot)
@@ -49,9 +68,10 @@ void hot_open(struct hot *hot, const struct directory *directory, size_t bytes,
     if (tier_open(&hot->tier, directory, bytes, &failure) != ERROR_NONE) {
         LOG_WARNING("no hot tier", LOG_TEXT("error", failure.message));
     }
-    while (hot->tier.buckets_count >> hot->halvings > BUCKETS_FIRST) {
+    while (buckets_of(hot, hot->halvings) > BUCKETS_FIRST) {
         hot->halvings++;
     }
+    populate(hot, buckets_of(hot, hot->halvings), BUCKETS_FIRST);
     begin_life(hot);
 }
 
@@ -177,13 +197,21 @@ static void grasp(const struct hot *hot, struct handful *handful, MDB_val name, 
     tier_prefetch(&hot->tier, hot->life, handful->hashes[i]);
 }
 
+// Whether it is worth its place: read since the hand was here last, or, where the tier was emptied
+// to grow, read before that.
+static bool takes_heat(const struct hot *hot, uint64_t hash)
+{
+    return sketch_take_heat(hot->sketch, hash) ||
+           (hot->fills_up && sketch_warmth(hot->sketch, hash) >= SKETCH_WARM);
+}
+
 static void pass(struct hot *hot, struct handful *handful)
 {
     for (size_t i = 0; i < handful->count; i++) {
         struct slice key = handful->keys[i];
         uint64_t hash = handful->hashes[i];
         hot->visited++;
-        if (sketch_take_heat(hot->sketch, hash) && !tier_holds(&hot->tier, hot->life, hash, key)) {
+        if (takes_heat(hot, hash) && !tier_holds(&hot->tier, hot->life, hash, key)) {
             put_in(hot, hash, key, handful->records[i]);
         }
     }
@@ -214,18 +242,34 @@ static bool walk_on(struct hot *hot, MDB_cursor *cursor, size_t records_max)
     return true;
 }
 
-// More buckets, all of them empty: a round fills them again. As many as the rest of the round would
-// need if it were like what was visited of it.
-static void grow(struct hot *hot, size_t records_count, int64_t now_boot_us)
+static bool is_crowded(const struct hot *hot)
 {
-    if (hot->halvings == 0 || hot->crowded < CROWDED_MIN ||
-        hot->crowded < hot->entries / CROWDED_PART) {
+    return hot->halvings > 0 && hot->crowded >= CROWDED_MIN &&
+           hot->crowded >= hot->entries / CROWDED_PART;
+}
+
+// As many buckets as the rest of the round would need if it were like what was visited of it.
+static unsigned wanted_halvings(const struct hot *hot, size_t records_count)
+{
+    unsigned halvings = hot->halvings - 1;
+    for (size_t part = 2; halvings > 0 && hot->visited * part < records_count; part *= 2) {
+        halvings--;
+    }
+    return halvings;
+}
+
+// More buckets, all of them empty, once their pages are there: a round fills them again.
+static void grow(struct hot *hot, size_t records_count, size_t pages_max, int64_t now_boot_us)
+{
+    if (!hot->grows) {
+        hot->next_halvings = wanted_halvings(hot, records_count);
+        hot->grows = true;
+    }
+    if (!populate(hot, buckets_of(hot, hot->next_halvings), pages_max)) {
         return;
     }
-    hot->halvings--;
-    for (size_t part = 2; hot->halvings > 0 && hot->visited * part < records_count; part *= 2) {
-        hot->halvings--;
-    }
+    hot->grows = false;
+    hot->halvings = hot->next_halvings;
     begin_life(hot);
     hot->fills_up = true;
     hot->hand_bytes = 0;
@@ -268,12 +312,12 @@ void hot_walk(struct hot *hot, MDB_env *env, MDB_dbi records, int64_t now_boot_u
     hot->due_boot_us = now_boot_us + STEP_EVERY_US;
     if (mdb_stat(txn, records, &stat) == MDB_SUCCESS &&
         mdb_cursor_open(txn, records, &cursor) == MDB_SUCCESS) {
-        grow(hot, stat.ms_entries, now_boot_us);
-        bool ended = walk_on(hot, cursor, records_max);
-        mdb_cursor_close(cursor);
-        if (ended) {
+        if (hot->grows || is_crowded(hot)) {
+            grow(hot, stat.ms_entries, records_max / RECORDS_PER_PAGE, now_boot_us);
+        } else if (walk_on(hot, cursor, records_max)) {
             end_round(hot, now_boot_us);
         }
+        mdb_cursor_close(cursor);
     }
     mdb_txn_abort(txn);
 }

@@ -18,8 +18,11 @@ struct hot {
     struct tier tier; // empty where there was no room for it
     struct control_page *page;
     const struct sketch *sketch;
-    uint64_t life;         // as on the page
-    unsigned halvings;     // of the buckets, of this life
+    uint64_t life;     // as on the page
+    unsigned halvings; // of the buckets, of this life
+    bool grows;        // and of the next, whose pages are being made
+    unsigned next_halvings;
+    size_t populated;      // buckets, from the first, whose pages were made
     size_t crowded;        // entries that found no room, or took that of others, in this life
     bool fills_up;         // the round puts in what was hot before the tier grew
     size_t entries;        // that are in it

@@ -22,8 +22,8 @@ static bool map(struct tier *tier, int fd, size_t bytes, int protection)
     if (words == MAP_FAILED) {
         return false;
     }
-    // What is read lies anywhere: what lies beside it on the disk is of no use.
-    madvise(words, bytes, MADV_RANDOM);
+    // Without MADV_RANDOM, though what is read lies anywhere: Linux since 6.3 gives no heed to who
+    // reads the pages of such a map (vma_has_recency) and takes them back first of all.
     *tier = (struct tier){.words = words, .buckets_count = bytes / TIER_BUCKET_BYTES};
     return true;
 }
@@ -83,6 +83,17 @@ enum error tier_open(struct tier *tier, const struct directory *directory, size_
     }
     close(fd);
     return mapped ? ERROR_NONE : ERROR_SYSTEM;
+}
+
+void tier_populate(const struct tier *tier, size_t first, size_t count)
+{
+    _Atomic uint64_t *words = tier->words + first * TIER_BUCKET_WORDS;
+    if (madvise((void *)words, count * TIER_BUCKET_BYTES, MADV_POPULATE_READ) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) { // Linux before 5.14
+        atomic_load_explicit(&words[i * TIER_BUCKET_WORDS], memory_order_relaxed);
+    }
 }
 
 // ---- a read

@@ -114,6 +114,10 @@ size_t tier_find(const struct tier *tier, uint64_t life, uint64_t hash, struct s
 enum error tier_open(struct tier *tier, const struct directory *directory, size_t bytes,
                      struct failure *failure);
 
+// Has the kernel make the pages of these buckets, as far as they are not in memory yet: whoever
+// touches one first waits for that, which is longer than a look into LMDB takes.
+void tier_populate(const struct tier *tier, size_t first, size_t count);
+
 // Whether such an entry is not too large.
 static inline bool tier_takes(size_t key_bytes, size_t record_bytes)
 {

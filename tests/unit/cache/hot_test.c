@@ -4,6 +4,7 @@
 #include "unit/cache/rig.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 enum { KEYS = 40, STEPS = 4000 };
 
@@ -205,12 +206,10 @@ static void large_values_stay_out(void **state)
     assert_int_equal(hot_of(rig)->entries, 0);
 }
 
-static void it_grows_with_what_is_read(void **state)
+// So many records that are read.
+static void fill_and_heat(struct rig *rig, int count)
 {
-    struct rig *rig = *state;
-    enum { MANY = 4000 };
-    size_t before = hot_of(rig)->halvings;
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < count; i++) {
         char key[16];
         snprintf(key, sizeof key, "%05d", i);
         rig_push_fill(rig, key, "value", i + 1, rig_epoch(rig));
@@ -219,12 +218,54 @@ static void it_grows_with_what_is_read(void **state)
         }
         heat(rig, key);
     }
+}
+
+static void it_grows_with_what_is_read(void **state)
+{
+    struct rig *rig = *state;
+    enum { MANY = 4000 };
+    size_t before = hot_of(rig)->halvings;
+    fill_and_heat(rig, MANY);
     for (int i = 0; i < 10; i++) {
         walk(rig);
     }
     assert_true(hot_of(rig)->halvings < before);
+    // Read once, whatever the tier's growing emptied it of.
     assert_true(hot_of(rig)->entries > MANY * 9 / 10);
     expect_committed(rig);
+}
+
+// The buckets that readers look into, and whose pages are not in memory.
+static size_t absent_pages(const struct hot *hot)
+{
+    unsigned char resident;
+    size_t count = hot->tier.buckets_count >> hot->halvings;
+    size_t absent = 0;
+    for (size_t i = 0; i < count; i++) {
+        void *page = (void *)(hot->tier.words + i * TIER_BUCKET_WORDS);
+        assert_int_equal(mincore(page, TIER_BUCKET_BYTES, &resident), 0);
+        absent += (resident & 1) == 0;
+    }
+    return absent;
+}
+
+static void a_reader_waits_for_no_page_that_nobody_touched(void **state)
+{
+    struct rig *rig = *state;
+    enum { MANY = 4000, STEPS_MAX = 500 };
+    struct hot *hot = hot_of(rig);
+    size_t before = hot->halvings;
+    assert_int_equal(absent_pages(hot), 0);
+    fill_and_heat(rig, MANY);
+    bool grew_in_steps = false;
+    for (int i = 0; i < STEPS_MAX; i++) {
+        rig_pass(rig, RIG_S / 100);
+        rig_feed(rig, FEED_HEARTBEAT);
+        assert_int_equal(absent_pages(hot), 0);
+        grew_in_steps = grew_in_steps || hot->grows;
+    }
+    assert_true(hot->halvings < before);
+    assert_true(grew_in_steps);
 }
 
 // How long the walk rests after its next round, whose steps are as far apart as that.
@@ -469,6 +510,7 @@ int main(void)
         HOT_TEST(a_hot_record_is_back_after_each_change),
         HOT_TEST(large_values_stay_out),
         HOT_TEST(it_grows_with_what_is_read),
+        HOT_TEST(a_reader_waits_for_no_page_that_nobody_touched),
         HOT_TEST(a_walk_that_is_of_no_use_rests_longer),
         HOT_TEST(an_entry_leaves_before_the_commit),
         HOT_TEST(every_way_to_drop_records_empties_it),
