@@ -228,7 +228,8 @@ typedef struct pgnear_options {
     }
 
 // Of calls that take nothing else. A deadline counts from the call; the node answers at it, and
-// half a second later the library does where the node has not.
+// half a second later the library does where the node has not. A negative timeout is
+// PGNEAR_BAD_REQUEST, so that a deadline that has passed is none of 30 s.
 typedef struct pgnear_call_options {
     size_t size;
     int64_t timeout_ms; // 0: that of the handle
@@ -488,7 +489,8 @@ PGNEAR_API pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_byt
                                     pgnear_error *error);
 
 // Makes the key expire `ttl_ms` from now; -1 takes its expiry away, or sets it to the expires_at of
-// the options. *existed is false where there is no such key. Takes nothing else but id and timeout.
+// the options; 0 and all else below it is PGNEAR_BAD_REQUEST. *existed is false where there is no
+// such key. Takes nothing else but id and timeout.
 // [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
                                     const pgnear_write_options *options, bool *existed,

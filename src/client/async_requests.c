@@ -26,6 +26,10 @@ pgnear_code async_send(pgnear_async *async, const struct exchange *exchange,
 {
     struct slice frame = buffer_slice(&async->shell->request);
     size_t waiting_bytes = buffer_len(&async->out);
+    pgnear_code code = exchange_check_timeout(exchange->timeout_ms, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
     if (!async_is_open(async)) {
         return outcome_set(error, PGNEAR_UNREACHABLE, "the connection to pgneard at %s has ended",
                            async->shell->socket_path);

@@ -291,6 +291,7 @@ pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *opt
 {
     pgnear_call_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : exchange_check_timeout(own.timeout_ms, error);
     code = code != PGNEAR_OK ? code : handle_enter(batch->handle, error);
     if (code != PGNEAR_OK) {
         return code;
@@ -304,8 +305,12 @@ pgnear_code pgnear_batch_run(pgnear_batch *batch, const pgnear_call_options *opt
         return code;
     }
     CHECK(batch->undecided == 0);
-    *replies = batch->replies;
-    *count = batch->count;
+    if (replies != NULL) {
+        *replies = batch->replies;
+    }
+    if (count != NULL) {
+        *count = batch->count;
+    }
     batch->count = 0;
     buffer_clear(&batch->frames, BATCH_BYTES_MAX);
     return PGNEAR_OK;

@@ -169,6 +169,14 @@ static pgnear_code unanswered(const pgnear *handle, const struct exchange *excha
     return outcome_set(error, code, "pgneard at %s %s", handle->socket_path, why);
 }
 
+pgnear_code exchange_check_timeout(int64_t timeout_ms, pgnear_error *error)
+{
+    return timeout_ms >= 0
+               ? PGNEAR_OK
+               : outcome_set(error, PGNEAR_BAD_REQUEST,
+                             "timeout_ms is %lld: it must not be negative", (long long)timeout_ms);
+}
+
 int64_t exchange_deadline_us(const pgnear *handle, int64_t timeout_ms)
 {
     int64_t ms = timeout_ms > 0 ? timeout_ms : handle->timeout_ms;
@@ -191,6 +199,7 @@ pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,
                          struct mpack_cursor *result, pgnear_error *error)
 {
     pgnear_code code = handle_enter(handle, error);
+    code = code != PGNEAR_OK ? code : exchange_check_timeout(exchange->timeout_ms, error);
     if (code != PGNEAR_OK) {
         return code;
     }

@@ -23,6 +23,10 @@ msgpack_packer *exchange_begin_as(pgnear *handle, uint32_t msgid, const char *me
 pgnear_code exchange_run(pgnear *handle, const struct exchange *exchange,
                          struct mpack_cursor *result, pgnear_error *error);
 
+// PGNEAR_BAD_REQUEST for what is left of a deadline that has passed, which must not become the
+// handle's timeout.
+pgnear_code exchange_check_timeout(int64_t timeout_ms, pgnear_error *error);
+
 // When a call with this timeout (0: that of the handle) gives up, by CLOCK_BOOTTIME.
 int64_t exchange_deadline_us(const pgnear *handle, int64_t timeout_ms);
 

@@ -105,6 +105,8 @@ pgnear_code handle_create(const char *socket_path, const pgnear_options *options
 {
     pgnear_options own;
     pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : exchange_check_timeout(own.timeout_ms, error);
+    code = code != PGNEAR_OK ? code : exchange_check_timeout(own.connect_timeout_ms, error);
     if (code != PGNEAR_OK) {
         return code;
     }

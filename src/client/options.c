@@ -93,6 +93,8 @@ void opts_add_write(struct opts *opts, const pgnear_write_options *options)
     }
     if (options->ack > PGNEAR_ACK_DEFAULT && options->ack <= PGNEAR_ACK_POSTGRES) {
         opts_add_text(opts, "ack", slice_of_string(ACKS[options->ack]));
+    } else if (options->ack != PGNEAR_ACK_DEFAULT) {
+        opts_add_int(opts, "ack", (int64_t)options->ack); // the node says what is wrong with it
     }
     if (options->has_ttl) {
         opts_add_int(opts, "ttl_ms", options->ttl_ms);

@@ -152,7 +152,7 @@ pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
         return code;
     }
     msgpack_packer *packer = begin_with_key(handle, "touch", key);
-    if (ttl_ms < 0) {
+    if (ttl_ms == -1) {
         msgpack_pack_nil(packer);
     } else {
         msgpack_pack_int64(packer, ttl_ms);

@@ -69,6 +69,7 @@ static void each_request_has_its_own_answer(void **state)
         {FAKE_ANSWER, "{\"seq\":8,\"version\":9}", 0},
         {FAKE_ANSWER, "\"pong\"", 0},
         {FAKE_ANSWER, "[6,4]", 0},
+        {FAKE_ANSWER, "{\"seq\":9}", 0},
         {FAKE_END, NULL, 0},
     };
     struct dialogue dialogue;
@@ -98,6 +99,9 @@ static void each_request_has_its_own_answer(void **state)
     run(&dialogue);
     assert_int_equal(dialogue.count, 1);
     assert_int_equal(dialogue.replies[0].item.version, 4);
+    // Nor need anybody want the replies.
+    add_set(&dialogue, "a", NULL);
+    assert_int_equal(pgnear_batch_run(dialogue.batch, NULL, NULL, NULL, NULL), PGNEAR_OK);
     end(&dialogue);
 }
 

@@ -207,6 +207,38 @@ static void a_slow_node_ends_calls_at_their_deadline(void **state)
     pgnear_close(handle);
 }
 
+// What is left of a deadline that has passed does not become the default of 30 s.
+static void a_negative_timeout_is_refused(void **state)
+{
+    (void)state;
+    const struct fake_step steps[] = {FAKE_HELLO, {FAKE_END, NULL, 0}};
+    struct fake_node fake;
+    fake_node_start(&fake, steps);
+    pgnear_options options = PGNEAR_OPTIONS_INIT;
+    pgnear_error error;
+    pgnear *handle = NULL;
+    options.timeout_ms = -1;
+    assert_int_equal(pgnear_open(fake.path, &options, &handle, &error), PGNEAR_BAD_REQUEST);
+    options.timeout_ms = 0;
+    options.connect_timeout_ms = -1;
+    assert_int_equal(pgnear_open(fake.path, &options, &handle, &error), PGNEAR_BAD_REQUEST);
+    assert_null(handle);
+    handle = open_handle(&fake);
+    pgnear_write_options set = PGNEAR_WRITE_OPTIONS_INIT;
+    set.timeout_ms = -1;
+    assert_int_equal(pgnear_set(handle, KEY, ONE, &set, NULL, &error), PGNEAR_BAD_REQUEST);
+    assert_string_equal(error.message, "timeout_ms is -1: it must not be negative");
+    pgnear_call_options call = PGNEAR_CALL_OPTIONS_INIT;
+    call.timeout_ms = -1;
+    assert_int_equal(pgnear_ping(handle, &call, NULL), PGNEAR_BAD_REQUEST);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    assert_int_equal(pgnear_batch_run(batch, &call, NULL, NULL, NULL), PGNEAR_BAD_REQUEST);
+    pgnear_batch_destroy(batch);
+    fake_node_end(&fake);
+    fake_node_free(&fake);
+    pgnear_close(handle);
+}
+
 static void nonsense_is_not_taken_for_an_answer(void **state)
 {
     (void)state;
@@ -366,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_write_with_an_id_is_repeated_once),
         cmocka_unit_test(a_write_does_not_go_into_a_closed_connection),
         cmocka_unit_test(a_slow_node_ends_calls_at_their_deadline),
+        cmocka_unit_test(a_negative_timeout_is_refused),
         cmocka_unit_test(nonsense_is_not_taken_for_an_answer),
         cmocka_unit_test(a_result_of_another_shape_is_said_to_be_wrong),
         cmocka_unit_test(errors_carry_their_particulars),

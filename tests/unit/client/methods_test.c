@@ -160,6 +160,13 @@ static void writes_with_a_seq(void **state)
     assert_true(written.has_deleted);
     assert_int_equal(written.deleted, 1);
     end(&dialogue, "[\"delete\",[[\"k\"],{\"if_version\":6}]]");
+
+    // An ack that there is not is no default: the node refuses it.
+    options = (pgnear_write_options)PGNEAR_WRITE_OPTIONS_INIT;
+    options.ack = (pgnear_ack)9; // NOLINT(clang-analyzer-optin.core.EnumCastOutOfRange): the case
+    begin(&dialogue, "{\"seq\":6}");
+    assert_int_equal(pgnear_set(dialogue.handle, K, TWO, &options, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"set\",[\"k\",2,{\"ack\":9}]]");
 }
 
 static void writes_with_a_result(void **state)
@@ -193,6 +200,10 @@ static void writes_with_a_result(void **state)
     assert_int_equal(pgnear_touch(dialogue.handle, K, -1, NULL, &existed, NULL), PGNEAR_OK);
     assert_false(existed);
     end(&dialogue, "[\"touch\",[\"k\",null,{}]]");
+    // What is left of a time that is over is no request to keep the key for ever.
+    begin(&dialogue, "true");
+    assert_int_equal(pgnear_touch(dialogue.handle, K, -5, NULL, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"touch\",[\"k\",-5,{}]]");
 }
 
 static void control(void **state)
