@@ -26,8 +26,11 @@ int main(int argc, char **argv)
 {
     streams_hold();
     enum exit_status status = run(argc, argv);
+    errno = 0; // what was written before may have failed long ago, and has then left its mark only
     if ((fflush(stdout) != 0 || ferror(stdout) != 0) && status == EXIT_DONE) {
-        status = complain(EXIT_REFUSED, "cannot write: %s", strerrordesc_np(errno));
+        status =
+            complain(EXIT_REFUSED, "cannot write: %s",
+                     errno != 0 ? strerrordesc_np(errno) : "standard output is closed or full");
     }
     return (int)status;
 }

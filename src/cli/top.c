@@ -14,6 +14,7 @@
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/signals.h"
+#include "cli/stats_map.h"
 #include "cli/top_view.h"
 
 enum { EVERY_US = CLOCK_US_PER_S };
@@ -28,6 +29,7 @@ struct screen {
     int64_t left; // snapshots still to be printed
     // The last answer:
     struct buffer stats;
+    struct buffer trouble; // what keeps the node from its work; empty: nothing
     int64_t asked_boot_us; // 0: none
 };
 
@@ -53,6 +55,7 @@ static void close_screen(struct screen *screen)
         close(screen->signal_fd);
     }
     buffer_deinit(&screen->stats);
+    buffer_deinit(&screen->trouble);
 }
 
 // Waits until it is time for the next look. False where the user has seen enough.
@@ -104,12 +107,28 @@ static enum exit_status show(struct screen *screen, struct slice text)
                                : complain(EXIT_REFUSED, "cannot write: %s", strerrordesc_np(errno));
 }
 
+static pgnear_code ask_for_trouble(struct screen *screen, pgnear *node, pgnear_error *error)
+{
+    pgnear_bytes hello;
+    pgnear_code code = pgnear_hello(node, NULL, &hello, error);
+    struct slice value, words;
+    buffer_clear(&screen->trouble, SIZE_MAX);
+    if (code == PGNEAR_OK && stats_map_find(slice_of(hello.at, hello.len), "last_error", &value)) {
+        struct mpack_cursor cursor = mpack_cursor_of(value);
+        if (mpack_read_str(&cursor, &words)) {
+            buffer_append_slice(&screen->trouble, words);
+        }
+    }
+    return code;
+}
+
 // One look; what is shown is made of it and of the one before.
 static enum exit_status look(struct screen *screen, struct invocation *invocation)
 {
     pgnear_bytes answer;
     pgnear_error error;
-    if (pgnear_stats(invocation->node, NULL, &answer, &error) != PGNEAR_OK) {
+    if (ask_for_trouble(screen, invocation->node, &error) != PGNEAR_OK ||
+        pgnear_stats(invocation->node, NULL, &answer, &error) != PGNEAR_OK) {
         bool waits = screen->is_drawn && error.code == PGNEAR_UNREACHABLE;
         screen->asked_boot_us = 0;
         return waits ? show(screen, slice_of_string(error.message)) : complain_of_call(&error);
@@ -120,7 +139,8 @@ static enum exit_status look(struct screen *screen, struct invocation *invocatio
     if (screen->asked_boot_us != 0) {
         struct buffer text = {0};
         double elapsed_s = (double)(now_boot_us - screen->asked_boot_us) / CLOCK_US_PER_S;
-        top_view(buffer_slice(&screen->stats), now, elapsed_s, &text);
+        top_view(buffer_slice(&screen->stats), now, elapsed_s, buffer_slice(&screen->trouble),
+                 &text);
         status = show(screen, buffer_slice(&text));
         buffer_deinit(&text);
         screen->left--;

@@ -1,15 +1,19 @@
-//      state live  rows 1200  size 2.3 MB  backups 2  clients 3
-//      reads     15200/s  hit 99.8 %  direct 9000/s  readers 8  absent 20/s  missed 30/s  ...
-//      cache     ...
-//      ask           requests/s        p50        p99        max
-//      get                15200     0.02 ms    0.11 ms    1.20 ms
+//      node       live  clients 3  requests 15230/s  errors 0/s  rows 1200  size 2.3 MB  ...
+//      trouble    Failed to flush: relation "kv_store" does not exist
+//      reads      15200/s  hit 99.8 %  missed 30/s  suspect 0/s  direct 9000/s  ...
+//      outbox     ...
+//
+//      method                a second         p50         p99         max
+//      get                      15200     0.02 ms     0.11 ms     1.20 ms
+//
+// What an operator looks for comes first in each line: 80 columns cut the rest off.
 #include "cli/top_view.h"
 
 #include <stdio.h>
 
 #include "cli/stats_map.h"
 
-enum { PATH_BYTES = 96, LABEL_COLUMNS = 10, METHOD_COLUMNS = 20 };
+enum { PATH_BYTES = 96, LABEL_COLUMNS = 10, WORDS_COLUMNS = 68, METHOD_COLUMNS = 20 };
 
 struct pair {
     struct slice before;
@@ -107,37 +111,37 @@ static const struct line {
     {"node",
      NULL,
      {{add_text, "", "postgres.state"},
-      {add_number, "rows", "count"},
-      {add_text, "size", "size"},
-      {add_number, "backups", "backups"},
       {add_number, "clients", "server.connections"},
       {add_rate, "requests", "server.requests"},
-      {add_rate, "errors", "server.errors"}}},
+      {add_rate, "errors", "server.errors"},
+      {add_number, "rows", "count"},
+      {add_text, "size", "size"},
+      {add_number, "backups", "backups"}}},
     {"reads",
      NULL,
      {{add_hits, "hit", "cache.hits"},
+      {add_rate, "missed", "cache.misses"},
+      {add_rate, "suspect", "cache.suspect"},
       {add_rate, "direct", "cache.direct_hits"},
       {add_number, "readers", "cache.direct_readers"},
-      {add_rate, "absent", "cache.negative_hits"},
-      {add_rate, "missed", "cache.misses"},
-      {add_rate, "suspect", "cache.suspect"}}},
+      {add_rate, "absent", "cache.negative_hits"}}},
     {"cache",
      NULL,
      {{add_number, "entries", "cache.entries"},
       {add_mib, "size", "cache.bytes"},
-      {add_number, "pending", "cache.pending"},
       {add_rate, "evicted", "cache.evictions"},
+      {add_number, "stale", "cache.audit_stale"},
+      {add_number, "pending", "cache.pending"},
       {add_rate, "invalidated", "cache.invalidations"},
-      {add_rate, "audited", "cache.audit_compared"},
-      {add_number, "stale", "cache.audit_stale"}}},
+      {add_rate, "audited", "cache.audit_compared"}}},
     {"outbox",
      NULL,
      {{add_number, "depth", "outbox.depth"},
       {add_age, "age", "outbox.age_us"},
+      {add_number, "dead letters", "outbox.dead_letters"},
       {add_mib, "size", "outbox.bytes"},
       {add_rate, "groups", "outbox.log_groups"},
-      {add_rate, "commits", "outbox.commits"},
-      {add_number, "dead letters", "outbox.dead_letters"}}},
+      {add_rate, "commits", "outbox.commits"}}},
     {"flush",
      NULL,
      {{add_rate, "writes", "postgres.rows"},
@@ -183,20 +187,51 @@ static void add_method(void *context, struct slice name, struct slice value)
     buffer_printf(pair->out, "\n");
 }
 
-void top_view(struct slice before, struct slice now, double elapsed_s, struct buffer *out)
+static bool begins_character(uint8_t byte)
+{
+    return (byte & 0xc0) != 0x80;
+}
+
+// Where a line of at most WORDS_COLUMNS bytes ends: behind a word, or else before a character.
+static size_t line_len(struct slice words)
+{
+    if (words.len <= WORDS_COLUMNS) {
+        return words.len;
+    }
+    size_t len = WORDS_COLUMNS;
+    while (len > 0 && words.at[len] != ' ') {
+        len--;
+    }
+    for (len = len > 0 ? len : WORDS_COLUMNS; len > 0 && !begins_character(words.at[len]); len--) {
+    }
+    return len > 0 ? len : WORDS_COLUMNS;
+}
+
+static void add_trouble(struct slice words, struct buffer *out)
+{
+    const char *label = "trouble";
+    while (words.len > 0) {
+        size_t len = line_len(words);
+        buffer_printf(out, "%-*s %.*s\n", LABEL_COLUMNS, label,
+                      SLICE_FORMAT(slice_of(words.at, len)));
+        len += len < words.len && words.at[len] == ' ';
+        words = slice_of(words.at + len, words.len - len);
+        label = "";
+    }
+}
+
+void top_view(struct slice before, struct slice now, double elapsed_s, struct slice trouble,
+              struct buffer *out)
 {
     struct pair pair = {before, now, elapsed_s, out};
-    for (size_t i = 0; i < LINES_COUNT; i++) {
+    add_line(&pair, &LINES[0]);
+    add_trouble(trouble, out);
+    for (size_t i = 1; i < LINES_COUNT; i++) {
         add_line(&pair, &LINES[i]);
     }
     buffer_printf(out, "\n%-*s%12s%12s%12s%12s\n", METHOD_COLUMNS, "method", "a second", "p50",
                   "p99", "max");
     stats_map_each(now, "server.latency", add_method, &pair);
-}
-
-static bool begins_character(uint8_t byte)
-{
-    return (byte & 0xc0) != 0x80;
 }
 
 void top_fit(struct slice text, size_t rows, size_t columns, struct buffer *out)

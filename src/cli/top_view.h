@@ -7,5 +7,7 @@
 // to `columns` characters. A size of 0 is not known and cuts nothing.
 void top_fit(struct slice text, size_t rows, size_t columns, struct buffer *out);
 
-// Appends the lines of one snapshot. `before` is the answer of `elapsed_s` seconds earlier.
-void top_view(struct slice before, struct slice now, double elapsed_s, struct buffer *out);
+// Appends the lines of one snapshot. `before` is the answer of `elapsed_s` seconds earlier;
+// `trouble` what keeps the node from its work, in words, or empty.
+void top_view(struct slice before, struct slice now, double elapsed_s, struct slice trouble,
+              struct buffer *out);

@@ -35,13 +35,15 @@ static enum exit_status print_event(const pgnear_event *event, const struct invo
     return status;
 }
 
-// Waits for input from the node, where there is a connection, or for a signal. False on a signal.
+// Waits for input from the node, where there is a connection. False on a signal, and where the
+// reader of our output is gone, who would otherwise be noticed with the next event only.
 static bool await_input(int node_fd, int signal_fd, bool retries)
 {
     struct pollfd entries[] = {{.fd = signal_fd, .events = POLLIN},
+                               {.fd = STDOUT_FILENO, .events = 0},
                                {.fd = node_fd, .events = POLLIN}};
-    poll(entries, 2, retries ? RETRY_MS : -1);
-    return entries[0].revents == 0;
+    poll(entries, 3, retries ? RETRY_MS : -1);
+    return entries[0].revents == 0 && entries[1].revents == 0;
 }
 
 static enum exit_status print_events(struct invocation *invocation, int signal_fd)

@@ -1,7 +1,10 @@
 // The command `pgnear` as a user meets it: what it prints and how it exits.
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "system/harness/cli.h"
 #include "system/harness/deadline.h"
@@ -194,6 +197,15 @@ static void watch_prints_what_happens(struct scenario *scenario)
     node_start_again(node);
     await_line(scenario, path, "{\"event\":\"resync\"}\n");
     assert_null(strstr(read_text_file(scenario, path), "unseen"));
+    // One whose reader is gone ends by itself, though nothing happens that it could print.
+    const char *pipe_path = scenario_path(scenario, "pipe");
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    int reader = open(pipe_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(reader >= 0);
+    struct process *piped = cli_start(node, pipe_path, (const char *const[]){"watch", "p:", NULL});
+    node_await_stat(node, "server.watchers", "2");
+    close(reader);
+    assert_int_equal(process_wait(piped), 0);
     process_signal(watching, SIGINT);
     assert_int_equal(process_wait(watching), 0);
 }
