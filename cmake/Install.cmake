@@ -13,7 +13,9 @@ file(RELATIVE_PATH PGNEAR_PC_TO_PREFIX "/prefix/${pkgconfig_dir}" "/prefix")
 string(REGEX REPLACE "/$" "" PGNEAR_PC_TO_PREFIX "${PGNEAR_PC_TO_PREFIX}")
 # By name and not by Requires.private, which would ask for their headers, and pass their flags on, where
 # the shared library is linked.
-string(JOIN " " PGNEAR_PC_LIBS_PRIVATE ${LMDB_LDFLAGS} ${MSGPACK_LDFLAGS} ${SIMDJSON_LDFLAGS})
+set(pc_libs ${LMDB_LDFLAGS} ${MSGPACK_LDFLAGS} ${SIMDJSON_LDFLAGS})
+list(FILTER pc_libs EXCLUDE REGEX "^-L/usr/lib") # where every linker looks
+string(JOIN " " PGNEAR_PC_LIBS_PRIVATE ${pc_libs})
 configure_file(packaging/pgnear.pc.in pgnear.pc @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/pgnear.pc" DESTINATION "${pkgconfig_dir}"
         COMPONENT libpgnear-dev)
