@@ -67,14 +67,25 @@ static void mind_server(struct conn *conn)
 // pooler in front of the server may refuse. Where one answers in the server's place, whose number
 // is then not the one that we were told at the start, nothing is set: it would stay behind in a
 // session that others are given next.
+//
+// Timeouts of the role or the database are for people: a LISTEN is idle by nature, and how long a
+// statement may take is postgres.statement_timeout's to say. The server is to look for us as we
+// look for it: a backend whose client is gone unheard keeps the locks of its batch.
 static void prepare_session(struct conn *conn)
 {
-    char script[192];
+    char script[512];
+    int pid = PQbackendPID(conn->pg);
     snprintf(script, sizeof script,
              "SELECT set_config('statement_timeout', '%lld', false),"
-             " set_config('client_min_messages', 'warning', false) WHERE pg_backend_pid() = %d",
-             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS),
-             PQbackendPID(conn->pg));
+             " set_config('client_min_messages', 'warning', false),"
+             " set_config('tcp_keepalives_idle', '" CONN_KEEPALIVES_IDLE "', false),"
+             " set_config('tcp_keepalives_interval', '" CONN_KEEPALIVES_INTERVAL "', false),"
+             " set_config('tcp_keepalives_count', '" CONN_KEEPALIVES_COUNT "', false)"
+             " WHERE pg_backend_pid() = %d;"
+             "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings"
+             " WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
+             " AND setting <> '0' AND pg_backend_pid() = %d",
+             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS), pid, pid);
     timer_disarm(conn->timer);
     timer_arm(conn->timer, conn->options.connect_timeout_us);
     conn_set_state(conn, CONN_PREPARING);

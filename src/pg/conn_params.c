@@ -99,9 +99,9 @@ enum error conn_params_init(struct conn_params *params, const char *conninfo, un
     snprintf(params->user_timeout_ms, sizeof params->user_timeout_ms, "%lld",
              (long long)(connect_timeout_us / CLOCK_US_PER_MS));
     add(params, "application_name", "pgnear");
-    add(params, "keepalives_idle", "5");
-    add(params, "keepalives_interval", "2");
-    add(params, "keepalives_count", "3");
+    add(params, "keepalives_idle", CONN_KEEPALIVES_IDLE);
+    add(params, "keepalives_interval", CONN_KEEPALIVES_INTERVAL);
+    add(params, "keepalives_count", CONN_KEEPALIVES_COUNT);
     add(params, "tcp_user_timeout", params->user_timeout_ms);
     add_parsed(params, turn % params->hosts_count);
     add(params, "client_encoding", "UTF8");

@@ -12,6 +12,12 @@
 
 enum { CONN_PARAMS_MAX = 64 };
 
+// In seconds, but for the count: after these a silent peer is gone. Both ends look so, this one
+// unless the user's string says otherwise.
+#define CONN_KEEPALIVES_IDLE     "5"
+#define CONN_KEEPALIVES_INTERVAL "2"
+#define CONN_KEEPALIVES_COUNT    "3"
+
 struct conn_params {
     // For PQconnectStartParams; ends with NULL.
     const char *keywords[CONN_PARAMS_MAX + 1];

@@ -120,9 +120,8 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
     }
 }
 
-void flush_claim(struct flusher *flusher)
+static void read_row(struct flusher *flusher)
 {
-    flush_batch_forget_ahead(flusher);
     const char *values[] = {flusher->worker->identity.node};
     agreement_ask(&flusher->agreement);
     const struct query queries[] = {
@@ -135,6 +134,33 @@ void flush_claim(struct flusher *flusher)
     };
     (void)FAULT_POINT(FLUSH_CLAIM);
     ask(flusher, queries, 2, on_claim_result, on_claim_done);
+}
+
+static void on_freed_result(void *context, size_t index, const PGresult *result)
+{
+    (void)context;
+    (void)index;
+    node_row_note_freed(result);
+}
+
+static void on_freed(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    (void)failure;
+    struct flusher *flusher = context;
+    CHECK(flusher->phase == FLUSHER_CLAIMING);
+    flusher->phase = FLUSHER_IDLE;
+    if (outcome != UNIT_LOST) {
+        read_row(flusher);
+    }
+}
+
+void flush_claim(struct flusher *flusher)
+{
+    flush_batch_forget_ahead(flusher);
+    const char *values[] = {flusher->worker->identity.node};
+    const struct query query = {
+        .sql = buffer_text(&flusher->free_sql), .params_count = 1, .values = values};
+    ask(flusher, &query, 1, on_freed_result, on_freed);
 }
 
 void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice recorded)

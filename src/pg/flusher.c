@@ -215,9 +215,11 @@ void flusher_on_ready(struct flusher *flusher)
     if (flusher->has_sql) {
         batch_sql_deinit(&flusher->sql);
         buffer_deinit(&flusher->claim_sql);
+        buffer_deinit(&flusher->free_sql);
     }
     batch_sql_init(&flusher->sql, &worker->names, worker->settings->server.max_value_bytes);
     node_row_sql(&worker->names, &flusher->claim_sql);
+    node_row_free_sql(&worker->names, &flusher->free_sql);
     flusher->has_sql = true;
     timer_disarm(flusher->retry_timer);
     conn_open(flusher->conn);
@@ -278,6 +280,7 @@ void flusher_destroy(struct flusher *flusher)
         batch_sql_deinit(&flusher->sql);
     }
     buffer_deinit(&flusher->claim_sql);
+    buffer_deinit(&flusher->free_sql);
     node_row_deinit(&flusher->row);
     event_free(flusher->linger_timer);
     event_free(flusher->retry_timer);

@@ -79,6 +79,7 @@ struct flusher {
     // Once the names are known:
     struct batch_sql sql;
     struct buffer claim_sql;
+    struct buffer free_sql;
     struct node_row row;
     bool has_sql;
 };

@@ -88,15 +88,9 @@ static void take_row(struct handshake *handshake, const PGresult *result)
     }
 }
 
-void handshake_read_row(struct handshake *handshake)
+static void read_row(struct handshake *handshake)
 {
-    handshake->step = "row";
     struct worker *worker = handshake->worker;
-    if (!flusher_is_quiet(worker->flusher)) {
-        // What is with the writer moves applied_seq, against which the row is judged.
-        handshake->waiting = WAITING_QUIET;
-        return;
-    }
     // A row that is made on another server than before vouches for nothing: it is committed before
     // it is judged, and this daemon may end in between.
     uint64_t vouched_seq = handshake_is_replaced(handshake) ? 0 : worker->applied_seq;
@@ -122,6 +116,29 @@ void handshake_read_row(struct handshake *handshake)
     conn_send(handshake->conn, &unit);
     buffer_deinit(&insert);
     buffer_deinit(&select);
+}
+
+static void note_freed(struct handshake *handshake, const PGresult *result)
+{
+    (void)handshake;
+    node_row_note_freed(result);
+}
+
+void handshake_read_row(struct handshake *handshake)
+{
+    handshake->step = "row";
+    struct worker *worker = handshake->worker;
+    if (!flusher_is_quiet(worker->flusher)) {
+        // What is with the writer moves applied_seq, against which the row is judged.
+        handshake->waiting = WAITING_QUIET;
+        return;
+    }
+    struct buffer sql = {0};
+    const char *values[] = {worker->identity.node, NULL};
+    node_row_free_sql(&worker->names, &sql);
+    handshake_ask(handshake, buffer_text(&sql), values,
+                  handshake_unit(handshake, note_freed, read_row, read_row));
+    buffer_deinit(&sql);
 }
 
 static void rewind_to(struct handshake *handshake, uint64_t applied_seq)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/log.h"
 
 void node_row_deinit(struct node_row *row)
 {
@@ -18,6 +19,30 @@ void node_row_sql(const struct schema_names *names, struct buffer *sql)
                   "SELECT applied_seq::text, incarnation::text, results::text FROM %s"
                   " WHERE node = $1::uuid FOR UPDATE",
                   names->node_table);
+}
+
+// The row's xmax is whoever has it locked. What ends a backend must see no other: so the ones found
+// are materialized first. ClientRead in the midst of a transaction: the rest of a batch is awaited.
+void node_row_free_sql(const struct schema_names *names, struct buffer *sql)
+{
+    buffer_printf(sql,
+                  "WITH stranded AS MATERIALIZED (SELECT a.pid FROM %s AS n"
+                  " JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.granted"
+                  " AND l.transactionid = n.xmax"
+                  " JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
+                  " WHERE n.node = $1::uuid AND a.pid <> pg_backend_pid()"
+                  " AND a.usename = current_user AND a.wait_event = 'ClientRead'"
+                  " AND a.application_name = current_setting('application_name'))"
+                  " SELECT pid, pg_terminate_backend(pid) FROM stranded",
+                  names->node_table);
+}
+
+void node_row_note_freed(const PGresult *result)
+{
+    for (int i = 0; i < PQntuples(result); i++) {
+        LOG_WARNING("stranded batch ended",
+                    LOG_INT("backend", strtoll(PQgetvalue(result, i, 0), NULL, 10)));
+    }
 }
 
 void node_row_take(struct node_row *row, const PGresult *result)

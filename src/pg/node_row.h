@@ -18,7 +18,15 @@ void node_row_deinit(struct node_row *row);
 // The query that reads it, and waits for a batch that is still in flight to settle first. `sql` is
 // the caller's to deinit; its one parameter ($1) is the node.
 void node_row_sql(const struct schema_names *names, struct buffer *sql);
-// Its result, into a row that may hold an earlier one.
+// The query before it, with the same parameter, for a batch that never will settle: the network was
+// lost in the midst of it, the backend has not heard of that and waits for the rest, for two hours
+// where tcp_keepalives_idle is what it comes as, with the row and the keys of the batch locked. It
+// ends such backends of our own user and name. It may be refused, where pg_terminate_backend is not
+// for everybody: then the one above waits.
+void node_row_free_sql(const struct schema_names *names, struct buffer *sql);
+// Its result, to the log.
+void node_row_note_freed(const PGresult *result);
+// The result of the first, into a row that may hold an earlier one.
 void node_row_take(struct node_row *row, const PGresult *result);
 
 enum node_verdict {

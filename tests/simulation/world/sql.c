@@ -141,6 +141,13 @@ static int place_of(const struct session *session, struct slice node)
     return own ? txn->node_changed : server_node_place(node);
 }
 
+// A batch whose rest does not come ends with its connection here.
+static enum outcome free_node(struct session *session, const struct sent_query *query)
+{
+    (void)query;
+    return answer_with(session, result_create(2));
+}
+
 static enum outcome read_node(struct session *session, const struct sent_query *query)
 {
     PGresult *result = result_create(3);
@@ -376,6 +383,7 @@ static const struct statement {
     {{"SELECT 'public'::text"}, find_schema},
     {{"to_regproc($4)"}, require_schema},
     {{"(node, table_name, incarnation, applied_seq)"}, insert_node},
+    {{"WITH stranded AS MATERIALIZED"}, free_node},
     {{"SELECT applied_seq::text, incarnation::text, results::text"}, read_node},
     {{"SET incarnation = $2, applied_seq = $3"}, claim_node},
     {{"pgnear_lift_versions"}, lift_versions},

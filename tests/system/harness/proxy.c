@@ -27,9 +27,12 @@ enum link_mode {
     LINK_FORWARD,
     LINK_FROZEN,       // both ends are read and nothing is passed on
     LINK_AWAIT_COMMIT, // what the server answers is swallowed; once it says COMMIT both are closed
+    LINK_STRANDED,     // the client's end is closed; the server's stays until the server closes it
     LINK_LATE, // the client's end is closed; what is kept goes to the server at late_boot_us
     LINK_HELD, // the server's end is not read before late_boot_us
 };
+
+static const char COMMIT_QUERY[] = "COMMIT"; // with the NUL behind it: not that of READ COMMITTED
 
 struct link {
     bool used;
@@ -84,18 +87,28 @@ static void link_close(struct link *link)
 
 // Whether `word` ends inside `bytes`, its beginning perhaps in the tail of the bytes before. Where
 // it does, `at` is the offset in `bytes` of its first byte, 0 if that came before.
-static bool find_word(char tail[WORD_BYTES_MAX], struct slice bytes, const char *word, size_t *at)
+static bool find_bytes(char tail[WORD_BYTES_MAX], struct slice bytes, struct slice word, size_t *at)
 {
-    size_t word_len = strlen(word);
     struct buffer joined = {0};
     buffer_append(&joined, tail, WORD_BYTES_MAX);
     buffer_append_slice(&joined, bytes);
     struct slice all = buffer_slice(&joined);
-    const uint8_t *found = memmem(all.at, all.len, word, word_len);
+    const uint8_t *found = memmem(all.at, all.len, word.at, word.len);
     size_t offset = found == NULL ? 0 : (size_t)(found - all.at);
     *at = offset > WORD_BYTES_MAX ? offset - WORD_BYTES_MAX : 0;
     buffer_deinit(&joined);
     return found != NULL;
+}
+
+static bool find_word(char tail[WORD_BYTES_MAX], struct slice bytes, const char *word, size_t *at)
+{
+    return find_bytes(tail, bytes, slice_of_string(word), at);
+}
+
+static bool find_commit(struct link *link, struct slice bytes, size_t *at)
+{
+    struct slice word = slice_of((const uint8_t *)COMMIT_QUERY, sizeof COMMIT_QUERY);
+    return find_bytes(link->client_tail, bytes, word, at);
 }
 
 static void keep_tail(char tail[WORD_BYTES_MAX], struct slice bytes)
@@ -140,6 +153,12 @@ static void fire(struct proxy *proxy, struct link *link, struct slice bytes, siz
         buffer_append_slice(&link->to_server, bytes);
         link->mode = LINK_AWAIT_COMMIT;
         return;
+    case PROXY_CUT_STRANDED:
+        buffer_append(&link->to_server, bytes.at, at);
+        drain(link->server, &link->to_server);
+        close_end(&link->client);
+        link->mode = LINK_STRANDED;
+        return;
     default:
         buffer_append_slice(&link->to_server, bytes);
         close_end(&link->client);
@@ -175,12 +194,11 @@ static void from_client(struct proxy *proxy, struct link *link)
     size_t at;
     link->listens = link->listens || find_word(link->client_tail, received, "LISTEN", &at);
     if (link->mode == LINK_FORWARD && proxy->armed != PROXY_CUT_NONE &&
-        find_word(link->client_tail, received, "COMMIT", &at)) {
+        find_commit(link, received, &at)) {
         fire(proxy, link, received, at);
         return;
     }
-    if (link->mode == LINK_FORWARD && proxy->holds &&
-        find_word(link->client_tail, received, "COMMIT", &at)) {
+    if (link->mode == LINK_FORWARD && proxy->holds && find_commit(link, received, &at)) {
         hold(proxy, link);
     }
     keep_tail(link->client_tail, received);

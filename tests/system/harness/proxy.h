@@ -10,10 +10,11 @@
 // What becomes of the connection that sends the next COMMIT.
 enum proxy_cut {
     PROXY_CUT_NONE,
-    PROXY_CUT_BEFORE, // the COMMIT does not reach the server: the transaction aborts
-    PROXY_CUT_DURING, // it is forwarded and both ends are closed: either may come of it
-    PROXY_CUT_AFTER,  // it is forwarded, the answer is awaited and swallowed: it is committed
-    PROXY_CUT_LATE,   // the client's end is closed; what it sent arrives PROXY_LATE_MS later
+    PROXY_CUT_BEFORE,   // the COMMIT does not reach the server: the transaction aborts
+    PROXY_CUT_DURING,   // it is forwarded and both ends are closed: either may come of it
+    PROXY_CUT_AFTER,    // it is forwarded, the answer is awaited and swallowed: it is committed
+    PROXY_CUT_LATE,     // the client's end is closed; what it sent arrives PROXY_LATE_MS later
+    PROXY_CUT_STRANDED, // the client's end is closed, and the server waits for the COMMIT for ever
     PROXY_CUT_COUNT
 };
 

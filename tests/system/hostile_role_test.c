@@ -1,0 +1,93 @@
+// What the settings of the role or of the server do to a node: timeouts that are meant for people.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "system/harness/deadline.h"
+#include "system/harness/steps.h"
+
+enum { KEEPALIVE = 2 }; // the timer of /proc/net/tcp, whose ticks are hundredths of a second
+
+static struct node *start_as_app(struct scenario *scenario, struct pg *pg, const char *url)
+{
+    pg_exec(pg, "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app");
+    const char *config =
+        scenario_text(scenario, "postgres.url = \"%s%cuser=app\"\ncache.audit_rate = 0\n", url,
+                      strchr(url, '?') == NULL ? '?' : '&');
+    struct node *node = node_create(scenario, pg, &(struct node_options){.config = config});
+    return node;
+}
+
+// A LISTEN is idle by nature, and so are the other connections while nobody asks.
+static void idle_connections_stay(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start_as_app(scenario, pg, pg_url(pg));
+    if (pg_int(pg, "SELECT current_setting('server_version_num')::int") >= 140000) {
+        pg_exec(pg, "ALTER ROLE app SET idle_session_timeout = '200ms'");
+    }
+    if (pg_int(pg, "SELECT current_setting('server_version_num')::int") >= 170000) {
+        pg_exec(pg, "ALTER ROLE app SET transaction_timeout = '1ms'");
+    }
+    node_spawn(node);
+    node_await_ready(node);
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+    pg_await_value(pg, "t",
+                   "SELECT count(*) >= 2 FROM pg_stat_activity WHERE usename = 'app'"
+                   " AND state = 'idle' AND now() - state_change > interval '1 s'");
+    assert_json(node_stat(node, "postgres.gaps"), "0");
+    assert_json(node_stat(node, "postgres.reconnects"), "0");
+}
+
+// How many connections the server has at that port, and the most ticks after which it will ask one
+// of them whether its client is still there; -1 where it asks one of them never.
+static int count_connections(long port, long *ticks_max)
+{
+    int count = 0;
+    char line[256];
+    FILE *file = fopen("/proc/net/tcp", "r");
+    assert_non_null(file);
+    *ticks_max = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        unsigned local_port, state, timer, ticks;
+        if (sscanf(line, " %*d: %*8x:%4x %*8x:%*4x %2x %*8x:%*8x %2x:%8x", &local_port, &state,
+                   &timer, &ticks) != 4 ||
+            local_port != (unsigned)port || state != 1) {
+            continue;
+        }
+        count++;
+        long next = timer == KEEPALIVE ? (long)ticks : -1;
+        *ticks_max = *ticks_max < 0 || next < 0 ? -1 : next > *ticks_max ? next : *ticks_max;
+    }
+    fclose(file);
+    return count;
+}
+
+// A client that is gone without a word is found by the server in seconds, not in the two hours that
+// are usual, during which its locks would stay.
+static void the_server_looks_for_its_client(struct scenario *scenario)
+{
+    enum { IDLE_TICKS = 5 * 100 };
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.tcp = true});
+    struct node *node = start_as_app(scenario, pg, pg_tcp_url(pg));
+    node_spawn(node);
+    node_await_ready(node);
+    long port = strtol(pg_value(pg, "SHOW port"), NULL, 10), ticks = -1;
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    // A connection on which something is under way just now has another timer.
+    while (count_connections(port, &ticks) < 4 || ticks < 0 || ticks > IDLE_TICKS) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("keepalives come after %ld ticks", ticks);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENARIO(idle_connections_stay),
+        SCENARIO(the_server_looks_for_its_client),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
