@@ -8,9 +8,14 @@
 //
 //   letter_seq, is_guarded, guards
 //
-// where `guards` is a bin of (version or nil) one after another, as many as there are pairs. The
-// last field is the checksum of all bytes before it. Layout 3 is the plain one, 4 that of a retry;
-// 1 and 2 are those of the release before, which had no checksum, and are read only.
+// where `guards` is a bin of (version or nil) one after another, as many as there are pairs.
+// Conditions on a version that the node held have one more:
+//
+//   held_seq
+//
+// The last field is the checksum of all bytes before it. Layout 3 is the plain one, 4 that of a
+// retry, 5 that of such a condition; 1 and 2 are those of the release before, which had no
+// checksum, and are read only.
 #include "base/entry.h"
 
 #include <endian.h>
@@ -19,8 +24,22 @@
 #include "base/checksum.h"
 #include "base/mpack.h"
 
-enum { FIELDS_PLAIN = 11, FIELDS_RETRY = FIELDS_PLAIN + 3 };
-enum { LAYOUT_PLAIN_UNCHECKED = 1, LAYOUT_RETRY_UNCHECKED, LAYOUT_PLAIN, LAYOUT_RETRY };
+enum layout {
+    LAYOUT_PLAIN_UNCHECKED = 1,
+    LAYOUT_RETRY_UNCHECKED,
+    LAYOUT_PLAIN,
+    LAYOUT_RETRY,
+    LAYOUT_HELD,
+};
+
+// Without the checksum.
+static const uint32_t FIELDS[] = {
+    [LAYOUT_PLAIN_UNCHECKED] = 11,
+    [LAYOUT_RETRY_UNCHECKED] = 14,
+    [LAYOUT_PLAIN] = 11,
+    [LAYOUT_RETRY] = 14,
+    [LAYOUT_HELD] = 12,
+};
 
 static enum entry_op op_of_method(enum method method)
 {
@@ -159,12 +178,20 @@ static uint8_t *put_bin(uint8_t *at, struct slice bytes)
     return put_slice(put_head(at, BIN8, bytes.len), bytes, &copy);
 }
 
+static enum layout layout_of(const struct entry *entry)
+{
+    if (entry->letter_seq != 0) {
+        return LAYOUT_RETRY; // which has no condition but its guards
+    }
+    return entry->held_seq != 0 ? LAYOUT_HELD : LAYOUT_PLAIN;
+}
+
 static uint8_t *put_fields(uint8_t *at, const struct entry *entry)
 {
-    bool is_retry = entry->letter_seq != 0;
+    enum layout layout = layout_of(entry);
     struct slice copy;
-    *at++ = (uint8_t)(FIXARRAY | ((is_retry ? FIELDS_RETRY : FIELDS_PLAIN) + 1));
-    *at++ = is_retry ? LAYOUT_RETRY : LAYOUT_PLAIN;
+    *at++ = (uint8_t)(FIXARRAY | (FIELDS[layout] + 1));
+    *at++ = (uint8_t)layout;
     *at++ = (uint8_t)entry->op;
     *at++ = (uint8_t)entry->ack;
     *at++ = (uint8_t)entry->condition;
@@ -175,10 +202,12 @@ static uint8_t *put_fields(uint8_t *at, const struct entry *entry)
     at = put_str(at, entry->id, &copy);
     at = mpack_put_uint(at, entry->pairs_count);
     at = put_bin(at, entry->pairs);
-    if (is_retry) {
+    if (layout == LAYOUT_RETRY) {
         at = mpack_put_uint(at, entry->letter_seq);
         *at++ = entry->is_guarded;
         at = put_bin(at, entry->guards);
+    } else if (layout == LAYOUT_HELD) {
+        at = mpack_put_uint(at, entry->held_seq);
     }
     return at;
 }
@@ -274,17 +303,9 @@ bool entry_guards_are_well_formed(struct slice guards, uint32_t count)
     return count == 0 && guards.len == 0;
 }
 
-static bool is_layout_of_retry(unsigned layout)
-{
-    return layout == LAYOUT_RETRY || layout == LAYOUT_RETRY_UNCHECKED;
-}
-
-static bool read_retry(struct mpack_cursor *cursor, unsigned layout, struct entry *entry)
+static bool read_retry(struct mpack_cursor *cursor, struct entry *entry)
 {
     unsigned guarded;
-    if (!is_layout_of_retry(layout)) {
-        return true;
-    }
     if (!mpack_read_uint(cursor, &entry->letter_seq) || entry->letter_seq == 0 ||
         !read_small(cursor, 1, &guarded) || !read_bin(cursor, &entry->guards)) {
         return false;
@@ -293,14 +314,26 @@ static bool read_retry(struct mpack_cursor *cursor, unsigned layout, struct entr
     return entry_guards_are_well_formed(entry->guards, entry->is_guarded ? entry->pairs_count : 0);
 }
 
+// What the layout has besides.
+static bool read_rest(struct mpack_cursor *cursor, unsigned layout, struct entry *entry)
+{
+    switch (layout) {
+    case LAYOUT_RETRY_UNCHECKED:
+    case LAYOUT_RETRY:
+        return read_retry(cursor, entry);
+    case LAYOUT_HELD:
+        return mpack_read_uint(cursor, &entry->held_seq) && entry->held_seq != 0;
+    default:
+        return true;
+    }
+}
+
 static bool read_layout(struct mpack_cursor *cursor, unsigned *layout)
 {
-    uint32_t fields, known;
-    if (!mpack_read_array(cursor, &fields) || !read_small(cursor, LAYOUT_RETRY, layout)) {
-        return false;
-    }
-    known = is_layout_of_retry(*layout) ? FIELDS_RETRY : FIELDS_PLAIN;
-    return *layout >= LAYOUT_PLAIN_UNCHECKED && fields == known + (*layout >= LAYOUT_PLAIN);
+    uint32_t fields;
+    return mpack_read_array(cursor, &fields) && read_small(cursor, LAYOUT_HELD, layout) &&
+           *layout >= LAYOUT_PLAIN_UNCHECKED &&
+           fields == FIELDS[*layout] + (*layout >= LAYOUT_PLAIN);
 }
 
 static bool read_checksum(struct mpack_cursor *cursor, unsigned layout, struct slice bytes)
@@ -329,7 +362,7 @@ enum error entry_decode(uint64_t seq, struct slice bytes, struct entry *entry)
     decoded.condition = (enum condition)condition;
     decoded.retired = retired == 1;
     decoded.pairs_count = pairs_count;
-    if (!pairs_are_well_formed(&decoded) || !read_retry(&cursor, layout, &decoded) ||
+    if (!pairs_are_well_formed(&decoded) || !read_rest(&cursor, layout, &decoded) ||
         !read_checksum(&cursor, layout, bytes) || cursor.at != cursor.end) {
         return ERROR_CORRUPT;
     }

@@ -14,6 +14,8 @@ struct entry {
     enum condition condition;
     bool retired; // parked, withdrawn or cancelled: it flushes as nothing
     int64_t if_version;
+    uint64_t held_seq;     // of an if_version: when the node took it on, it held that very version
+                           // of the key, and its writes up to here were applied; 0: not known
     int64_t accepted_us;   // when it was acknowledged or queued, by PostgreSQL's clock
     int64_t expires_at_us; // set, touch: by PostgreSQL's clock; 0: none
     uint64_t letter_seq;   // of the dead letter that it tries again; 0: none

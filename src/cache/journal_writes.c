@@ -59,6 +59,10 @@ static enum error make_entry(struct turn *turn, struct turn_item *item)
     item->entry.seq = outbox_take_seq(&turn->writer->outbox);
     item->entry.accepted_us = turn->now_us;
     item->entry.expires_at_us = expiry_of(turn, call, item->entry.seq);
+    if (call->condition == CONDITION_IF_VERSION &&
+        store_holds(&turn->writer->store, call->pairs[0].key, call->if_version)) {
+        item->entry.held_seq = turn->writer->applied_seq;
+    }
     return ERROR_NONE;
 }
 

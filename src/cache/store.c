@@ -301,6 +301,22 @@ enum error store_get(MDB_cursor *cursor, struct slice key, struct record *record
     return record_decode(environment_slice(value), record);
 }
 
+bool store_holds(const struct store *store, struct slice key, int64_t version)
+{
+    MDB_txn *txn;
+    MDB_val name = environment_value(key);
+    MDB_val value;
+    struct record record;
+    if (mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+        return false;
+    }
+    bool holds = mdb_get(txn, store->records, &name, &value) == MDB_SUCCESS &&
+                 record_decode(environment_slice(value), &record) == ERROR_NONE &&
+                 !record.pending && !record.absent && record.version == version;
+    mdb_txn_abort(txn);
+    return holds;
+}
+
 // The old record's place is written over by the new one, so a value that lies in it is moved first.
 static bool lies_in(struct slice value, struct slice old)
 {

@@ -112,6 +112,10 @@ size_t store_used_bytes(const struct store *store, MDB_txn *txn);
 size_t store_room_bytes(const struct store *store);
 size_t store_entries(const struct store *store, MDB_txn *txn);
 
+// Whether the key is there with that very version, which nothing of this node's that is held as
+// pending overlays. Where that cannot be read, it is not. The writer thread, between transactions.
+bool store_holds(const struct store *store, struct slice key, int64_t version);
+
 // ---- of store_files.c, for the opening of a store
 
 // Opens the files of the present names, with map_bytes of room.

@@ -128,7 +128,6 @@ static struct batch_op *add_op(struct batch *batch, const struct entry *entry,
         .value = arena_copy(&batch->arena, pair->value),
         .expires_at_us = entry->expires_at_us,
         .if_version = entry->if_version,
-        .named_version = entry->if_version,
     };
     batch->ops =
         room_for_one(batch->ops, batch->ops_count, &batch->ops_capacity, sizeof *batch->ops);

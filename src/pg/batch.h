@@ -51,7 +51,6 @@ struct batch_op {
     struct slice value; // canonical msgpack; of a put, an incr or a merge
     int64_t expires_at_us;
     int64_t if_version;
-    int64_t named_version; // of the caller; if_version stands for it where it is applied again
     // The outcome, filled by whoever executes the batch:
     bool is_known;       // the rest holds
     bool is_applied;     // false: the condition failed, or there was nothing to delete or touch

@@ -185,15 +185,16 @@ void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice 
     flush_report_flushed(flusher, applied_seq);
 }
 
-void flusher_on_rewound(struct flusher *flusher, uint64_t lost_to_seq, bool is_row_behind)
+void flusher_on_rewound(struct flusher *flusher, uint64_t decided_seq, uint64_t lost_to_seq,
+                        bool is_row_behind)
 {
     CHECK(flusher->phase == FLUSHER_IDLE);
     flush_batch_forget_ahead(flusher);
     flusher->sent_seq = flusher->worker->applied_seq;
     flusher->empty_seq = 0;
     if (is_row_behind) {
-        reapplied_begin(&flusher->reapplied, lost_to_seq);
+        reapplied_begin(&flusher->reapplied, decided_seq, lost_to_seq);
     } else {
-        reapplied_extend(&flusher->reapplied, lost_to_seq);
+        reapplied_extend(&flusher->reapplied, decided_seq, lost_to_seq);
     }
 }

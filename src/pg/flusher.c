@@ -243,7 +243,7 @@ struct flusher *flusher_create(struct worker *worker)
     // An earlier life of the daemon may have sent whatever this one found in the outbox.
     flusher->sent_seq = flusher_journaled_seq(flusher);
     // And a life before that one may have been told so by a server that is no more.
-    reapplied_begin(&flusher->reapplied, worker->identity.reapply_seq);
+    reapplied_begin(&flusher->reapplied, 0, worker->identity.reapply_seq);
     waiters_init(&flusher->waiters);
     struct conn_options options = worker_conn_options(worker, "flush");
     options.context = flusher;

@@ -33,9 +33,11 @@ void flusher_on_returned(struct flusher *flusher, struct message *message);
 // PostgreSQL holds this node's writes up to `applied_seq`, and their results were lost but for
 // `recorded` (of pgnear_node). Tells the writer; handshake_on_settled hears when that is durable.
 void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice recorded);
-// What was applied was lost: entries up to here are applied again, conditions only where the state
-// is the one they saw. `is_row_behind`: of those that had been applied again, too.
-void flusher_on_rewound(struct flusher *flusher, uint64_t lost_to_seq, bool is_row_behind);
+// What was applied was lost: entries up to `lost_to_seq` are applied again, conditions only where
+// the state is the one they saw; of those up to `decided_seq` it is known that they held.
+// `is_row_behind`: of those that had been applied again, too.
+void flusher_on_rewound(struct flusher *flusher, uint64_t decided_seq, uint64_t lost_to_seq,
+                        bool is_row_behind);
 
 // Nothing is with the writer: applied_seq is all that is known.
 bool flusher_is_quiet(const struct flusher *flusher);

@@ -104,13 +104,6 @@ static void hold_reads_to(struct worker *worker, uint64_t seq)
     }
 }
 
-// Entries up to `seq` may have been applied by a server that is no more.
-static void reapply_to(struct worker *worker, uint64_t seq, bool is_row_behind)
-{
-    hold_reads_to(worker, seq);
-    flusher_on_rewound(worker->flusher, seq, is_row_behind);
-}
-
 void handshake_finish(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
@@ -161,6 +154,7 @@ static void on_bound(struct handshake *handshake, const struct bind_message *mes
 static void on_rewound(struct handshake *handshake, const struct rewind_message *message)
 {
     struct worker *worker = handshake->worker;
+    uint64_t decided_seq = worker->applied_seq;
     uint64_t lost_to_seq = handshake_decided_to_seq(handshake);
     bool is_row_behind = message->applied_seq < worker->applied_seq;
     status_add(worker->status, STATUS_OUTBOX_REWINDS, is_row_behind);
@@ -172,7 +166,8 @@ static void on_rewound(struct handshake *handshake, const struct rewind_message 
     }
     worker->applied_seq = message->applied_seq;
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
-    reapply_to(worker, lost_to_seq, is_row_behind);
+    hold_reads_to(worker, lost_to_seq);
+    flusher_on_rewound(worker->flusher, decided_seq, lost_to_seq, is_row_behind);
     // The writer has laid all that is journaled over the cache again, and did not keep what is
     // pending where a later write has a result that PostgreSQL decides.
     hold_reads_to(worker, (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ));

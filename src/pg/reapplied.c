@@ -7,13 +7,13 @@
 
 struct reapplied_key {
     UT_hash_handle hh;
+    uint64_t seq; // of the last write that has made something of it, and the version from that
     int64_t version;
-    int64_t decided_on; // the greatest version that a condition has named
     size_t len;
     uint8_t bytes[];
 };
 
-void reapplied_deinit(struct reapplied *reapplied)
+static void forget_keys(struct reapplied *reapplied)
 {
     struct reapplied_key *key, *following;
     HASH_ITER(hh, reapplied->keys, key, following)
@@ -21,21 +21,28 @@ void reapplied_deinit(struct reapplied *reapplied)
         HASH_DEL(reapplied->keys, key);
         free(key);
     }
+}
+
+void reapplied_deinit(struct reapplied *reapplied)
+{
+    forget_keys(reapplied);
     *reapplied = (struct reapplied){0};
 }
 
-void reapplied_begin(struct reapplied *reapplied, uint64_t to_seq)
+void reapplied_extend(struct reapplied *reapplied, uint64_t decided_seq, uint64_t to_seq)
 {
-    uint64_t before = reapplied->to_seq;
-    reapplied_deinit(reapplied);
-    reapplied->to_seq = to_seq > before ? to_seq : before;
-}
-
-void reapplied_extend(struct reapplied *reapplied, uint64_t to_seq)
-{
+    if (decided_seq > reapplied->decided_seq) {
+        reapplied->decided_seq = decided_seq;
+    }
     if (to_seq > reapplied->to_seq) {
         reapplied->to_seq = to_seq;
     }
+}
+
+void reapplied_begin(struct reapplied *reapplied, uint64_t decided_seq, uint64_t to_seq)
+{
+    forget_keys(reapplied);
+    reapplied_extend(reapplied, decided_seq, to_seq);
 }
 
 static struct reapplied_key *find(const struct reapplied *reapplied, struct slice name)
@@ -54,20 +61,24 @@ static void forget(struct reapplied *reapplied, struct slice name)
     }
 }
 
-static void remember(struct reapplied *reapplied, struct slice name, int64_t version,
-                     int64_t decided_on)
+static void remember(struct reapplied *reapplied, const struct batch_op *op)
 {
-    struct reapplied_key *key = find(reapplied, name);
+    struct reapplied_key *key = find(reapplied, op->key);
     if (key == NULL) {
-        key = memory_zeroed(1, sizeof *key + name.len);
-        key->len = name.len;
-        memcpy(key->bytes, name.at, name.len);
+        key = memory_zeroed(1, sizeof *key + op->key.len);
+        key->len = op->key.len;
+        memcpy(key->bytes, op->key.at, op->key.len);
         HASH_ADD_KEYPTR(hh, reapplied->keys, key->bytes, key->len, key);
     }
-    key->version = version;
-    if (decided_on > key->decided_on) {
-        key->decided_on = decided_on;
-    }
+    key->seq = op->entry->seq;
+    key->version = op->version;
+}
+
+// Whether what the entry's condition named came of the write before it, which made `key` of it.
+static bool follows(const struct reapplied *reapplied, const struct entry *entry,
+                    const struct reapplied_key *key)
+{
+    return entry->seq <= reapplied->decided_seq || key->seq <= entry->held_seq;
 }
 
 bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,
@@ -86,16 +97,10 @@ bool reapplied_add(const struct reapplied *reapplied, struct batch *batch,
     }
     struct entry again = *entry;
     const struct reapplied_key *key = find(reapplied, pair.key);
-    if (key != NULL && entry->if_version > key->decided_on) {
+    if (key != NULL && follows(reapplied, entry, key)) {
         again.if_version = key->version;
     }
-    if (!batch_add(batch, &again)) {
-        return false;
-    }
-    if (!entry->retired) {
-        batch->ops[batch->ops_count - 1]->named_version = entry->if_version;
-    }
-    return true;
+    return batch_add(batch, &again);
 }
 
 // A write that left no row, or whose result is not known, has no version for a later condition.
@@ -103,13 +108,6 @@ static void note_key(void *context, struct batch_op *last)
 {
     struct reapplied *reapplied = context;
     const struct batch_op *op = last;
-    int64_t decided_on = 0;
-    for (const struct batch_op *each = last; each != NULL; each = each->before) {
-        bool named = each->kind == BATCH_PUT_IF_VERSION || each->kind == BATCH_DELETE_IF_VERSION;
-        if (named && each->named_version > decided_on) {
-            decided_on = each->named_version;
-        }
-    }
     while (op != NULL && op->kind != BATCH_DELETE && op->is_known && !op->is_applied) {
         op = op->before;
     }
@@ -120,7 +118,7 @@ static void note_key(void *context, struct batch_op *last)
     if (is_delete || !op->is_known || !op->has_version) {
         forget(reapplied, op->key);
     } else {
-        remember(reapplied, op->key, op->version, decided_on);
+        remember(reapplied, op);
     }
 }
 
@@ -136,7 +134,7 @@ size_t reapplied_note(struct reapplied *reapplied, const struct batch *batch)
     }
     if (reapplied->keys != NULL && batch->entries_count > 0 &&
         batch_to_seq(batch) >= reapplied->to_seq) {
-        reapplied_begin(reapplied, reapplied->to_seq);
+        forget_keys(reapplied);
     }
     return count;
 }

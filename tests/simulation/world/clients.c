@@ -301,6 +301,7 @@ static void add_write(struct client *client, struct asking *asking, enum questio
         .amount = 1 + machine_below(9),
         .ack = client->ack,
         .conditional = question == ASK_SET_IF_ABSENT || question == ASK_SET_IF_VERSION,
+        .if_version = asking->call.if_version,
     };
     int64_t number = ledger_write(&write);
     client->writes[place] = number;

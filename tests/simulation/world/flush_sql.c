@@ -310,6 +310,7 @@ enum outcome batch_returning(struct session *session, const struct sent_query *q
     }
     PGresult *result = result_create(6);
     for (size_t i = 0; i < count; i++) {
+        struct row before = session_row(session, keys[i]);
         struct done done = do_row(session, query->sql, keys[i], inputs[i], versions[i],
                                   session->drawn + (int64_t)i);
         int64_t seq = array_int8(seqs[i]);
@@ -320,9 +321,13 @@ enum outcome batch_returning(struct session *session, const struct sent_query *q
             record(session, seq, keys[i], &done);
         }
         tell_done(result, (int)i, keys[i], &done);
-        session_add_change(
-            session,
-            (struct batch_change){.key = keys[i], .seq = (uint64_t)seq, .effect = done.applied});
+        session_add_change(session, (struct batch_change){
+                                        .key = keys[i],
+                                        .seq = (uint64_t)seq,
+                                        .effect = done.applied,
+                                        .before_token = before.present ? before.token : 0,
+                                        .before_version = before.version,
+                                    });
     }
     session_announce(session, changed, changed_count, deletes);
     return answer_with(session, result);

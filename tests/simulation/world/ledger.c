@@ -304,6 +304,47 @@ static void note_commit(struct own_key *own, const struct write *write,
         (struct own_commit){.number = write->number, .order = change->order};
 }
 
+// When PostgreSQL had such a state of the key for the first time, or for the last; 0: never.
+static uint64_t order_of_token(int key, int64_t token)
+{
+    for (size_t i = 0; i < states_count[key]; i++) {
+        if (states[key][i].present && states[key][i].token == token) {
+            return states[key][i].order;
+        }
+    }
+    return 0;
+}
+
+static uint64_t order_of_version(int key, int64_t version)
+{
+    uint64_t order = 0;
+    for (size_t i = 0; i < states_count[key]; i++) {
+        const struct state *state = &states[key][i];
+        if (state->present && state->version == version && state->order > order) {
+            order = state->order;
+        }
+    }
+    return order;
+}
+
+// After a failover the state that a condition named may have another version. What came after that
+// state is no longer it: a write on the condition would undo what its caller never saw.
+static void check_condition(const struct write *write, const struct batch_change *change)
+{
+    if (write->if_version == 0 || change->before_version == write->if_version) {
+        return;
+    }
+    uint64_t named = order_of_version(change->key, write->if_version);
+    uint64_t replaced = order_of_token(change->key, change->before_token);
+    if (replaced == 0 || replaced > named) {
+        violation("condition",
+                  "write %llu of node %d to k%d names version %lld, and replaces %lld, which came"
+                  " after it",
+                  (unsigned long long)write->seq, write->node, change->key,
+                  (long long)write->if_version, (long long)change->before_token);
+    }
+}
+
 static void check_change(const struct batch_commit *batch, const struct batch_change *change,
                          uint64_t newest[KEYS_COUNT])
 {
@@ -325,6 +366,9 @@ static void check_change(const struct batch_commit *batch, const struct batch_ch
     if (change->effect && write->withdrawn) {
         violation("withdrawn", "write %llu of node %d was answered as not done, and is applied",
                   (unsigned long long)write->seq, batch->node);
+    }
+    if (change->effect) {
+        check_condition(write, change);
     }
     write->effective |= change->effect;
     if (change->effect || !write->conditional) {

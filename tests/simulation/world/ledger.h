@@ -55,12 +55,13 @@ struct write {
     bool acked; // a client holds the answer
     uint64_t acked_seq;
     bool conditional;
-    bool lost;      // its ack allowed that, and its time came
-    bool withdrawn; // answered with an error that says that it is not done
-    bool retired;   // taken out of the flushing
-    bool applied;   // in PostgreSQL, or made nothing by a later write of its batch
-    bool effective; // in PostgreSQL by itself
-    bool undone;    // a failover lost it, once at least
+    int64_t if_version; // that its condition names; 0: none
+    bool lost;          // its ack allowed that, and its time came
+    bool withdrawn;     // answered with an error that says that it is not done
+    bool retired;       // taken out of the flushing
+    bool applied;       // in PostgreSQL, or made nothing by a later write of its batch
+    bool effective;     // in PostgreSQL by itself
+    bool undone;        // a failover lost it, once at least
 };
 
 // The number of the write, from 1.
@@ -85,9 +86,11 @@ void ledger_machine_lost(int node);
 struct batch_change {
     int key;
     enum write_op op;
-    int64_t token; // of a set without a result; 0: not known from the value
-    uint64_t seq;  // of a write with a result; 0: not known from the statement
-    bool effect;   // false: a condition failed
+    int64_t token;        // of a set without a result; 0: not known from the value
+    uint64_t seq;         // of a write with a result; 0: not known from the statement
+    bool effect;          // false: a condition failed
+    int64_t before_token; // of a write on a condition: what it replaces, and its version
+    int64_t before_version;
     uint64_t order;
 };
 

@@ -72,6 +72,7 @@ static void entries_of_any_size_come_back(void **state)
             entry.accepted_us = NUMBERS[i];
             entry.expires_at_us = NUMBERS[i];
             entry.letter_seq = i % 2 == 0 ? 0 : (uint64_t)LENS[j];
+            entry.held_seq = i % 3 == 0 ? (uint64_t)NUMBERS[i] : 0;
             entry.id = slice_of(text, LENS[j] < REQUEST_ID_BYTES_MAX ? LENS[j] : 64);
             entry_encode(&entry, &bytes);
             assert_int_equal(entry_decode(7, buffer_slice(&bytes), &decoded), ERROR_NONE);
@@ -79,6 +80,7 @@ static void entries_of_any_size_come_back(void **state)
             assert_int_equal(decoded.accepted_us, NUMBERS[i]);
             assert_int_equal(decoded.expires_at_us, NUMBERS[i]);
             assert_int_equal(decoded.letter_seq, entry.letter_seq);
+            assert_int_equal(decoded.held_seq, entry.letter_seq == 0 ? entry.held_seq : 0);
             assert_true(slice_equal(decoded.id, entry.id));
             assert_true(slice_equal(decoded.pairs, entry.pairs));
             struct entry_cursor cursor = entry_cursor_of(&decoded);
