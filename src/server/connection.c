@@ -18,8 +18,10 @@
 // A client in the middle of sending what is refused would find its send broken and never read why
 // (EPIPE). So it gets the answer and the end, and what it still sends is thrown away for a while.
 //
-// What was read stays in the loop's reception (reception.h) unless something of it is left: an idle
-// connection holds no buffer of its own.
+// What was read stays in the loop's reception (reception.h) unless something of it is left, and
+// answers are made in a buffer that the loop lends to one connection after another, which keeps
+// what the socket did not take. So an idle connection holds no buffer of its own, and the
+// processor's cache holds the one that all use.
 //
 // All on the loop's thread.
 
@@ -38,9 +40,9 @@
 #include "server/loop.h"
 
 enum {
-    BUFFER_KEEP_BYTES = 16 << 10, // of an empty buffer
-    READ_BYTES_MAX = 1 << 20,     // at once, into a buffer that is known to get large
-    SMALL_INPUT_BYTES = 1 << 20,  // what a connection may keep unread whatever the others do
+    LENT_BYTES_MAX = 64 << 10,   // of the loop's buffer for answers
+    READ_BYTES_MAX = 1 << 20,    // at once, into a buffer that is known to get large
+    SMALL_INPUT_BYTES = 1 << 20, // what a connection may keep unread whatever the others do
     DISCARD_US_MAX = 5 * CLOCK_US_PER_S,
     DISCARD_BYTES_MAX = 64 << 20,
 };
@@ -185,6 +187,28 @@ static void refuse_input(struct connection *connection)
     end_input(connection);
 }
 
+static void borrow_buffer(struct connection *connection)
+{
+    struct buffer *lent = &connection->loop->answers;
+    if (connection->session.out.bytes == NULL) {
+        connection->session.out = *lent;
+        *lent = (struct buffer){0};
+    }
+}
+
+// Unless there are answers in it.
+static void give_buffer_back(struct connection *connection)
+{
+    struct buffer *lent = &connection->loop->answers;
+    struct buffer *out = &connection->session.out;
+    if (buffer_len(out) == 0 && lent->bytes == NULL && out->capacity <= LENT_BYTES_MAX) {
+        *lent = *out;
+        *out = (struct buffer){0};
+    } else if (buffer_len(out) == 0) {
+        buffer_deinit(out);
+    }
+}
+
 // Gives the session what was read, and keeps the rest. Without a receipt it is the backlog.
 static void take(struct connection *connection, const struct receipt *receipt)
 {
@@ -192,6 +216,7 @@ static void take(struct connection *connection, const struct receipt *receipt)
     bool is_in_buffer = receipt == NULL || receipt->bytes.len == 0;
     struct slice bytes = is_in_buffer ? buffer_slice(&connection->in) : receipt->bytes;
     dispatch_catch_up(&connection->loop->desk.dispatch);
+    borrow_buffer(connection);
     enum taking taking =
         session_take(&connection->session, bytes, receipt != NULL ? receipt->gets : NULL,
                      receipt != NULL ? receipt->gets_count : 0, &consumed);
@@ -325,9 +350,6 @@ static bool write_once(struct connection *connection)
         loop_note_activity(connection->loop, connection);
         buffer_consume(out, (size_t)len);
         session_count_out(&connection->session);
-        if (buffer_len(out) == 0) {
-            buffer_clear(out, BUFFER_KEEP_BYTES);
-        }
         session_settle_watch(&connection->session);
     }
     return true;
@@ -338,6 +360,7 @@ static bool write_once(struct connection *connection)
 static void answer(struct connection *connection)
 {
     if (connection->fd >= 0 && write_once(connection)) {
+        give_buffer_back(connection);
         settle(connection);
     }
 }

@@ -194,6 +194,7 @@ void loop_destroy(struct loop *loop)
     pthread_cond_destroy(&loop->changed);
     pthread_mutex_destroy(&loop->mutex);
     reception_deinit(&loop->reception);
+    buffer_deinit(&loop->answers);
     free(loop);
 }
 

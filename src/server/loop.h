@@ -45,6 +45,7 @@ struct loop {
     struct connections closed;      // to be freed after this pass
     struct connections lingering;   // closed, with requests out
     struct reception reception;     // bytes just read
+    struct buffer answers;          // empty; lent to the connection whose requests are taken
     size_t input_bytes;             // in the connections' own buffers
     int64_t input_logged_boot_us;   // when it was last said that they are full
     bool looks_again;               // bytes came since the connections were last looked at for more

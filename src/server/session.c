@@ -59,7 +59,6 @@ static size_t take_get(struct session *session, const struct expected_get *get)
 {
     struct call call;
     struct failure failure;
-    status_add(session->desk->status, STATUS_SERVER_REQUESTS, 1);
     if (rpc_decode_get(&session->desk->decoder, get->key, &call, &failure) != ERROR_NONE) {
         respond_failure(session, get->msgid, &failure);
         return 1;
@@ -91,12 +90,15 @@ size_t session_expect(struct session *session, struct slice bytes, struct expect
 static size_t take_expected(struct session *session, const struct expected_get *gets, size_t count,
                             size_t *work)
 {
-    size_t consumed = 0;
-    for (size_t i = 0; i < count && (i == 0 || session_may_take(session)); i++) {
-        *work += take_get(session, &gets[i]);
-        consumed = gets[i].end;
+    size_t taken = 0;
+    while (taken < count && (taken == 0 || session_may_take(session))) {
+        *work += take_get(session, &gets[taken++]);
     }
-    return consumed;
+    if (taken == 0) {
+        return 0;
+    }
+    status_add(session->desk->status, STATUS_SERVER_REQUESTS, (int64_t)taken);
+    return gets[taken - 1].end;
 }
 
 // The gets that the bytes begin with, all looked at before the first is answered. 0 where the bytes

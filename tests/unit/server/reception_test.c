@@ -170,6 +170,49 @@ static void whatever_else_is_in_a_group_keeps_its_order(void **state)
     client_close(&crowd.holder);
 }
 
+// Answers are made in one buffer for all; what a socket does not take stays with its connection.
+static void what_waits_to_be_sent_is_nobody_else_s(void **state)
+{
+    enum { SLOW = 3, REQUESTS = 12, VALUE_BYTES = 60000 };
+    struct fake_node *node = *state;
+    struct client slow[SLOW], other = connected(node);
+    struct buffer values[SLOW] = {{0}};
+    char keys[SLOW][24], text[96];
+    node_holds(node, "k", LOOKUP_HIT, clean("\x2a", 7));
+    for (int i = 0; i < SLOW; i++) {
+        msgpack_packer packer;
+        mpack_packer_init(&packer, &values[i]);
+        msgpack_pack_str(&packer, VALUE_BYTES);
+        memset(buffer_reserve(&values[i], VALUE_BYTES), 'a' + i, VALUE_BYTES);
+        buffer_commit(&values[i], VALUE_BYTES);
+        struct cached cached = clean("", i + 1);
+        cached.value = buffer_slice(&values[i]);
+        snprintf(keys[i], sizeof keys[i], "large%d", i);
+        node_holds(node, keys[i], LOOKUP_HIT, cached);
+        slow[i] = connected(node);
+    }
+    for (int i = 0; i < REQUESTS * SLOW; i++) {
+        snprintf(text, sizeof text, "[0,%d,\"get\",[\"large%d\"]]", i / SLOW, i % SLOW);
+        client_send(&slow[i % SLOW], text);
+        assert_answer(&other, "[0,1,\"get\",[\"k\"]]", "[1,1,null,[42,7]]");
+    }
+    for (int i = 0; i < REQUESTS * SLOW; i++) {
+        int number = i / REQUESTS;
+        int begins = snprintf(text, sizeof text, "[1,%d,null,[\"", i % REQUESTS);
+        const char *received = client_receive(&slow[number]);
+        assert_memory_equal(received, text, (size_t)begins);
+        snprintf(text, sizeof text, "%c", 'a' + number);
+        assert_int_equal(strspn(received + begins, text), VALUE_BYTES);
+        snprintf(text, sizeof text, "\",%d]]", number + 1);
+        assert_string_equal(received + begins + VALUE_BYTES, text);
+    }
+    for (int i = 0; i < SLOW; i++) {
+        client_close(&slow[i]);
+        buffer_deinit(&values[i]);
+    }
+    client_close(&other);
+}
+
 int main(void)
 {
 #define NODE_TEST(test) cmocka_unit_test_setup_teardown(test, setup_node, teardown_node)
@@ -177,6 +220,7 @@ int main(void)
         NODE_TEST(a_group_is_read_before_the_first_is_answered),
         NODE_TEST(a_stranger_in_a_group_harms_nobody),
         NODE_TEST(whatever_else_is_in_a_group_keeps_its_order),
+        NODE_TEST(what_waits_to_be_sent_is_nobody_else_s),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
