@@ -29,7 +29,9 @@
 // Errors: a function that takes a request returns PGNEAR_OK, and its callback is called exactly
 // once; or another code, and it is not called. A connection that breaks does not come back: every
 // undecided request is answered (PGNEAR_OUTCOME_UNKNOWN for a write that was sent), then on_close
-// is called; close it and open another. No function blocks.
+// is called; close it and open another. No function blocks. A write that is not answered in time is
+// PGNEAR_OUTCOME_UNKNOWN too, and undecided no longer: a get after it may see it done or not, and
+// nothing older than what this connection was told before.
 #ifndef PGNEAR_ASYNC_H
 #define PGNEAR_ASYNC_H
 

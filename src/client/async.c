@@ -76,17 +76,22 @@ static void leave(pgnear_async *async)
 static void answer(pgnear_async *async, struct pending *pending, const pgnear_reply *reply)
 {
     pending_take(&async->pending, pending);
+    if (pending->kind == REQUEST_WRITE) {
+        direct_write_end(&async->shell->direct, pending->hash, pending->told,
+                         reply->code == PGNEAR_OK);
+    }
     if (pending->callback != NULL) {
         pending->callback(async, reply, pending->context);
     }
     free(pending);
 }
 
-static void answer_error(pgnear_async *async, struct pending *pending, const pgnear_error *error)
+// `may_be_done`: the request may reach the node, or has.
+static void answer_error(pgnear_async *async, struct pending *pending, bool may_be_done,
+                         const pgnear_error *error)
 {
     pgnear_error own = *error;
-    bool was_sent = pending->out_end <= async->sent_bytes;
-    if (pending->writes && was_sent) {
+    if (pending->writes && may_be_done) {
         outcome_set(&own, PGNEAR_OUTCOME_UNKNOWN, "%s: the write may have been done or not",
                     error->message);
     }
@@ -106,7 +111,8 @@ static void answer_ready(pgnear_async *async)
 static void answer_all(pgnear_async *async, const pgnear_error *error)
 {
     while (async->pending.first != NULL) {
-        answer_error(async, async->pending.first, error);
+        struct pending *pending = async->pending.first;
+        answer_error(async, pending, pending->out_end <= async->sent_bytes, error);
     }
 }
 
@@ -235,7 +241,8 @@ static void answer_late(pgnear_async *async, int64_t *next_us)
     outcome_set(&error, PGNEAR_TIMEOUT, "pgneard at %s did not answer in time",
                 async->shell->socket_path);
     while ((late = pending_late(&async->pending, now_us, next_us)) != NULL) {
-        answer_error(async, late, &error);
+        // Its frame goes out all the same, once the socket takes it.
+        answer_error(async, late, true, &error);
     }
 }
 

@@ -44,6 +44,7 @@ pgnear_code async_send(pgnear_async *async, const struct exchange *exchange,
         .hash = asker->hash,
         .writes = exchange->writes,
         .is_noted = asker->is_noted,
+        .told = asker->told,
         .out_end = async->sent_bytes + waiting_bytes + frame.len,
         .deadline_us = exchange_deadline_us(async->shell, exchange->timeout_ms),
         .callback = asker->callback,
@@ -95,20 +96,22 @@ pgnear_code pgnear_async_get(pgnear_async *async, pgnear_bytes key,
     return code != PGNEAR_OK ? code : async_send(async, &exchange, &asker, error);
 }
 
-// From now on what was told of the key before does not matter any more.
 static pgnear_code send_write(pgnear_async *async, pgnear_bytes key,
                               const struct exchange *exchange, pgnear_async_callback *callback,
                               void *context, pgnear_error *error)
 {
+    struct direct *direct = &async->shell->direct;
+    uint64_t hash = sketch_hash(slice_of_bytes(key));
     const struct asker asker = {
         .kind = REQUEST_WRITE,
-        .hash = sketch_hash(slice_of_bytes(key)),
+        .hash = hash,
+        .told = direct_write_begin(direct, hash),
         .callback = callback,
         .context = context,
     };
     pgnear_code code = async_send(async, exchange, &asker, error);
-    if (code == PGNEAR_OK) {
-        direct_written_hash(&async->shell->direct, asker.hash);
+    if (code != PGNEAR_OK) {
+        direct_write_end(direct, hash, asker.told, false);
     }
     return code;
 }

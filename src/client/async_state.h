@@ -41,8 +41,9 @@ void async_schedule(pgnear_async *async, int64_t deadline_us);
 // Whose answer a request brings, and whom it goes to.
 struct asker {
     enum request_kind kind;
-    uint64_t hash; // of its key, but for REQUEST_OTHER
-    bool is_noted; // a get whose answer is held against later ones
+    uint64_t hash;         // of its key, but for REQUEST_OTHER
+    bool is_noted;         // a get whose answer is held against later ones
+    struct seen_told told; // of a write with a key, as of direct_write_begin
     pgnear_async_callback *callback;
     void *context;
 };

@@ -28,6 +28,16 @@ static void decide(pgnear_batch *batch, size_t place)
     batch->undecided--;
 }
 
+// The reply is there.
+static void end_write(pgnear_batch *batch, size_t place)
+{
+    const struct batch_request *request = &batch->requests[place];
+    if (request->kind == REQUEST_WRITE) {
+        direct_write_end(&batch->handle->direct, request->hash, request->told,
+                         batch->replies[place].code == PGNEAR_OK);
+    }
+}
+
 // `item` is of the map: the reply is what the node would have sent.
 static void answer_from_map(pgnear_batch *batch, size_t place, pgnear_item *item)
 {
@@ -120,6 +130,7 @@ static bool take_frame(pgnear_batch *batch, struct slice frame)
     } else if (request->kind == REQUEST_GET) {
         get_note(batch->handle, request->hash, &request->options, &reply->item);
     }
+    end_write(batch, place);
     return true;
 }
 
@@ -212,6 +223,7 @@ static void give_up(pgnear_batch *batch, size_t place, bool is_late)
             outcome_set(error_of(batch, reply), is_late ? PGNEAR_TIMEOUT : PGNEAR_UNREACHABLE,
                         "pgneard at %s %s", path, batch->why);
     }
+    end_write(batch, place);
 }
 
 static void give_up_all(pgnear_batch *batch, bool is_late, bool but_repeatable)
@@ -251,12 +263,12 @@ static void run(pgnear_batch *batch, int64_t deadline_us)
     buffer_deinit(&frames);
 }
 
-// What is told of the keys from now on is not held against what they were before.
-static void forget_written(pgnear_batch *batch)
+static void begin_writes(pgnear_batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        if (batch->requests[i].kind == REQUEST_WRITE) {
-            direct_written_hash(&batch->handle->direct, batch->requests[i].hash);
+        struct batch_request *request = &batch->requests[i];
+        if (request->kind == REQUEST_WRITE) {
+            request->told = direct_write_begin(&batch->handle->direct, request->hash);
         }
     }
 }
@@ -270,7 +282,7 @@ static pgnear_code ask(pgnear_batch *batch, int64_t timeout_ms, pgnear_error *er
         return PGNEAR_OK;
     }
     if (code == PGNEAR_OK) {
-        forget_written(batch);
+        begin_writes(batch);
         run(batch, deadline_us);
     }
     return code;

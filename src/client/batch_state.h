@@ -23,8 +23,9 @@ struct batch_request {
     bool was_sent;   // whole, at least once
     bool decided;
     uint32_t msgid;
-    uint64_t hash; // of the key, but for REQUEST_OTHER
-    size_t begin;  // of its frame in `frames`; of a get: of its key
+    uint64_t hash;         // of the key, but for REQUEST_OTHER
+    struct seen_told told; // of a write: what the handle was told of its key before
+    size_t begin;          // of its frame in `frames`; of a get: of its key
     size_t end;
     size_t sent_bytes;          // of its frame, in the attempt that is being made
     pgnear_get_options options; // of a get

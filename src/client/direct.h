@@ -92,8 +92,11 @@ void direct_count(const struct direct *direct, size_t hits, size_t misses);
 
 // What the daemon is to be asked besides about the key with that sketch_hash.
 void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish);
-// The handle wrote the key: what it was told before does not matter any more.
-void direct_written(struct direct *direct, struct slice key);
-void direct_written_hash(struct direct *direct, uint64_t key_hash);
+// The handle is about to write the key: what is read behind the write is not held against what it
+// was told before. That is answered, for when the write is decided.
+struct seen_told direct_write_begin(struct direct *direct, uint64_t key_hash);
+// The write was `done`: what was told before does not matter any more. Or it was not, or nobody
+// knows: nothing older is to be told.
+void direct_write_end(struct direct *direct, uint64_t key_hash, struct seen_told told, bool done);
 // What the node answered over the socket about the key with that sketch_hash, for later looks.
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item);

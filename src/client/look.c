@@ -147,12 +147,16 @@ void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *it
     }
 }
 
-void direct_written_hash(struct direct *direct, uint64_t key_hash)
+struct seen_told direct_write_begin(struct direct *direct, uint64_t key_hash)
 {
-    seen_drop(&direct->seen, key_hash);
+    return seen_take(&direct->seen, key_hash);
 }
 
-void direct_written(struct direct *direct, struct slice key)
+void direct_write_end(struct direct *direct, uint64_t key_hash, struct seen_told told, bool done)
 {
-    direct_written_hash(direct, sketch_hash(key));
+    if (done) {
+        seen_drop(&direct->seen, key_hash);
+    } else {
+        seen_give_back(&direct->seen, key_hash, told);
+    }
 }

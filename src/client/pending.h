@@ -7,14 +7,16 @@
 
 #include "base/hash.h"
 #include "client/order.h"
+#include "client/seen.h"
 
 struct pending {
     uint32_t msgid; // the key of the table
     enum request_kind kind;
     uint64_t hash; // of its key, but for REQUEST_OTHER
     bool writes;
-    bool is_noted;    // a get whose answer is held against later ones
-    uint64_t out_end; // of its frame, counted from the connection's first byte
+    bool is_noted;         // a get whose answer is held against later ones
+    struct seen_told told; // of a write with a key: what the handle was told of it before
+    uint64_t out_end;      // of its frame, counted from the connection's first byte
     int64_t deadline_us;
     pgnear_async_callback *callback; // NULL: nobody wants the answer
     void *context;

@@ -24,6 +24,21 @@ void seen_add(struct seen *seen, uint64_t hash, int64_t version)
     ways[0] = (struct seen_slot){.hash = hash, .version = version};
 }
 
+struct seen_told seen_take(struct seen *seen, uint64_t hash)
+{
+    struct seen_told told = {0};
+    told.was_told = seen_find(seen, hash, &told.version);
+    seen_drop(seen, hash);
+    return told;
+}
+
+void seen_give_back(struct seen *seen, uint64_t hash, struct seen_told told)
+{
+    if (told.was_told && seen_slot_of(seen, hash) == NULL) {
+        seen_add(seen, hash, told.version);
+    }
+}
+
 void seen_drop(struct seen *seen, uint64_t hash)
 {
     struct seen_slot *slot = seen_slot_of(seen, hash);

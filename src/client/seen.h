@@ -33,6 +33,16 @@ void seen_deinit(struct seen *seen);
 void seen_add(struct seen *seen, uint64_t hash, int64_t version);
 void seen_drop(struct seen *seen, uint64_t hash);
 
+// What was remembered of a key.
+struct seen_told {
+    bool was_told; // the rest holds
+    int64_t version;
+};
+// Takes it out.
+struct seen_told seen_take(struct seen *seen, uint64_t hash);
+// Remembers it again, unless something else was told meanwhile.
+void seen_give_back(struct seen *seen, uint64_t hash, struct seen_told told);
+
 static inline struct seen_slot *seen_slot_of(const struct seen *seen, uint64_t hash)
 {
     if (seen->sets == NULL) {

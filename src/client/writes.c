@@ -1,5 +1,8 @@
 // set, mset, delete, incr, merge, touch.
 
+#include <stdlib.h>
+
+#include "base/memory.h"
 #include "client/exchange.h"
 #include "client/options.h"
 #include "client/requests.h"
@@ -69,14 +72,55 @@ static pgnear_code run_packed(pgnear *handle, const char *method, const struct e
     return code != PGNEAR_OK ? code : give_written(method, &result, written, error);
 }
 
+// The keys of a write, by their hashes: they may lie in what the last call handed out, which is
+// gone once the request was sent.
+struct written_keys {
+    struct direct *direct;
+    size_t count;
+    struct written_key {
+        uint64_t hash;
+        struct seen_told told;
+    } * keys, only;
+};
+
+static struct written_keys keys_begin(pgnear *handle, size_t capacity)
+{
+    struct written_keys keys = {.direct = &handle->direct};
+    keys.keys = capacity > 1 ? memory_zeroed(capacity, sizeof *keys.keys) : NULL;
+    return keys;
+}
+
+static void keys_add(struct written_keys *keys, pgnear_bytes key)
+{
+    struct written_key *added = keys->keys == NULL ? &keys->only : &keys->keys[keys->count];
+    keys->count++;
+    added->hash = sketch_hash(slice_of_bytes(key));
+    added->told = direct_write_begin(keys->direct, added->hash);
+}
+
+// The last first: of a key that is named twice the first one has what was told.
+static void keys_end(struct written_keys *keys, pgnear_code code)
+{
+    while (keys->count > 0) {
+        const struct written_key *key =
+            keys->keys == NULL ? &keys->only : &keys->keys[keys->count - 1];
+        direct_write_end(keys->direct, key->hash, key->told, code == PGNEAR_OK);
+        keys->count--;
+    }
+    free(keys->keys);
+}
+
 pgnear_code pgnear_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
                        const pgnear_write_options *options, pgnear_written *written,
                        pgnear_error *error)
 {
     struct exchange exchange;
     pgnear_code code = request_set(handle, key, value, options, &exchange, error);
-    direct_written(&handle->direct, slice_of_bytes(key));
-    return code != PGNEAR_OK ? code : run_packed(handle, "set", &exchange, written, error);
+    struct written_keys keys = keys_begin(handle, 1);
+    keys_add(&keys, key);
+    code = code != PGNEAR_OK ? code : run_packed(handle, "set", &exchange, written, error);
+    keys_end(&keys, code);
+    return code;
 }
 
 pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
@@ -91,15 +135,18 @@ pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
     if (code != PGNEAR_OK) {
         return code;
     }
+    struct written_keys keys = keys_begin(handle, count);
     msgpack_packer *packer = exchange_begin(handle, "mset", 2);
     msgpack_pack_array(packer, count);
     for (size_t i = 0; i < count; i++) {
-        direct_written(&handle->direct, slice_of_bytes(pairs[i].key));
+        keys_add(&keys, pairs[i].key);
         msgpack_pack_array(packer, 2);
         mpack_pack_slice(packer, slice_of_bytes(pairs[i].key));
         mpack_pack_raw(packer, slice_of_bytes(pairs[i].value));
     }
-    return run_for_written(handle, "mset", &own, written, error);
+    code = run_for_written(handle, "mset", &own, written, error);
+    keys_end(&keys, code);
+    return code;
 }
 
 pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count,
@@ -108,10 +155,13 @@ pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count
 {
     struct exchange exchange;
     pgnear_code code = request_delete(handle, keys, count, options, &exchange, error);
+    struct written_keys deleted = keys_begin(handle, count);
     for (size_t i = 0; i < count; i++) {
-        direct_written(&handle->direct, slice_of_bytes(keys[i]));
+        keys_add(&deleted, keys[i]);
     }
-    return code != PGNEAR_OK ? code : run_packed(handle, "delete", &exchange, written, error);
+    code = code != PGNEAR_OK ? code : run_packed(handle, "delete", &exchange, written, error);
+    keys_end(&deleted, code);
+    return code;
 }
 
 pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,

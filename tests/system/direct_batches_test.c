@@ -11,6 +11,7 @@
 
 #include "system/harness/deadline.h"
 #include "system/harness/direct.h"
+#include "system/harness/faults.h"
 
 enum { QUIET_ROUNDS = 2000, ROUNDS = 60 };
 
@@ -446,6 +447,151 @@ static void nothing_older_is_told_without_waiting(struct scenario *scenario)
     pgnear_close(handle);
 }
 
+// ---- writes that are not done
+
+// A handle was told 2 by PostgreSQL; the cache still holds the 1 before it, and its writer stands.
+struct held_back {
+    struct node *node;
+    struct faults *faults;
+};
+
+static struct held_back hold_back(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct faults *faults = faults_create(scenario, "node");
+    struct node *node =
+        node_start(scenario, pg, &(struct node_options){.environment = faults->environment});
+    pgnear *handle = direct_open(node);
+    direct_set_int(handle, "k", 1, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    pgnear_close(handle);
+    pg_exec(pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
+    pg_exec(pg, "UPDATE kv_store SET value = '2', version = version + 1000000");
+    faults_arm(faults, &(struct fault_order){.fault = FAULT_CACHE_FILL, .action = FAULT_DELAY});
+    return (struct held_back){.node = node, .faults = faults};
+}
+
+static const pgnear_bytes BAD_VALUE = {(const uint8_t *)"\xa1\0", 2}; // for the node to refuse
+static const pgnear_bytes FIVE = {(const uint8_t *)"\x05", 1};
+
+static void read_fresh(pgnear *handle)
+{
+    pgnear_get_options fresh = PGNEAR_GET_OPTIONS_INIT;
+    fresh.fresh = true;
+    pgnear_item item;
+    pgnear_error error;
+    direct_must(pgnear_get(handle, pgnear_text("k"), &fresh, &item, &error), &error);
+    assert_int_equal(direct_int(&item), 2);
+}
+
+// Behind a write of which nobody knows whether it is done.
+static void expect_nothing_older(pgnear *handle)
+{
+    pgnear_get_options hasty = PGNEAR_GET_OPTIONS_INIT;
+    hasty.timeout_ms = 20;
+    pgnear_item item;
+    pgnear_code code = pgnear_get(handle, pgnear_text("k"), &hasty, &item, NULL);
+    assert_true(code == PGNEAR_TIMEOUT || (code == PGNEAR_OK && direct_int(&item) != 1));
+}
+
+static void a_write_that_is_not_done_hides_nothing(struct scenario *scenario)
+{
+    struct held_back held = hold_back(scenario);
+    pgnear *handle = direct_open(held.node);
+    pgnear_error error;
+    read_fresh(handle);
+    assert_int_equal(pgnear_set(handle, pgnear_text("k"), BAD_VALUE, NULL, NULL, &error),
+                     PGNEAR_INVALID_VALUE);
+    assert_int_equal(direct_get_int(handle, "k"), 2);
+    const pgnear_pair pairs[] = {{pgnear_text("k"), FIVE}, {pgnear_text("k"), BAD_VALUE}};
+    assert_int_equal(pgnear_mset(handle, pairs, 2, NULL, NULL, &error), PGNEAR_INVALID_VALUE);
+    assert_int_equal(direct_get_int(handle, "k"), 2);
+    const pgnear_bytes keys[] = {pgnear_text("k"), pgnear_text("")};
+    assert_int_equal(pgnear_delete(handle, keys, 2, NULL, NULL, &error), PGNEAR_INVALID_KEY);
+    assert_int_equal(direct_get_int(handle, "k"), 2);
+    pgnear_write_options hasty = PGNEAR_WRITE_OPTIONS_INIT;
+    hasty.timeout_ms = 20;
+    assert_int_equal(pgnear_set(handle, pgnear_text("k"), FIVE, &hasty, NULL, &error),
+                     PGNEAR_OUTCOME_UNKNOWN);
+    expect_nothing_older(handle);
+    faults_disarm(held.faults, FAULT_CACHE_FILL);
+    assert_int_not_equal(direct_get_int(handle, "k"), 1);
+    pgnear_close(handle);
+}
+
+static void a_write_of_a_batch_that_is_not_done_hides_nothing(struct scenario *scenario)
+{
+    struct held_back held = hold_back(scenario);
+    pgnear *handle = direct_open(held.node);
+    pgnear_batch *batch = pgnear_batch_create(handle);
+    const pgnear_reply *replies;
+    pgnear_error error;
+    size_t count;
+    read_fresh(handle);
+    direct_must(pgnear_batch_set(batch, pgnear_text("k"), BAD_VALUE, NULL, &error), &error);
+    direct_must(pgnear_batch_run(batch, NULL, &replies, &count, &error), &error);
+    assert_int_equal(replies[0].code, PGNEAR_INVALID_VALUE);
+    add_get(batch, "k");
+    assert_int_equal(direct_int(&run(batch, 1)->item), 2);
+    pgnear_call_options hasty = PGNEAR_CALL_OPTIONS_INIT;
+    hasty.timeout_ms = 20;
+    add_set(batch, "k", 5);
+    direct_must(pgnear_batch_run(batch, &hasty, &replies, &count, &error), &error);
+    assert_int_equal(replies[0].code, PGNEAR_OUTCOME_UNKNOWN);
+    expect_nothing_older(handle);
+    faults_disarm(held.faults, FAULT_CACHE_FILL);
+    pgnear_batch_destroy(batch);
+    pgnear_close(handle);
+}
+
+static void on_code(pgnear_async *async, const pgnear_reply *reply, void *context)
+{
+    (void)async;
+    *(pgnear_code *)context = reply->code;
+}
+
+// The code of a set that is not done.
+static pgnear_code fail_to_set(struct asking *asking, pgnear_bytes value, int64_t timeout_ms)
+{
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    options.timeout_ms = timeout_ms;
+    pgnear_code code = PGNEAR_OK;
+    pgnear_error error;
+    direct_must(
+        pgnear_async_set(asking->async, pgnear_text("k"), value, &options, on_code, &code, &error),
+        &error);
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (code == PGNEAR_OK) {
+        turn(asking);
+        assert_true(deadline_left_ms(&deadline) > 0);
+    }
+    return code;
+}
+
+static void a_write_without_waiting_that_is_not_done_hides_nothing(struct scenario *scenario)
+{
+    struct held_back held = hold_back(scenario);
+    struct asking asking;
+    open_async(held.node, &asking);
+    struct question question = {&asking, "k"};
+    pgnear_get_options fresh = PGNEAR_GET_OPTIONS_INIT;
+    fresh.fresh = true;
+    direct_must(pgnear_async_get(asking.async, pgnear_text("k"), &fresh, on_reply, &question, NULL),
+                NULL);
+    await_answers(&asking, 1);
+    assert_int_equal(asking.values[0], 2);
+    assert_int_equal(fail_to_set(&asking, BAD_VALUE, 0), PGNEAR_INVALID_VALUE);
+    ask(&question, "k");
+    await_answers(&asking, 2);
+    assert_int_equal(asking.values[1], 2);
+    assert_int_equal(fail_to_set(&asking, FIVE, 20), PGNEAR_OUTCOME_UNKNOWN);
+    ask(&question, "k");
+    faults_disarm(held.faults, FAULT_CACHE_FILL);
+    await_answers(&asking, 3);
+    assert_int_not_equal(asking.values[2], 1);
+    pgnear_async_close(asking.async);
+}
+
 struct watching {
     struct asking *asking;
     pgnear *writer;
@@ -526,6 +672,9 @@ int main(void)
         SCENARIO(async_requests_on_a_key_keep_their_order),
         SCENARIO(a_callback_may_ask_on_and_close),
         SCENARIO(nothing_older_is_told_without_waiting),
+        SCENARIO(a_write_that_is_not_done_hides_nothing),
+        SCENARIO(a_write_of_a_batch_that_is_not_done_hides_nothing),
+        SCENARIO(a_write_without_waiting_that_is_not_done_hides_nothing),
         SCENARIO(no_change_is_told_before_what_was_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
