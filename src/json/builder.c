@@ -7,10 +7,12 @@
 //      out:      H element ... H key value ... key H element      (H: header)
 //      pairs:                    ^           ^
 //
-// Invariant: out holds origin + the value so far; offsets count from the origin, since the buffer
+// Invariant: the value so far is from `begin` to `end`, in the room that `out` has behind its
+// origin, and `stop` is where to look for more room; offsets count from `begin`, since the buffer
 // may move. Whatever is moved lies behind every offset that is still in use.
 #include "json/builder.h"
 
+#include <endian.h>
 #include <msgpack/pack.h>
 #include <stdlib.h>
 
@@ -18,12 +20,15 @@
 #include "base/memory.h"
 
 enum {
+    ROOM_BEHIND = 32,    // for headers and numbers, and what rank_of reads
     FIXED_STRING = 0xa0, // the first byte of a short one
     FIXED_LEN_MAX = 31,
-    STRING_HEADER_MAX = 5,
+    FIXED_UINT_MAX = 127,
     FIXED_COUNT_MAX = 15,
-    INSERTED_MAX = 24,      // pairs that are sorted by insertion
-    PAIRS_BYTES_MIN = 1000, // as much as malloc has at hand
+    RANK_LEN_SHIFT = 48,
+    RANK_BYTES = RANK_LEN_SHIFT / 8, // of a key in its rank
+    INSERTED_MAX = 24,               // pairs that are sorted by insertion
+    PAIRS_BYTES_MIN = 1000,          // as much as malloc has at hand
     SCRATCH_BYTES_MIN = 1000,
 
     EXPANDED_PER_VALUE_BYTE = 8,
@@ -36,6 +41,18 @@ static const char TOO_DEEP[] = "nested more than 128 deep";
 static const char TOO_LARGE[] = "larger than a value may be (server.max_value)";
 static const char TOO_EXPANDED[] = "its numbers are too long when printed in full";
 
+// Where the value is, now that the buffer may have moved or grown: there is room for ROOM_BEHIND at
+// least.
+static void look_at_buffer(struct builder *builder, size_t len)
+{
+    struct buffer *out = builder->out;
+    uint64_t within_bytes = 2 * (uint64_t)builder->value_bytes_max;
+    size_t room_bytes = out->capacity - out->start - builder->origin - ROOM_BEHIND;
+    builder->begin = out->bytes + out->start + builder->origin;
+    builder->end = builder->begin + len;
+    builder->stop = builder->begin + (room_bytes < within_bytes ? room_bytes : within_bytes);
+}
+
 void builder_init(struct builder *builder, const struct json_limits *limits, struct buffer *out)
 {
     uint64_t expanded_bytes_max = (uint64_t)limits->value_bytes_max * EXPANDED_PER_VALUE_BYTE;
@@ -47,8 +64,11 @@ void builder_init(struct builder *builder, const struct json_limits *limits, str
     builder->value_bytes_max = limits->value_bytes_max;
     builder->pairs = (struct buffer){0};
     builder->scratch = (struct buffer){0};
-    builder->depth = 0;
+    builder->level = builder->levels;
+    builder->levels[0] = (struct builder_level){0};
     builder->complaint = (struct complaint){0};
+    buffer_reserve(out, ROOM_BEHIND);
+    look_at_buffer(builder, 0);
 }
 
 void builder_deinit(struct builder *builder)
@@ -62,69 +82,73 @@ static bool refuse(struct builder *builder, enum error error, const char *reason
     return complain(&builder->complaint, error, reason, 0);
 }
 
-static uint32_t offset_now(const struct builder *builder)
+static inline uint32_t offset_now(const struct builder *builder)
 {
-    return (uint32_t)(buffer_len(builder->out) - builder->origin);
+    return (uint32_t)(builder->end - builder->begin);
 }
 
-static uint8_t *at_offset(const struct builder *builder, uint32_t offset)
+static inline uint8_t *at_offset(const struct builder *builder, uint32_t offset)
 {
-    return builder->out->bytes + builder->out->start + builder->origin + offset;
+    return builder->begin + offset;
 }
 
-static struct builder_level *top(struct builder *builder)
-{
-    return builder->depth > 0 ? &builder->levels[builder->depth - 1] : NULL;
-}
-
-static struct builder_pair *pairs_of(const struct builder *builder,
-                                     const struct builder_level *level)
+static inline struct builder_pair *pairs_of(const struct builder *builder,
+                                            const struct builder_level *level)
 {
     return (struct builder_pair *)(void *)builder->pairs.bytes + level->first_pair;
 }
 
-// Whether `len` bytes more are within bounds. Duplicate keys may yet be dropped, so that what is
-// built may grow to twice what may remain of it.
-static bool has_room(struct builder *builder, size_t len)
+static void reserve(struct builder *builder, size_t len)
+{
+    size_t built = offset_now(builder);
+    buffer_commit(builder->out, built);
+    buffer_reserve(builder->out, len + ROOM_BEHIND);
+    builder->out->end -= built;
+    look_at_buffer(builder, built);
+}
+
+// Makes room for `len` bytes where so many are within bounds. Duplicate keys may yet be dropped, so
+// that what is built may grow to twice what may remain of it.
+static bool grow(struct builder *builder, size_t len)
 {
     if (len > builder->value_bytes_max ||
         offset_now(builder) + len > 2 * (uint64_t)builder->value_bytes_max) {
         return refuse(builder, ERROR_TOO_LARGE, TOO_LARGE);
     }
+    reserve(builder, len);
     return true;
 }
 
-// Admits a value of at least `len` bytes: an element of the array around it, if there is one.
-static bool admit(struct builder *builder, size_t len)
+// Headers may have taken the end beyond the stop.
+static inline bool has_room(struct builder *builder, size_t len)
 {
-    struct builder_level *level = top(builder);
-    if (level != NULL && !level->is_map) {
-        level->count++;
-    }
+    return (ptrdiff_t)len <= builder->stop - builder->end || grow(builder, len);
+}
+
+// Admits a value of at least `len` bytes to the array or object around it.
+static inline bool admit(struct builder *builder, size_t len)
+{
+    builder->level->count++;
     return has_room(builder, len);
 }
 
-static inline void make_room(struct buffer *out, size_t len)
+static inline void append(struct builder *builder, const void *bytes, size_t len)
 {
-    if (out->capacity - out->end < len) {
-        buffer_reserve(out, len);
-    }
+    memcpy(builder->end, bytes, len);
+    builder->end += len;
 }
 
-static inline int append(void *buffer, const char *bytes, size_t len)
+static inline int on_packed(void *builder, const char *bytes, size_t len)
 {
-    struct buffer *out = buffer;
-    make_room(out, len);
-    memcpy(out->bytes + out->end, bytes, len);
-    out->end += len;
+    append(builder, bytes, len);
     return 0;
 }
 
 // As mpack_packer_init, but in sight of the compiler, which then sees through msgpack-c's packer.
-static inline msgpack_packer packer_of(struct buffer *out)
+static inline msgpack_packer packer_of(struct builder *builder)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, append);
+    msgpack_packer_init(&packer, builder, on_packed);
     return packer;
 }
 
@@ -133,7 +157,7 @@ bool builder_null(struct builder *builder)
     if (!admit(builder, 1)) {
         return false;
     }
-    msgpack_packer packer = packer_of(builder->out);
+    msgpack_packer packer = packer_of(builder);
     msgpack_pack_nil(&packer);
     return true;
 }
@@ -143,7 +167,7 @@ bool builder_bool(struct builder *builder, bool value)
     if (!admit(builder, 1)) {
         return false;
     }
-    msgpack_packer packer = packer_of(builder->out);
+    msgpack_packer packer = packer_of(builder);
     if (value) {
         msgpack_pack_true(&packer);
     } else {
@@ -152,21 +176,30 @@ bool builder_bool(struct builder *builder, bool value)
     return true;
 }
 
-static void pack_decimal(struct builder *builder, msgpack_packer *packer,
+static bool pack_decimal(struct builder *builder, msgpack_packer *packer,
                          const struct number *number)
 {
     buffer_clear(&builder->scratch, SIZE_MAX);
     number_print(number, &builder->scratch);
-    msgpack_pack_ext(packer, buffer_len(&builder->scratch), JSON_EXT_DECIMAL);
-    msgpack_pack_ext_body(packer, builder->scratch.bytes, buffer_len(&builder->scratch));
+    struct slice text = buffer_slice(&builder->scratch);
+    if (!has_room(builder, text.len)) {
+        return false;
+    }
+    msgpack_pack_ext(packer, text.len, JSON_EXT_DECIMAL);
+    msgpack_pack_ext_body(packer, text.at, text.len);
+    return true;
 }
 
-static bool builder_uint(struct builder *builder, uint64_t uint)
+bool builder_uint(struct builder *builder, uint64_t uint)
 {
     if (!admit(builder, 1)) {
         return false;
     }
-    msgpack_packer packer = packer_of(builder->out);
+    if (uint <= FIXED_UINT_MAX) {
+        *builder->end++ = (uint8_t)uint;
+        return true;
+    }
+    msgpack_packer packer = packer_of(builder);
     msgpack_pack_uint64(&packer, uint);
     return true;
 }
@@ -180,7 +213,7 @@ bool builder_number(struct builder *builder, const struct number *number)
     if (builder->expanded_bytes > builder->expanded_bytes_max) {
         return refuse(builder, ERROR_TOO_LARGE, TOO_EXPANDED);
     }
-    msgpack_packer packer = packer_of(builder->out);
+    msgpack_packer packer = packer_of(builder);
     switch (number->kind) {
     case NUMBER_UINT:
         msgpack_pack_uint64(&packer, number->uint);
@@ -192,18 +225,13 @@ bool builder_number(struct builder *builder, const struct number *number)
         msgpack_pack_double(&packer, number->real);
         break;
     case NUMBER_DECIMAL:
-        pack_decimal(builder, &packer, number);
-        break;
+        return pack_decimal(builder, &packer, number);
     }
     return true;
 }
 
 bool builder_number_text(struct builder *builder, const void *text, size_t len)
 {
-    uint64_t magnitude;
-    if (number_is_small_uint(slice_of(text, len), &magnitude)) {
-        return builder_uint(builder, magnitude);
-    }
     struct number number;
     const char *wrong = number_from_text(slice_of(text, len), &number);
     if (wrong != NULL) {
@@ -212,19 +240,37 @@ bool builder_number_text(struct builder *builder, const void *text, size_t len)
     return builder_number(builder, &number);
 }
 
-static void pack_string(struct builder *builder, const void *text, size_t len)
+// A call of memcpy is dearer than such a copy. Two of a constant size, which may overlap.
+static inline void copy_short(uint8_t *to, const uint8_t *from, size_t len)
 {
-    struct buffer *out = builder->out;
-    make_room(out, len + STRING_HEADER_MAX);
-    if (len <= FIXED_LEN_MAX) {
-        out->bytes[out->end++] = (uint8_t)(FIXED_STRING | len);
-    } else {
-        msgpack_packer packer = packer_of(out);
-        msgpack_pack_str(&packer, len);
+    enum { WIDE = 16, WORD = 8, HALF = 4 };
+    if (len >= WIDE) {
+        memcpy(to, from, WIDE);
+        memcpy(to + len - WIDE, from + len - WIDE, WIDE);
+    } else if (len >= WORD) {
+        memcpy(to, from, WORD);
+        memcpy(to + len - WORD, from + len - WORD, WORD);
+    } else if (len >= HALF) {
+        memcpy(to, from, HALF);
+        memcpy(to + len - HALF, from + len - HALF, HALF);
+    } else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
     }
-    if (len > 0) {
-        memcpy(out->bytes + out->end, text, len);
-        out->end += len;
+}
+
+// There is room for it.
+static inline void pack_string(struct builder *builder, const void *text, size_t len)
+{
+    if (len <= FIXED_LEN_MAX) {
+        *builder->end++ = (uint8_t)(FIXED_STRING | len);
+        copy_short(builder->end, text, len);
+        builder->end += len;
+    } else {
+        msgpack_packer packer = packer_of(builder);
+        msgpack_pack_str(&packer, len);
+        append(builder, text, len);
     }
 }
 
@@ -237,34 +283,61 @@ bool builder_string(struct builder *builder, const void *text, size_t len)
     return true;
 }
 
-// jsonb's order of keys: by length, then bytewise.
-static int compare_keys(const struct builder *builder, const struct builder_pair *a,
-                        const struct builder_pair *b)
+// A key's length and its first bytes, as a number: most keys differ in them, and are told apart by
+// one comparison. Behind the key are bytes that may be read.
+static inline uint64_t rank_of(const uint8_t *key, uint32_t len)
 {
+    uint64_t first;
+    memcpy(&first, key, sizeof first);
+    first = be64toh(first);
+    if (len < sizeof first) {
+        first &= ~(UINT64_MAX >> (8 * len));
+    }
+    uint64_t shown_len = len < UINT16_MAX ? len : UINT16_MAX;
+    return shown_len << RANK_LEN_SHIFT | first >> (64 - RANK_LEN_SHIFT);
+}
+
+// jsonb's order of keys: by length, then bytewise.
+static inline int compare_keys(const struct builder *builder, const struct builder_pair *a,
+                               const struct builder_pair *b)
+{
+    if (a->rank != b->rank) {
+        return a->rank < b->rank ? -1 : 1;
+    }
+    if (a->key_len <= RANK_BYTES) {
+        return 0; // the rank says all of it
+    }
     if (a->key_len != b->key_len) {
         return a->key_len < b->key_len ? -1 : 1;
     }
     return memcmp(at_offset(builder, a->key_at), at_offset(builder, b->key_at), a->key_len);
 }
 
+static void add_pair(struct builder *builder, const struct builder_pair *pair)
+{
+    struct buffer *pairs = &builder->pairs;
+    if (pairs->capacity - pairs->end < sizeof *pair) {
+        buffer_reserve(pairs, pairs->capacity == 0 ? PAIRS_BYTES_MIN : sizeof *pair);
+    }
+    memcpy(pairs->bytes + pairs->end, pair, sizeof *pair);
+    pairs->end += sizeof *pair;
+}
+
 bool builder_key(struct builder *builder, const void *text, size_t len)
 {
-    struct builder_level *level = top(builder);
+    struct builder_level *level = builder->level;
     struct builder_pair pair = {.at = offset_now(builder), .key_len = (uint32_t)len};
     if (!has_room(builder, len)) {
         return false;
     }
     pack_string(builder, text, len);
     pair.key_at = offset_now(builder) - pair.key_len;
-    if (level->count > 0 && level->is_sorted) {
+    pair.rank = rank_of(at_offset(builder, pair.key_at), pair.key_len);
+    if (level->is_sorted && level->count > 0) {
         const struct builder_pair *previous = pairs_of(builder, level) + level->count - 1;
         level->is_sorted = compare_keys(builder, previous, &pair) < 0;
     }
-    if (builder->pairs.capacity == 0) {
-        buffer_reserve(&builder->pairs, PAIRS_BYTES_MIN);
-    }
-    append(&builder->pairs, (const char *)&pair, sizeof pair);
-    level->count++;
+    add_pair(builder, &pair);
     return true;
 }
 
@@ -275,22 +348,20 @@ static uint32_t header_len_of(uint32_t count)
 
 static bool open_level(struct builder *builder, bool is_map, uint32_t count_hint)
 {
-    if (builder->depth == JSON_DEPTH_MAX) {
+    if (builder->level == builder->levels + JSON_DEPTH_MAX) {
         return refuse(builder, ERROR_TOO_LARGE, TOO_DEEP);
     }
     if (!admit(builder, 1)) {
         return false;
     }
-    builder->levels[builder->depth++] = (struct builder_level){
+    *++builder->level = (struct builder_level){
         .is_map = is_map,
         .is_sorted = true,
         .header_at = offset_now(builder),
         .header_len = header_len_of(count_hint),
         .first_pair = (uint32_t)(buffer_len(&builder->pairs) / sizeof(struct builder_pair)),
     };
-    uint32_t header_len = top(builder)->header_len;
-    make_room(builder->out, header_len); // written when the level is closed
-    builder->out->end += header_len;
+    builder->end += builder->level->header_len; // written when the level is closed
     return true;
 }
 
@@ -304,9 +375,11 @@ bool builder_open_map(struct builder *builder, uint32_t count_hint)
     return open_level(builder, true, count_hint);
 }
 
-static void pack_header(const struct builder_level *level, struct buffer *out)
+// Leaves the end behind the header.
+static void pack_header(struct builder *builder, const struct builder_level *level)
 {
-    msgpack_packer packer = packer_of(out);
+    builder->end = at_offset(builder, level->header_at);
+    msgpack_packer packer = packer_of(builder);
     if (level->is_map) {
         msgpack_pack_map(&packer, level->count);
     } else {
@@ -314,28 +387,18 @@ static void pack_header(const struct builder_level *level, struct buffer *out)
     }
 }
 
-// Cuts the value back to `offset`, where what comes next will be appended.
-static void cut_to(struct builder *builder, uint32_t offset)
-{
-    builder->out->end = builder->out->start + builder->origin + offset;
-}
-
 // Writes the header over its place, moving the content where it needs another width.
 static void put_header(struct builder *builder, const struct builder_level *level)
 {
-    uint32_t end = offset_now(builder);
     uint32_t content_at = level->header_at + level->header_len;
+    uint32_t content_len = offset_now(builder) - content_at;
     uint32_t header_len = header_len_of(level->count);
-    if (header_len > level->header_len) {
-        buffer_reserve(builder->out, header_len - level->header_len);
-    }
     if (header_len != level->header_len) {
         memmove(at_offset(builder, level->header_at + header_len), at_offset(builder, content_at),
-                end - content_at);
+                content_len);
     }
-    cut_to(builder, level->header_at);
-    pack_header(level, builder->out);
-    cut_to(builder, end - level->header_len + header_len);
+    pack_header(builder, level);
+    builder->end += content_len;
 }
 
 // Equal keys stay in their order, so that the last of them is the one that came last.
@@ -387,46 +450,45 @@ static void put_in_order(struct builder *builder, struct builder_level *level)
     uint32_t kept = 0;
     uint32_t len = offset_now(builder) - level->header_at;
     buffer_clear(sorted, SIZE_MAX);
-    buffer_reserve(sorted, len > SCRATCH_BYTES_MIN ? len : SCRATCH_BYTES_MIN);
+    uint8_t *end = buffer_reserve(sorted, len > SCRATCH_BYTES_MIN ? len : SCRATCH_BYTES_MIN);
     for (uint32_t i = 0; i < level->count; i++) {
         bool is_last =
             i + 1 == level->count || compare_keys(builder, &pairs[i], &pairs[i + 1]) != 0;
         if (is_last) {
-            append(sorted, (const char *)at_offset(builder, pairs[i].at),
-                   pairs[i].end - pairs[i].at);
+            uint32_t pair_len = pairs[i].end - pairs[i].at;
+            memcpy(end, at_offset(builder, pairs[i].at), pair_len);
+            end += pair_len;
             kept++;
         }
     }
     level->count = kept;
-    cut_to(builder, level->header_at);
-    pack_header(level, builder->out);
-    append(builder->out, (const char *)sorted->bytes, buffer_len(sorted));
+    pack_header(builder, level);
+    append(builder, sorted->bytes, (size_t)(end - sorted->bytes));
 }
 
 void builder_close(struct builder *builder)
 {
-    struct builder_level *level = top(builder);
-    CHECK(level != NULL);
-    uint32_t first_pair = level->first_pair;
+    struct builder_level *level = builder->level;
+    CHECK(level != builder->levels);
+    if (builder->end > builder->stop) {
+        reserve(builder, 0); // its header may turn out wider
+    }
     if (level->is_sorted) {
         put_header(builder, level);
     } else {
         put_in_order(builder, level);
     }
-    builder->pairs.end = builder->pairs.start + first_pair * sizeof(struct builder_pair);
-    builder->depth--;
+    builder->pairs.end = level->first_pair * sizeof(struct builder_pair);
+    builder->level--;
 }
 
 bool builder_finish(struct builder *builder)
 {
-    CHECK_VALUES(builder->depth == 0, "%d levels open", builder->depth);
-    if (buffer_len(builder->out) - builder->origin > builder->value_bytes_max) {
+    CHECK_VALUES(builder->level == builder->levels, "%td levels open",
+                 builder->level - builder->levels);
+    if (offset_now(builder) > builder->value_bytes_max) {
         return refuse(builder, ERROR_TOO_LARGE, TOO_LARGE);
     }
+    buffer_commit(builder->out, offset_now(builder));
     return true;
-}
-
-void builder_take_back(struct builder *builder)
-{
-    cut_to(builder, 0);
 }

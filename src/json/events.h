@@ -22,6 +22,8 @@ struct builder;
 bool builder_null(struct builder *builder);
 bool builder_bool(struct builder *builder, bool value);
 
+bool builder_uint(struct builder *builder, uint64_t value);
+
 // The text of a JSON number, still to be checked.
 bool builder_number_text(struct builder *builder, const void *text, size_t len);
 

@@ -1,6 +1,6 @@
 // The two ways into the canonical form: from JSON text, which simdjson reads (text.cpp), and from a
-// client's MessagePack, read here. Both tell a builder what they see. Runs on any thread; what is
-// appended to the caller's buffer is taken back where the input turns out to be bad.
+// client's MessagePack, read here. Both tell a builder what they see. Runs on any thread; nothing
+// is appended to the caller's buffer where the input turns out to be bad.
 #include "json/json.h"
 
 #include "base/mpack.h"
@@ -10,14 +10,13 @@
 
 static const char INPUT_TOO_LARGE[] = "larger than the limit";
 
-// Ends a build: keeps what it made, or takes it back and reports why.
+// Ends a build: keeps what it made, or reports why not.
 static enum error conclude(struct builder *builder, bool is_read, struct failure *failure)
 {
     bool is_done = is_read && builder_finish(builder);
     enum error error = ERROR_NONE;
     if (!is_done) {
         const struct complaint *complaint = &builder->complaint;
-        builder_take_back(builder);
         error = failure_set(failure, complaint->error, "%s at byte %zu", complaint->reason,
                             complaint->offset);
     }

@@ -281,9 +281,38 @@ static bool try_small_int(struct slice text, struct number *number)
            set_int(negative, magnitude, number);
 }
 
+// The same for prices and coordinates: digits with a point among them, so few that the integer they
+// make is exact in a double, as is the power of ten it is divided by. The last one is not 0, so
+// that it is none of the ints.
+static bool try_small_real(struct slice text, struct number *number)
+{
+    size_t first = text.len > 0 && text.at[0] == '-', point = 0;
+    uint64_t digits = 0;
+    if (text.len == 0 || text.len - first > SAFE_DIGITS_MAX + 1 || text.at[text.len - 1] == '0') {
+        return false;
+    }
+    for (size_t i = first; i < text.len; i++) {
+        if (is_digit(text.at[i])) {
+            digits = digits * 10 + (uint64_t)(text.at[i] - '0');
+        } else if (text.at[i] == '.' && point == 0) {
+            point = i;
+        } else {
+            return false;
+        }
+    }
+    bool is_wellformed =
+        point > first && point + 1 < text.len && (point == first + 1 || text.at[first] != '0');
+    if (!is_wellformed) {
+        return false;
+    }
+    double real = (double)digits / POWERS_OF_TEN[text.len - point - 1];
+    *number = (struct number){.kind = NUMBER_REAL, .real = first > 0 ? -real : real};
+    return true;
+}
+
 const char *number_from_text(struct slice text, struct number *number)
 {
-    if (try_small_int(text, number)) {
+    if (try_small_int(text, number) || try_small_real(text, number)) {
         return NULL;
     }
     struct spelling spelling;

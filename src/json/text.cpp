@@ -27,7 +27,6 @@ namespace
 
 namespace ondemand = simdjson::ondemand;
 using simdjson::error_code;
-using found = simdjson::simdjson_result<ondemand::value>;
 
 constexpr std::size_t keep_bytes_max =
     std::size_t{64} * 1024;                      // of text that a workspace is kept for
@@ -38,9 +37,13 @@ constexpr std::size_t added_bytes = 2;           // the brackets
 constexpr std::ptrdiff_t short_string_bytes = 24;
 static_assert(short_string_bytes <= simdjson::SIMDJSON_PADDING, "it may begin at the end");
 
+// Of an integer that is within 64 bits whatever they are.
+constexpr std::ptrdiff_t small_digits_max = 18;
+
 // An array or object that the walk is in.
 struct level {
     bool is_object;
+    bool is_begun; // its iterator has been looked at
     ondemand::array_iterator elements;
     ondemand::object_iterator fields;
 };
@@ -105,8 +108,8 @@ void give_back(workspace &space)
     }
 }
 
-// One walk through one text: each step reads a value, or ends an array or object. Where a step is
-// false, `error` or `has_nul` says why, or the builder does.
+// One walk through one text. Where a step is false, `error` or `has_nul` says why, or the builder
+// does.
 class walk
 {
   public:
@@ -132,25 +135,25 @@ class walk
 
     bool begin(std::size_t text_len);
     bool finish();
-    bool step();
-    bool next_element(level &in);
-    bool next_field(level &in);
-    bool read(found &value);
-    bool read_array(found &value);
-    bool read_object(found &value);
-    bool read_string(found &value);
+    bool read_elements(level &in);
+    bool read_fields(level &in);
+    bool read_key(ondemand::field &field);
+    bool read(ondemand::value &value);
+    bool read_array(ondemand::value &value);
+    bool read_object(ondemand::value &value);
+    bool read_string(ondemand::value &value);
     bool is_plain_string(const char *quote, std::string_view &text);
     bool has_no_nul(std::string_view text);
     bool read_number();
-    bool read_bool(found &value);
-    bool read_null(found &value);
+    bool read_bool(ondemand::value &value);
+    bool read_null(ondemand::value &value);
     void push(bool is_object);
+    void pop();
 
     workspace &space;
     struct builder *builder;
     ondemand::document document;
     int depth = 0;
-    bool is_fresh = true; // the level on top was pushed by the last step
     bool has_value = false;
     bool has_document = false;
     const char *token = nullptr; // told to the builder last
@@ -163,7 +166,8 @@ bool walk::run(std::size_t text_len)
         return false;
     }
     while (depth > 0) {
-        if (!step()) {
+        level &in = space.levels[depth - 1];
+        if (!(in.is_object ? read_fields(in) : read_elements(in))) {
             return false;
         }
     }
@@ -197,72 +201,84 @@ bool walk::finish()
 void walk::push(bool is_object)
 {
     space.levels[depth].is_object = is_object;
+    space.levels[depth].is_begun = false;
     depth++;
-    is_fresh = true;
 }
 
-bool walk::step()
+void walk::pop()
 {
-    level &in = space.levels[depth - 1];
-    bool is_first = is_fresh;
-    is_fresh = false;
-    if (!is_first && in.is_object) {
-        ++in.fields;
-    } else if (!is_first) {
-        ++in.elements;
-    }
-    bool is_over = in.is_object ? in.fields == ondemand::object_iterator()
-                                : in.elements == ondemand::array_iterator();
-    if (!is_over) {
-        return in.is_object ? next_field(in) : next_element(in);
-    }
     depth--;
     if (depth > 0) {
         builder_close(builder);
     }
+}
+
+// Up to the end of the array, or up to what is opened in it.
+bool walk::read_elements(level &in)
+{
+    for (int inside = depth; depth == inside;) {
+        if (in.is_begun) {
+            ++in.elements;
+        }
+        in.is_begun = true;
+        if (in.elements == ondemand::array_iterator()) {
+            pop();
+            return true;
+        }
+        ondemand::value value;
+        if (!ok((*in.elements).get(value))) {
+            return false;
+        }
+        if (depth == 1 && has_value) {
+            return ok(simdjson::TRAILING_CONTENT);
+        }
+        has_value = true;
+        if (!read(value)) {
+            return false;
+        }
+    }
     return true;
 }
 
-bool walk::next_element(level &in)
+// The same of an object.
+bool walk::read_fields(level &in)
 {
-    found value = *in.elements;
-    if (!ok(value.error())) {
-        return false;
+    for (int inside = depth; depth == inside;) {
+        if (in.is_begun) {
+            ++in.fields;
+        }
+        in.is_begun = true;
+        if (in.fields == ondemand::object_iterator()) {
+            pop();
+            return true;
+        }
+        ondemand::field field;
+        if (!ok((*in.fields).get(field)) || !read_key(field) || !read(field.value())) {
+            return false;
+        }
     }
-    if (depth == 1 && has_value) {
-        return ok(simdjson::TRAILING_CONTENT);
-    }
-    has_value = true;
-    return read(value);
+    return true;
 }
 
-bool walk::next_field(level &in)
+bool walk::read_key(ondemand::field &field)
 {
-    auto field = *in.fields;
-    if (!ok(field.error())) {
-        return false;
-    }
     std::string_view key;
-    token = field.key().value_unsafe().raw() - 1;
-    if (!is_plain_string(token, key) && !(ok(field.unescaped_key().get(key)) && has_no_nul(key))) {
-        return false;
-    }
-    found value = field.value();
-    return builder_key(builder, key.data(), key.size()) && read(value);
+    token = field.key().raw() - 1;
+    return (is_plain_string(token, key) ||
+            (ok(field.unescaped_key().get(key)) && has_no_nul(key))) &&
+           builder_key(builder, key.data(), key.size());
 }
 
-bool walk::read(found &value)
+bool walk::read(ondemand::value &value)
 {
-    if (!ok(document.current_location().get(token))) {
-        return false;
-    }
+    token = value.raw_json_token().data();
     switch (*token) {
+    case '"':
+        return read_string(value);
     case '[':
         return read_array(value);
     case '{':
         return read_object(value);
-    case '"':
-        return read_string(value);
     case 't':
     case 'f':
         return read_bool(value);
@@ -273,6 +289,11 @@ bool walk::read(found &value)
     }
 }
 
+bool is_digit(char byte)
+{
+    return byte >= '0' && byte <= '9';
+}
+
 // The bytes that may stand behind an element.
 bool ends_element(char byte)
 {
@@ -280,7 +301,7 @@ bool ends_element(char byte)
            byte == '\t' || byte == '\r';
 }
 
-bool walk::read_array(found &value)
+bool walk::read_array(ondemand::value &value)
 {
     ondemand::array array;
     if (!builder_open_array(builder, 0) || !ok(value.get_array().get(array)) ||
@@ -291,7 +312,7 @@ bool walk::read_array(found &value)
     return true;
 }
 
-bool walk::read_object(found &value)
+bool walk::read_object(ondemand::value &value)
 {
     ondemand::object object;
     if (!builder_open_map(builder, 0) || !ok(value.get_object().get(object)) ||
@@ -302,7 +323,7 @@ bool walk::read_object(found &value)
     return true;
 }
 
-bool walk::read_string(found &value)
+bool walk::read_string(ondemand::value &value)
 {
     std::string_view text;
     if (is_plain_string(token, text)) {
@@ -350,27 +371,35 @@ bool walk::has_no_nul(std::string_view text)
     return !has_nul;
 }
 
-// Takes what stands up to the end of the element, of which number.c makes a number or not. simdjson
-// steps over it by itself.
+// Takes what stands up to the end of the element, of which number.c makes a number or not, but for
+// the plain integers that most are. simdjson steps over it by itself.
 bool walk::read_number()
 {
-    if (*token != '-' && (*token < '0' || *token > '9')) {
+    if (*token != '-' && !is_digit(*token)) {
         return ok(simdjson::TAPE_ERROR);
     }
-    const char *end = token + 1;
+    const char *end = token;
+    std::uint64_t value = 0;
+    while (is_digit(*end) && end - token < small_digits_max) {
+        value = value * 10 + static_cast<std::uint64_t>(*end - '0');
+        end++;
+    }
+    if (ends_element(*end) && (*token != '0' || end == token + 1)) {
+        return builder_uint(builder, value);
+    }
     while (!ends_element(*end)) {
         end++;
     }
     return builder_number_text(builder, token, static_cast<std::size_t>(end - token));
 }
 
-bool walk::read_bool(found &value)
+bool walk::read_bool(ondemand::value &value)
 {
     bool is_true;
     return ok(value.get_bool().get(is_true)) && builder_bool(builder, is_true);
 }
 
-bool walk::read_null(found &value)
+bool walk::read_null(ondemand::value &value)
 {
     bool is_null;
     return ok(value.is_null().get(is_null)) && builder_null(builder);

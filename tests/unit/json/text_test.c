@@ -208,6 +208,9 @@ static void refusals_say_what_and_where(void **state)
         {BYTES("-Infinity"), "malformed number at byte 0"},
         {BYTES("[01]"), "malformed number at byte 1"},
         {BYTES("[1.]"), "malformed number at byte 1"},
+        {BYTES("[-.5]"), "malformed number at byte 1"},
+        {BYTES("[01.5]"), "malformed number at byte 1"},
+        {BYTES("[1.5.2]"), "malformed number at byte 1"},
         {BYTES("[1e+]"), "malformed number at byte 1"},
         {BYTES("-"), "malformed number at byte 0"},
         {BYTES("[0, 1e131072]"), "number beyond the range of numeric at byte 4"},
@@ -308,6 +311,61 @@ static void headers_fit_their_counts(void **state)
     }
 }
 
+// Headers that turn out wider, one end of an array right after the other, at every room that the
+// buffer may have.
+static void nested_headers_grow_together(void **state)
+{
+    (void)state;
+    enum { DEPTH = 100, WIDTH = 16, HEADER_BYTES = 3 };
+    struct buffer text = {0};
+    for (int i = 0; i < DEPTH; i++) {
+        buffer_append(&text, "[", 1);
+        for (int n = 0; n < WIDTH - 1; n++) {
+            buffer_append(&text, "7,", 2);
+        }
+    }
+    buffer_append(&text, "7", 1);
+    for (int i = 0; i < DEPTH; i++) {
+        buffer_append(&text, "]", 1);
+    }
+    for (size_t before = 0; before < 300; before++) {
+        struct buffer out = {0};
+        memset(buffer_reserve(&out, before), 'b', before);
+        buffer_commit(&out, before);
+        assert_int_equal(json_to_msgpack(buffer_slice(&text), &LIMITS, &out, NULL), ERROR_NONE);
+        assert_int_equal(buffer_len(&out), before + DEPTH * (HEADER_BYTES + WIDTH - 1) + 1);
+        const uint8_t *at = out.bytes + out.start + before;
+        for (int i = 0; i < DEPTH; i++) {
+            assert_memory_equal(at, "\xdc\x00\x10\x07\x07", 5);
+            at += HEADER_BYTES + WIDTH - 1;
+        }
+        assert_int_equal(*at, 7);
+        buffer_deinit(&out);
+    }
+    buffer_deinit(&text);
+}
+
+// jsonb's order: shorter keys first; those that differ late, or not at all, are looked at whole.
+static void keys_that_begin_alike_are_told_apart(void **state)
+{
+    (void)state;
+    static const char TEXT[] = "{\"abcdefgi\":1,\"abcdefgh\":2,\"abcdef\":3,\"\":4,\"abcdeg\":5,"
+                               "\"b\":6,\"a\\u0001\":7,\"a\":8,\"abcdefgh\":9,\"abcdef\":10}";
+    static const struct slice WANTED = BYTES("\x88\xa0\x04\xa1"
+                                             "a\x08\xa1"
+                                             "b\x06\xa2"
+                                             "a\x01\x07\xa6"
+                                             "abcdef\x0a\xa6"
+                                             "abcdeg\x05\xa8"
+                                             "abcdefgh\x09\xa8"
+                                             "abcdefgi\x01");
+    struct buffer out = {0};
+    assert_int_equal(json_to_msgpack(slice_of_string(TEXT), &LIMITS, &out, NULL), ERROR_NONE);
+    assert_int_equal(buffer_len(&out), WANTED.len);
+    assert_memory_equal(buffer_slice(&out).at, WANTED.at, WANTED.len);
+    buffer_deinit(&out);
+}
+
 static void results_beyond_the_limit_are_too_large(void **state)
 {
     (void)state;
@@ -357,6 +415,8 @@ int main(void)
         cmocka_unit_test(refusals_say_what_and_where),
         cmocka_unit_test(nests_128_deep),
         cmocka_unit_test(headers_fit_their_counts),
+        cmocka_unit_test(nested_headers_grow_together),
+        cmocka_unit_test(keys_that_begin_alike_are_told_apart),
         cmocka_unit_test(results_beyond_the_limit_are_too_large),
         cmocka_unit_test(numbers_too_long_when_printed_are_too_large),
     };
