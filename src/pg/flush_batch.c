@@ -14,7 +14,7 @@
 void flush_batch_drop(struct flusher *flusher)
 {
     flush_batch_forget_ahead(flusher);
-    batch_deinit(&flusher->batch);
+    batch_deinit(&flusher->sent.batch);
     flusher->phase = FLUSHER_IDLE;
 }
 
@@ -66,7 +66,7 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
                          uint64_t to_seq)
 {
     struct worker *worker = flusher->worker;
-    struct collecting collecting = {.batch = &flusher->batch, .to_seq = to_seq};
+    struct collecting collecting = {.batch = &flusher->sent.batch, .to_seq = to_seq};
     enum error error = collect(flusher, limits, worker->applied_seq, &collecting);
     status_set(worker->status, STATUS_OUTBOX_OLDEST_US, collecting.oldest_us);
     if (error != ERROR_NONE) {
@@ -134,21 +134,23 @@ void flush_batch_forget_ahead(struct flusher *flusher)
     flusher->ahead = (struct batch_ahead){0};
 }
 
-// Makes what was made ahead the batch, where it still is what would be made now.
-static bool take_ahead(struct flusher *flusher, const struct batch_limits *limits)
+// Makes what was made ahead the batch to be sent after `from_seq`, where it still is what would be
+// made now.
+static bool take_ahead(struct flusher *flusher, const struct batch_limits *limits,
+                       uint64_t from_seq, struct sent_batch *sent)
 {
     struct worker *worker = flusher->worker;
     struct batch_ahead *ahead = &flusher->ahead;
-    bool is_good = ahead->is_made && ahead->from_seq == worker->applied_seq &&
-                   flusher->hunted == 0 && ahead->expires_us > limits->now_us;
+    bool is_good = ahead->is_made && ahead->from_seq == from_seq && flusher->hunted == 0 &&
+                   ahead->expires_us > limits->now_us;
     if (!is_good) {
         flush_batch_forget_ahead(flusher);
         return false;
     }
-    flusher->batch = ahead->batch;
-    flusher->unit = ahead->unit.is_checked == worker->foreign_triggers
-                        ? ahead->unit
-                        : make_unit(flusher, &flusher->batch, worker->applied_seq);
+    sent->batch = ahead->batch;
+    sent->unit = ahead->unit.is_checked == worker->foreign_triggers
+                     ? ahead->unit
+                     : make_unit(flusher, &sent->batch, from_seq);
     status_set(worker->status, STATUS_OUTBOX_OLDEST_US, ahead->oldest_us);
     *ahead = (struct batch_ahead){0};
     return true;
@@ -156,18 +158,25 @@ static bool take_ahead(struct flusher *flusher, const struct batch_limits *limit
 
 // ---- The answer
 
+// The batch that PostgreSQL has.
+static struct sent_batch *batch_out(struct flusher *flusher)
+{
+    return flusher->early.is_out ? &flusher->early.sent : &flusher->sent;
+}
+
 static void on_result(void *context, size_t index, const PGresult *result)
 {
     struct flusher *flusher = context;
-    flusher->answered_count = index + 1;
+    struct sent_batch *sent = batch_out(flusher);
+    sent->answered_count = index + 1;
     const struct batch_group *group = NULL;
     struct json_limits limits = flusher_json_limits(flusher);
-    switch (batch_unit_query(&flusher->unit, &flusher->batch, index, &group)) {
+    switch (batch_unit_query(&sent->unit, &sent->batch, index, &group)) {
     case BATCH_QUERY_GROUP:
-        batch_take_rows(&flusher->batch, group, result, flusher->unit.is_checked, &limits);
+        batch_take_rows(&sent->batch, group, result, sent->unit.is_checked, &limits);
         break;
     case BATCH_QUERY_TRIGGERS:
-        flusher->batch_met_triggers = *PQgetvalue(result, 0, 0) != 0;
+        sent->met_triggers = *PQgetvalue(result, 0, 0) != 0;
         break;
     case BATCH_QUERY_OTHER:
         break;
@@ -177,14 +186,16 @@ static void on_result(void *context, size_t index, const PGresult *result)
 // Triggers of others may have changed what was written, and other keys under our name.
 static void mind_triggers(struct flusher *flusher)
 {
-    if (flusher->batch.groups_count == 0) {
+    if (flusher->sent.batch.groups_count == 0) {
         return;
     }
-    if (flusher->batch_met_triggers && !flusher->unit.is_checked) {
-        batch_mark_altered(&flusher->batch);
+    if (flusher->sent.met_triggers && !flusher->sent.unit.is_checked) {
+        batch_mark_altered(&flusher->sent.batch);
     }
-    worker_set_foreign_triggers(flusher->worker, flusher->batch_met_triggers);
+    worker_set_foreign_triggers(flusher->worker, flusher->sent.met_triggers);
 }
+
+static void send_early(struct flusher *flusher);
 
 static void on_committed(struct flusher *flusher)
 {
@@ -192,41 +203,95 @@ static void on_committed(struct flusher *flusher)
     if (flusher->is_stopped) {
         flusher->is_stopped = false;
         status_set_error(worker->status, NULL, NULL);
-        LOG_INFO("flush resumed", LOG_INT("applied_seq", batch_to_seq(&flusher->batch)));
+        LOG_INFO("flush resumed", LOG_INT("applied_seq", batch_to_seq(&flusher->sent.batch)));
         flusher_set_flushable(flusher);
     }
     retry_reset(&flusher->retry);
-    size_t entries = flusher->batch.entries_count;
+    size_t entries = flusher->sent.batch.entries_count;
     flusher->hunted = flusher->hunted > entries ? flusher->hunted - entries : 0;
     status_add(worker->status, STATUS_PG_BATCHES, 1);
-    status_add(worker->status, STATUS_PG_ROWS, (int64_t)flusher->batch.rows_count);
-    rate_note(&worker->status->flush_rate, (int64_t)flusher->batch.rows_count, clock_boot_us());
+    status_add(worker->status, STATUS_PG_ROWS, (int64_t)flusher->sent.batch.rows_count);
+    rate_note(&worker->status->flush_rate, (int64_t)flusher->sent.batch.rows_count,
+              clock_boot_us());
     mind_triggers(flusher);
-    flush_report_flushed(flusher, batch_to_seq(&flusher->batch));
+    send_early(flusher);
+    flush_report_flushed(flusher, batch_to_seq(&flusher->sent.batch));
 }
 
-static void on_batch_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+static void take_outcome(struct flusher *flusher, enum unit_outcome outcome,
+                         const struct failure *failure)
 {
-    struct flusher *flusher = context;
     CHECK(flusher->phase == FLUSHER_SENT);
-    if (outcome == UNIT_OK && FAULT_POINT(FLUSH_ANSWERED)) {
-        // The answer to COMMIT is lost after all.
-        flush_batch_drop(flusher);
-        conn_fail(flusher->conn, "fault point flush.answered");
-        return;
-    }
     switch (outcome) {
     case UNIT_OK:
         on_committed(flusher);
         break;
     case UNIT_REFUSED:
         flush_refusal_take(flusher, failure);
-        flusher_wake(flusher);
         break;
     case UNIT_LOST:
         // It is in PostgreSQL or it is not: the next claim will tell.
         flush_batch_drop(flusher);
         break;
+    }
+}
+
+static void drop_early(struct flusher *flusher)
+{
+    flush_batch_forget_ahead(flusher);
+    batch_deinit(&flusher->early.sent.batch);
+    flusher->early = (struct early_batch){0};
+}
+
+static void keep_outcome(struct early_batch *early, enum unit_outcome outcome,
+                         const struct failure *failure)
+{
+    early->is_answered = true;
+    early->outcome = outcome;
+    if (failure != NULL) {
+        early->failure = *failure;
+    }
+}
+
+static void on_batch_done(void *context, enum unit_outcome outcome, const struct failure *failure)
+{
+    struct flusher *flusher = context;
+    // The answer to COMMIT is lost after all.
+    bool is_failed = outcome == UNIT_OK && FAULT_POINT(FLUSH_ANSWERED);
+    if (is_failed) {
+        outcome = UNIT_LOST;
+    }
+    if (!flusher->early.is_out) {
+        take_outcome(flusher, outcome, failure);
+    } else if (outcome == UNIT_LOST) {
+        drop_early(flusher);
+    } else {
+        keep_outcome(&flusher->early, outcome, failure);
+    }
+    if (is_failed) {
+        conn_fail(flusher->conn, "fault point flush.answered");
+    } else if (outcome == UNIT_REFUSED) {
+        flusher_wake(flusher);
+    }
+}
+
+void flush_batch_settled(struct flusher *flusher)
+{
+    CHECK(flusher->phase == FLUSHER_SETTLING);
+    struct early_batch early = flusher->early;
+    batch_deinit(&flusher->sent.batch);
+    flusher->phase = FLUSHER_IDLE;
+    if (!early.is_out) {
+        return;
+    }
+    flusher->early = (struct early_batch){0};
+    flusher->sent = early.sent;
+    flusher->phase = FLUSHER_SENT;
+    if (early.is_answered) {
+        // What is done about a refusal is done on the connection that it came on.
+        bool is_late =
+            early.outcome == UNIT_REFUSED && !(flusher->is_claimed && conn_is_idle(flusher->conn));
+        take_outcome(flusher, is_late ? UNIT_LOST : early.outcome, &early.failure);
     }
 }
 
@@ -243,34 +308,18 @@ static void note_empty(struct flusher *flusher, uint64_t journaled)
     worker_check_drained(flusher->worker);
 }
 
-void flush_batch_send(struct flusher *flusher)
+// Hands it to PostgreSQL: batch_out() from then on.
+static void send_batch(struct flusher *flusher, struct sent_batch *sent)
 {
     struct worker *worker = flusher->worker;
-    uint64_t journaled = flusher_journaled_seq(flusher);
-    struct batch_limits limits = limits_of(flusher);
-    bool is_ahead = take_ahead(flusher, &limits);
-    if (!is_ahead && !flush_batch_collect(flusher, &limits, journaled)) {
-        flusher_pause_before_retry(flusher);
-        return;
-    }
-    flusher->has_lingered = false;
-    if (flusher->batch.entries_count == 0) {
-        note_empty(flusher, journaled);
-        return;
-    }
-    timer_disarm(flusher->linger_timer);
-    if (!is_ahead) {
-        flusher->unit = make_unit(flusher, &flusher->batch, worker->applied_seq);
-    }
-    flusher->batch_epoch = worker->epoch;
-    flusher->batch_feed_was_live = worker->feed_live;
-    flusher->batch_met_triggers = true;
-    flusher->answered_count = 0;
-    flusher->sent_seq = batch_to_seq(&flusher->batch);
-    flusher->phase = FLUSHER_SENT;
+    sent->epoch = worker->epoch;
+    sent->feed_was_live = worker->feed_live;
+    sent->met_triggers = true;
+    sent->answered_count = 0;
+    flusher->sent_seq = batch_to_seq(&sent->batch);
     struct unit unit = {
-        .queries = flusher->unit.queries,
-        .queries_count = flusher->unit.queries_count,
+        .queries = sent->unit.queries,
+        .queries_count = sent->unit.queries_count,
         .context = flusher,
         .on_result = on_result,
         .on_done = on_batch_done,
@@ -279,7 +328,63 @@ void flush_batch_send(struct flusher *flusher)
     conn_send(flusher->conn, &unit);
     if (FAULT_POINT(FLUSH_SENT)) {
         conn_fail(flusher->conn, "fault point flush.sent");
-    } else if (flusher->phase == FLUSHER_SENT) {
+    }
+}
+
+void flush_batch_send(struct flusher *flusher)
+{
+    struct worker *worker = flusher->worker;
+    uint64_t journaled = flusher_journaled_seq(flusher);
+    struct batch_limits limits = limits_of(flusher);
+    bool is_ahead = take_ahead(flusher, &limits, worker->applied_seq, &flusher->sent);
+    if (!is_ahead && !flush_batch_collect(flusher, &limits, journaled)) {
+        flusher_pause_before_retry(flusher);
+        return;
+    }
+    flusher->has_lingered = false;
+    if (flusher->sent.batch.entries_count == 0) {
+        note_empty(flusher, journaled);
+        return;
+    }
+    timer_disarm(flusher->linger_timer);
+    if (!is_ahead) {
+        flusher->sent.unit = make_unit(flusher, &flusher->sent.batch, worker->applied_seq);
+    }
+    flusher->phase = FLUSHER_SENT;
+    send_batch(flusher, &flusher->sent);
+    if (flusher->phase == FLUSHER_SENT) {
         flush_batch_look_ahead(flusher);
+    }
+}
+
+// Whether all that the batch has decided is known without the node's row, whose results the next
+// batch clears before the writer has made those of this one durable.
+static bool is_plain(const struct batch *batch)
+{
+    for (size_t i = 0; i < batch->groups_count; i++) {
+        if (batch->groups[i].returns) {
+            return false;
+        }
+    }
+    // A guarded entry is alone.
+    return !batch->entries[0]->is_guarded;
+}
+
+// What was made ahead need not wait for the writer.
+static void send_early(struct flusher *flusher)
+{
+    CHECK(flusher->phase == FLUSHER_SENT && !flusher->early.is_out);
+    struct worker *worker = flusher->worker;
+    bool may_send = flusher->ahead.is_made && is_plain(&flusher->sent.batch) && worker->ready &&
+                    flusher->is_claimed && flusher->retires_out == 0 &&
+                    conn_is_idle(flusher->conn) && flusher_may_go_on(flusher);
+    if (!may_send) {
+        return;
+    }
+    struct batch_limits limits = limits_of(flusher);
+    struct early_batch *early = &flusher->early;
+    if (take_ahead(flusher, &limits, batch_to_seq(&flusher->sent.batch), &early->sent)) {
+        early->is_out = true;
+        send_batch(flusher, &early->sent);
     }
 }

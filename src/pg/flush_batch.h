@@ -1,6 +1,8 @@
 // The batch of the flusher: made of what the outbox holds after applied_seq, sent as one
-// transaction on the flush connection, dropped or, once committed, reported. One at a time. Part of
-// the flusher; the pg worker's thread.
+// transaction on the flush connection, dropped or, once committed, reported. PostgreSQL has one at
+// a time, which may be the next one while the writer still makes a committed one durable: a batch
+// whose outcome no row of PostgreSQL's has to be kept for is followed at once. Part of the flusher;
+// the pg worker's thread.
 #pragma once
 
 #include "pg/flusher_state.h"
@@ -12,6 +14,9 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
 // Collects and sends the next batch, from phase FLUSHER_IDLE; where nothing is left to flush, says
 // so to those who wait for that.
 void flush_batch_send(struct flusher *flusher);
+// FLUSHED of the batch is back, in phase FLUSHER_SETTLING: it is gone, and idle is who has not sent
+// the next one early.
+void flush_batch_settled(struct flusher *flusher);
 // Forgets the batch and is idle.
 void flush_batch_drop(struct flusher *flusher);
 

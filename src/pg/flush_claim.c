@@ -177,11 +177,12 @@ void flusher_settle(struct flusher *flusher, uint64_t applied_seq, struct slice 
         handshake_restart(worker->handshake, "the outbox cannot be read");
         return;
     }
-    if (batch_take_recorded(&flusher->batch, recorded, &json) != ERROR_NONE) {
+    if (batch_take_recorded(&flusher->sent.batch, recorded, &json) != ERROR_NONE) {
         LOG_ERROR("recorded results unreadable", LOG_INT("applied_seq", applied_seq));
     }
-    flusher->batch_epoch = worker->epoch;
-    flusher->batch_feed_was_live = false;
+    flusher->sent.epoch = worker->epoch;
+    flusher->sent.feed_was_live = false;
+    flusher->sent_seq = applied_seq; // not before: what was sent beyond it came to nothing
     flush_report_flushed(flusher, applied_seq);
 }
 

@@ -12,7 +12,7 @@
 // Halves what is sent until the poisoned entry is alone.
 static void hunt(struct flusher *flusher)
 {
-    flusher->hunted = flusher->batch.entries_count;
+    flusher->hunted = flusher->sent.batch.entries_count;
     flush_batch_drop(flusher);
 }
 
@@ -20,7 +20,7 @@ static void hunt(struct flusher *flusher)
 static void retire_poison(struct flusher *flusher, const struct failure *failure,
                           const struct parking *parking)
 {
-    uint64_t seq = flusher->batch.entries[0]->seq;
+    uint64_t seq = flusher->sent.batch.entries[0]->seq;
     struct request *requests = waiters_take(&flusher->waiters, seq);
     flush_requests_fill_failures(requests, flush_requests_error_of(failure->sqlstate), failure);
     LOG_WARNING("write refused", LOG_INT("seq", seq), LOG_TEXT("sqlstate", failure->sqlstate),
@@ -42,9 +42,9 @@ static void retry_later(struct flusher *flusher, const struct failure *failure)
                 LOG_TEXT("error", failure->message));
     if (strcmp(failure->sqlstate, SCHEMA_SQLSTATE_NOT_ADVANCED) == 0) {
         flusher->is_claimed = false;
-    } else if (flusher->batch.entries_count > 1 && strcmp(failure->sqlstate, "57014") == 0) {
+    } else if (flusher->sent.batch.entries_count > 1 && strcmp(failure->sqlstate, "57014") == 0) {
         // statement_timeout: less at a time may do.
-        flusher->hunted = flusher->batch.entries_count;
+        flusher->hunted = flusher->sent.batch.entries_count;
     }
     flush_batch_drop(flusher);
     flusher_set_flushable(flusher);
@@ -81,7 +81,7 @@ static void on_parking_result(void *context, size_t index, const PGresult *resul
 
 static void park(struct flusher *flusher, const struct failure *failure)
 {
-    const struct batch_entry *entry = flusher->batch.entries[0];
+    const struct batch_entry *entry = flusher->sent.batch.entries[0];
     flusher->refusal = *failure;
     flusher->phase = FLUSHER_PARKING;
     struct unit unit = {
@@ -96,7 +96,7 @@ static void park(struct flusher *flusher, const struct failure *failure)
 // stays; where it is gone, a failover has lost what this had done, and it is one again.
 static void retire_conflicting(struct flusher *flusher, const struct failure *failure)
 {
-    uint64_t seq = flusher->batch.entries[0]->seq;
+    uint64_t seq = flusher->sent.batch.entries[0]->seq;
     struct request *requests = waiters_take(&flusher->waiters, seq);
     struct failure conflict = parking_conflict(failure);
     flush_requests_fill_failures(requests, ERROR_CONFLICT, &conflict);
@@ -107,7 +107,7 @@ static void retire_conflicting(struct flusher *flusher, const struct failure *fa
 
 static void refuse_entry(struct flusher *flusher, const struct failure *failure)
 {
-    const struct batch_entry *entry = flusher->batch.entries[0];
+    const struct batch_entry *entry = flusher->sent.batch.entries[0];
     if (strcmp(failure->sqlstate, SCHEMA_SQLSTATE_CONFLICT) == 0) {
         retire_conflicting(flusher, failure);
     } else if (waiters_has(&flusher->waiters, entry->seq) || entry->letter_seq != 0) {
@@ -124,8 +124,9 @@ static void stop(struct flusher *flusher, const struct failure *failure)
     flusher->is_stopped = true;
     status_set_error(flusher->worker->status, failure->sqlstate, failure->message);
     flusher_set_flushable(flusher);
-    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->batch.entries_count; i++) {
-        uint64_t seq = flusher->batch.entries[i]->seq;
+    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->sent.batch.entries_count;
+         i++) {
+        uint64_t seq = flusher->sent.batch.entries[i]->seq;
         struct request *requests = waiters_take(&flusher->waiters, seq);
         if (requests != NULL) {
             flush_requests_fill_failures(requests, ERROR_REJECTED, failure);
@@ -135,7 +136,7 @@ static void stop(struct flusher *flusher, const struct failure *failure)
     if (is_news) {
         LOG_ERROR("flush stopped", LOG_TEXT("sqlstate", failure->sqlstate),
                   LOG_TEXT("error", failure->message),
-                  LOG_INT("first_seq", flusher->batch.entries[0]->seq));
+                  LOG_INT("first_seq", flusher->sent.batch.entries[0]->seq));
     }
     flush_batch_drop(flusher);
     flusher_pause_before_retry(flusher);
@@ -147,11 +148,11 @@ void flush_refusal_take(struct flusher *flusher, const struct failure *failure)
     if (!was_advanced) {
         flusher->sent_seq = flusher->worker->applied_seq;
     }
-    bool at_commit = flusher->answered_count + 1 == flusher->unit.queries_count;
+    bool at_commit = flusher->sent.answered_count + 1 == flusher->sent.unit.queries_count;
     switch (at_commit ? sqlstate_classify_commit(failure->sqlstate)
                       : sqlstate_classify(failure->sqlstate)) {
     case SQLSTATE_ROW:
-        if (flusher->batch.entries_count > 1) {
+        if (flusher->sent.batch.entries_count > 1) {
             hunt(flusher);
         } else {
             refuse_entry(flusher, failure);

@@ -41,8 +41,9 @@ void flush_report_retire(struct flusher *flusher, uint64_t seq, enum retire_reas
 static void attach_requests(struct flusher *flusher, struct flushed_message *flushed)
 {
     struct request **tail = &flushed->requests;
-    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->batch.entries_count; i++) {
-        const struct batch_entry *entry = flusher->batch.entries[i];
+    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->sent.batch.entries_count;
+         i++) {
+        const struct batch_entry *entry = flusher->sent.batch.entries[i];
         struct request *requests = waiters_take(&flusher->waiters, entry->seq);
         flush_requests_answer(entry, requests);
         *tail = requests;
@@ -69,8 +70,8 @@ static void withdraw_conflict(struct flusher *flusher, const struct batch_entry 
 // failover. One that held before the failover and does not now has lost what it was decided on.
 static void retire_conflicts(struct flusher *flusher)
 {
-    for (size_t i = 0; i < flusher->batch.entries_count; i++) {
-        const struct batch_entry *entry = flusher->batch.entries[i];
+    for (size_t i = 0; i < flusher->sent.batch.entries_count; i++) {
+        const struct batch_entry *entry = flusher->sent.batch.entries[i];
         if (entry->is_retired || !batch_entry_conflicts(entry)) {
             continue;
         }
@@ -102,16 +103,15 @@ void flush_report_flushed(struct flusher *flusher, uint64_t applied_seq)
 {
     struct worker *worker = flusher->worker;
     // Rule 4: a fetch that was sent before this commit may bring what stood there before.
-    batch_visit_keys(&flusher->batch, worker->fetcher, mark_key);
+    batch_visit_keys(&flusher->sent.batch, worker->fetcher, mark_key);
     retire_conflicts(flusher);
-    size_t reapplied = reapplied_note(&flusher->reapplied, &flusher->batch);
+    size_t reapplied = reapplied_note(&flusher->reapplied, &flusher->sent.batch);
     status_add(worker->status, STATUS_OUTBOX_REAPPLIED, (int64_t)reapplied);
     struct flushed_message *flushed = batch_flushed(
-        &flusher->batch, applied_seq, flusher->batch_epoch, flusher->batch_feed_was_live);
+        &flusher->sent.batch, applied_seq, flusher->sent.epoch, flusher->sent.feed_was_live);
     attach_requests(flusher, flushed);
     flush_requests_arm(flusher);
     flusher->phase = FLUSHER_SETTLING;
-    flusher->sent_seq = applied_seq;
     worker_post(worker, &flushed->message);
     flush_batch_look_ahead(flusher);
 }
@@ -127,8 +127,9 @@ static void on_flushed_returned(struct flusher *flusher, struct flushed_message 
     flushed->requests = NULL; // the writer has sent them home
     message_destroy(&flushed->message);
     // Those that came too late to travel with FLUSHED.
-    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->batch.entries_count; i++) {
-        const struct batch_entry *entry = flusher->batch.entries[i];
+    for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->sent.batch.entries_count;
+         i++) {
+        const struct batch_entry *entry = flusher->sent.batch.entries[i];
         struct request *requests = waiters_take(&flusher->waiters, entry->seq);
         flush_requests_answer(entry, requests);
         while (requests != NULL) {
@@ -137,8 +138,7 @@ static void on_flushed_returned(struct flusher *flusher, struct flushed_message 
             requests = sibling;
         }
     }
-    batch_deinit(&flusher->batch);
-    flusher->phase = FLUSHER_IDLE;
+    flush_batch_settled(flusher);
     flusher->has_lingered = true;
     flush_requests_finish(flusher);
     fetcher_on_applied(worker->fetcher);
@@ -150,8 +150,8 @@ static void on_retire_returned(struct flusher *flusher, struct retire_message *m
 {
     CHECK(flusher->retires_out > 0);
     flusher->retires_out--;
-    bool is_settling =
-        flusher->phase == FLUSHER_SETTLING && batch_find(&flusher->batch, message->seq) != NULL;
+    bool is_settling = flusher->phase == FLUSHER_SETTLING &&
+                       batch_find(&flusher->sent.batch, message->seq) != NULL;
     if (!is_settling) {
         struct request *late = waiters_take(&flusher->waiters, message->seq);
         struct failure failure = {0};

@@ -103,6 +103,11 @@ static bool gives_way(struct flusher *flusher)
     return true;
 }
 
+bool flusher_may_go_on(struct flusher *flusher)
+{
+    return is_awaited_now(flusher) || !gives_way(flusher);
+}
+
 void flusher_want(struct flusher *flusher, uint64_t seq)
 {
     if (seq > flusher->wanted_seq) {
@@ -273,7 +278,8 @@ void flusher_destroy(struct flusher *flusher)
     }
     conn_destroy(flusher->conn);
     waiters_deinit(&flusher->waiters);
-    batch_deinit(&flusher->batch);
+    batch_deinit(&flusher->sent.batch);
+    batch_deinit(&flusher->early.sent.batch);
     flush_batch_forget_ahead(flusher);
     reapplied_deinit(&flusher->reapplied);
     if (flusher->has_sql) {

@@ -1,10 +1,11 @@
 // The flusher's own state, shared by the files that make up the flusher (flusher.c, flush_*.c) and
 // by nobody else. The pg worker's thread.
 //
-// Two members matter. `phase`: what the one batch is doing; a step is taken from FLUSHER_IDLE only.
-// And `sent_seq`: entries up to there may be in PostgreSQL although we have no answer, so a waiting
-// caller can no longer be told that nothing was done; it falls back to applied_seq when a refusal
-// or a claim says so.
+// Two members matter. `phase`: what the one batch is doing; a step is taken from FLUSHER_IDLE only,
+// but for a batch that is sent early, while the one before it is FLUSHER_SETTLING. And `sent_seq`:
+// entries up to there may be in PostgreSQL although we have no answer, so a waiting caller can no
+// longer be told that nothing was done; it falls back to applied_seq when a refusal or a claim says
+// so.
 #pragma once
 
 #include "pg/agreement.h"
@@ -40,6 +41,26 @@ struct batch_ahead {
     int64_t expires_us; // when the first of its sets does; INT64_MAX: none does
 };
 
+// A batch from its sending on.
+struct sent_batch {
+    struct batch batch;
+    struct batch_unit unit;
+    size_t answered_count; // queries of the unit that were not refused
+    uint64_t epoch;        // of its sending
+    bool feed_was_live;
+    bool met_triggers;
+};
+
+// The batch after the one that is FLUSHER_SETTLING, where it is with PostgreSQL already. What has
+// become of it is looked at once FLUSHED is back.
+struct early_batch {
+    bool is_out; // the rest holds
+    struct sent_batch sent;
+    bool is_answered; // and this is the answer; never UNIT_LOST, which forgets it
+    enum unit_outcome outcome;
+    struct failure failure;
+};
+
 struct flusher {
     struct worker *worker;
     struct conn *conn;
@@ -56,13 +77,8 @@ struct flusher {
     struct flush_pace pace;
     struct failure last_failure; // of the connection
     bool has_connected;
-    // The batch, from its sending until FLUSHED is back:
-    struct batch batch;
-    struct batch_unit unit;
-    size_t answered_count; // queries of the unit that were not refused
-    uint64_t batch_epoch;
-    bool batch_feed_was_live;
-    bool batch_met_triggers;
+    struct sent_batch sent; // until FLUSHED is back
+    struct early_batch early;
     struct batch_ahead ahead;
     // Of FLUSHER_PARKING:
     struct parking parking;
@@ -91,6 +107,10 @@ struct json_limits flusher_json_limits(const struct flusher *flusher);
 
 // is_claimed or is_stopped has changed: what the status says of flushing follows.
 void flusher_set_flushable(struct flusher *flusher);
+
+// Whether the flush need not give way to the clients now; looks again a moment later where it has
+// to.
+bool flusher_may_go_on(struct flusher *flusher);
 
 // No step is taken before the pause is over; each is longer than the last until something works.
 void flusher_pause_before_retry(struct flusher *flusher);

@@ -83,6 +83,21 @@ PLAYED_UNUSED static void note(struct daemon *daemon, struct message *message)
     pthread_mutex_unlock(&daemon->mutex);
 }
 
+PLAYED_UNUSED static bool holds_flushed(struct daemon *daemon)
+{
+    pthread_mutex_lock(&daemon->mutex);
+    bool holds = daemon->holds_flushed;
+    pthread_mutex_unlock(&daemon->mutex);
+    return holds;
+}
+
+PLAYED_UNUSED static void hold_flushed(struct daemon *daemon, bool holds)
+{
+    pthread_mutex_lock(&daemon->mutex);
+    daemon->holds_flushed = holds;
+    pthread_mutex_unlock(&daemon->mutex);
+}
+
 PLAYED_UNUSED static void answer(struct daemon *daemon, struct message *message)
 {
     note(daemon, message);
@@ -90,6 +105,9 @@ PLAYED_UNUSED static void answer(struct daemon *daemon, struct message *message)
     switch ((enum message_kind)message->kind) {
     case MESSAGE_FLUSHED: {
         struct flushed_message *flushed = (struct flushed_message *)message;
+        while (holds_flushed(daemon) && !worker_is_stopping()) {
+            poll(NULL, 0, 1);
+        }
         assert_true((int64_t)flushed->epoch <= status_get(&daemon->status, STATUS_CACHE_EPOCH));
         send_home(flushed->requests);
         flushed->requests = NULL;

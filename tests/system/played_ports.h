@@ -42,6 +42,7 @@ struct daemon {
     size_t retires_count;
     int feeds[4]; // by enum feed_event
     int flushed;
+    bool holds_flushed; // what is posted does not go back before this is false
     int rewinds;
     int resyncs;
     struct proxy *unreadable_after; // NULL, or: once it has cut, the outbox is not read once
