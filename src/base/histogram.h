@@ -44,16 +44,3 @@ void histogram_look(struct histogram_view *view, const struct histogram *histogr
 // The duration that `per_mille` of a thousand recent ones do not exceed, at most an eighth too
 // large; -1 where there are none. 1000 is the longest.
 int64_t histogram_percentile_us(const struct histogram_view *view, unsigned per_mille);
-
-// Events a second, over the last ten whole seconds. One thread notes, any thread looks.
-enum { RATE_SLOTS = 16, RATE_SECONDS = 10 };
-
-struct rate {
-    struct {
-        _Atomic int64_t second;
-        _Atomic int64_t count;
-    } slots[RATE_SLOTS];
-};
-
-void rate_note(struct rate *rate, int64_t count, int64_t now_boot_us);
-double rate_per_second(const struct rate *rate, int64_t now_boot_us);

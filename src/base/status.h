@@ -9,6 +9,7 @@
 #include "base/contention.h"
 #include "base/error.h"
 #include "base/histogram.h"
+#include "base/rate.h"
 
 // X(name, group, wire name, written by, help)
 #define STATUS_TABLE(X)                                                                            \

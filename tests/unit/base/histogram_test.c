@@ -104,20 +104,6 @@ static void what_is_older_than_two_minutes_is_forgotten(void **state)
     assert_int_equal(later.count, 6);
 }
 
-static void a_rate_is_that_of_the_last_ten_seconds(void **state)
-{
-    (void)state;
-    struct rate rate;
-    memset(&rate, 0, sizeof rate);
-    for (int64_t second = 100; second < 130; second++) {
-        rate_note(&rate, 30, second * CLOCK_US_PER_S);
-        rate_note(&rate, 20, second * CLOCK_US_PER_S + 5);
-    }
-    assert_true(rate_per_second(&rate, 130ll * CLOCK_US_PER_S) == 50);
-    assert_true(rate_per_second(&rate, 135ll * CLOCK_US_PER_S) == 25);
-    assert_true(rate_per_second(&rate, 160ll * CLOCK_US_PER_S) == 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,7 +111,6 @@ int main(void)
         cmocka_unit_test(extremes_stay_in_range),
         cmocka_unit_test(several_at_once_count_as_so_many),
         cmocka_unit_test(what_is_older_than_two_minutes_is_forgotten),
-        cmocka_unit_test(a_rate_is_that_of_the_last_ten_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
