@@ -39,10 +39,9 @@ void async_schedule(pgnear_async *async, int64_t deadline_us)
     if (deadline_us >= async->timer_us || !async->is_attached || async->is_ended) {
         return;
     }
-    int64_t left_us = deadline_us - clock_boot_us();
+    int64_t left_ms = clock_us_to_ms(deadline_us - clock_boot_us());
     async->timer_us = deadline_us;
-    async->hooks.schedule_timer(async->hooks.context,
-                                left_us <= 0 ? 0 : left_us / CLOCK_US_PER_MS + 1);
+    async->hooks.schedule_timer(async->hooks.context, left_ms > 0 ? left_ms : 0);
 }
 
 // ---- Answering

@@ -9,8 +9,9 @@
 #include "client/exchange.h"
 
 #include "base/clock.h"
+#include "client/response.h"
 
-enum { REQUEST = 0, RESPONSE = 1, NOTIFICATION = 2, ATTEMPTS_MAX = 2 };
+enum { REQUEST = 0, ATTEMPTS_MAX = 2 };
 
 enum attempt {
     ATTEMPT_ANSWERED, // with a result or an error of the node
@@ -69,26 +70,20 @@ enum frame_kind { FRAME_OURS, FRAME_OTHER, FRAME_BAD };
 static enum frame_kind sort_frame(pgnear *handle, struct slice frame, uint32_t msgid,
                                   struct answer *answer)
 {
-    struct mpack_cursor cursor = mpack_cursor_of(frame);
-    uint32_t count;
-    uint64_t type;
-    uint64_t answered;
-    if (!mpack_read_array(&cursor, &count) || !mpack_read_uint(&cursor, &type)) {
+    struct response response;
+    if (!response_read(frame, &response)) {
         return FRAME_BAD;
     }
-    if (type == NOTIFICATION) {
+    if (response.is_event) {
         handle_keep_event(handle, frame);
         return FRAME_OTHER;
     }
-    if (type != RESPONSE || count != 4) {
-        return FRAME_BAD;
-    }
-    if (!mpack_read_uint(&cursor, &answered) || answered != msgid) {
+    if (response.msgid != msgid) {
         return FRAME_OTHER; // the late answer to an earlier request
     }
-    bool good = mpack_skip(&cursor, &answer->error) == DECODE_OK &&
-                mpack_skip(&cursor, &answer->result) == DECODE_OK;
-    return good ? FRAME_OURS : FRAME_BAD;
+    answer->error = response.error;
+    answer->result = response.result;
+    return FRAME_OURS;
 }
 
 static enum attempt await_answer(pgnear *handle, uint32_t msgid, int64_t deadline_us,

@@ -35,9 +35,8 @@ static int left_ms(int64_t deadline_us)
     if (deadline_us == INT64_MAX) {
         return -1;
     }
-    int64_t left_us = deadline_us - clock_boot_us();
-    int64_t left = (left_us + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS;
-    return left_us <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+    int64_t left = clock_us_to_ms(deadline_us - clock_boot_us());
+    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
 }
 
 // Waits for one of `events`; what is ready, 0 at the deadline.

@@ -29,9 +29,8 @@ pgnear_code request_get(pgnear *handle, pgnear_bytes key, const pgnear_get_optio
     return PGNEAR_OK;
 }
 
-// Packs the options of a write as its last parameter.
-static void finish_write(pgnear *handle, const pgnear_write_options *options,
-                         struct exchange *exchange)
+void request_end_write(pgnear *handle, const pgnear_write_options *options,
+                       struct exchange *exchange)
 {
     struct opts opts;
     opts_init(&opts, handle, options->timeout_ms);
@@ -54,7 +53,7 @@ pgnear_code request_set(pgnear *handle, pgnear_bytes key, pgnear_bytes value,
     msgpack_packer *packer = exchange_begin(handle, "set", 3);
     mpack_pack_slice(packer, slice_of_bytes(key));
     mpack_pack_raw(packer, slice_of_bytes(value));
-    finish_write(handle, &own, exchange);
+    request_end_write(handle, &own, exchange);
     return PGNEAR_OK;
 }
 
@@ -72,7 +71,7 @@ pgnear_code request_delete(pgnear *handle, const pgnear_bytes *keys, size_t coun
     for (size_t i = 0; i < count; i++) {
         mpack_pack_slice(packer, slice_of_bytes(keys[i]));
     }
-    finish_write(handle, &own, exchange);
+    request_end_write(handle, &own, exchange);
     return PGNEAR_OK;
 }
 

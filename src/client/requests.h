@@ -17,6 +17,10 @@ pgnear_code request_delete(pgnear *handle, const pgnear_bytes *keys, size_t coun
 pgnear_code request_call(pgnear *handle, const char *method, pgnear_bytes params, bool writes,
                          struct exchange *exchange, pgnear_error *error);
 
+// Packs the options of a write, which are whole, as the last parameter of a request that was begun.
+void request_end_write(pgnear *handle, const pgnear_write_options *options,
+                       struct exchange *exchange);
+
 // A value that is not exactly one MessagePack value would make another request of one it is in:
 // PGNEAR_INVALID_VALUE.
 pgnear_code request_check_value(const char *method, pgnear_bytes value, pgnear_error *error);

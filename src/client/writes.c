@@ -12,28 +12,9 @@
 static pgnear_code run(pgnear *handle, const pgnear_write_options *options,
                        struct mpack_cursor *result, pgnear_error *error)
 {
-    struct opts opts;
-    opts_init(&opts, handle, options->timeout_ms);
-    opts_add_write(&opts, options);
-    opts_pack(&opts);
-    const struct exchange exchange = {
-        .writes = true, .has_id = options->id.len > 0, .timeout_ms = options->timeout_ms};
+    struct exchange exchange;
+    request_end_write(handle, options, &exchange);
     return exchange_run(handle, &exchange, result, error);
-}
-
-static pgnear_code give_written(const char *method, struct mpack_cursor *result,
-                                pgnear_written *written, pgnear_error *error)
-{
-    return result_written(result, written) ? PGNEAR_OK : result_garbled(method, error);
-}
-
-static pgnear_code run_for_written(pgnear *handle, const char *method,
-                                   const pgnear_write_options *options, pgnear_written *written,
-                                   pgnear_error *error)
-{
-    struct mpack_cursor result;
-    pgnear_code code = run(handle, options, &result, error);
-    return code != PGNEAR_OK ? code : give_written(method, &result, written, error);
 }
 
 static pgnear_code run_for_item(pgnear *handle, const char *method,
@@ -69,7 +50,10 @@ static pgnear_code run_packed(pgnear *handle, const char *method, const struct e
 {
     struct mpack_cursor result;
     pgnear_code code = exchange_run(handle, exchange, &result, error);
-    return code != PGNEAR_OK ? code : give_written(method, &result, written, error);
+    if (code == PGNEAR_OK && !result_written(&result, written)) {
+        code = result_garbled(method, error);
+    }
+    return code;
 }
 
 // The keys of a write, by their hashes: they may lie in what the last call handed out, which is
@@ -144,7 +128,9 @@ pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, size_t count,
         mpack_pack_slice(packer, slice_of_bytes(pairs[i].key));
         mpack_pack_raw(packer, slice_of_bytes(pairs[i].value));
     }
-    code = run_for_written(handle, "mset", &own, written, error);
+    struct exchange exchange;
+    request_end_write(handle, &own, &exchange);
+    code = run_packed(handle, "mset", &exchange, written, error);
     keys_end(&keys, code);
     return code;
 }
