@@ -52,22 +52,29 @@ enum error failure_set(struct failure *failure, enum error error, const char *fo
 {
     va_list values;
     va_start(values, format);
-    failure_set_values(failure, error, format, values);
+    failure_note_values(failure, error, format, values);
     va_end(values);
     return error;
 }
 
-enum error failure_set_values(struct failure *failure, enum error error, const char *format,
-                              va_list values)
+void failure_note(struct failure *failure, enum error error, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    failure_note_values(failure, error, format, values);
+    va_end(values);
+}
+
+void failure_note_values(struct failure *failure, enum error error, const char *format,
+                         va_list values)
 {
     CHECK(error != ERROR_NONE);
     if (failure == NULL) {
-        return error;
+        return;
     }
     *failure = (struct failure){.error = error};
     int len = vsnprintf(failure->message, sizeof failure->message, format, values);
     if (len >= (int)sizeof failure->message) {
         cut_at_character(failure->message, sizeof failure->message - 1);
     }
-    return error;
 }

@@ -11,6 +11,14 @@
 extern "C" {
 #endif
 
+// Before the name of an enum: to ignore a result of this type is a warning, and so an error. What
+// need not be looked at says so by (void).
+#ifdef __clang__
+#define MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define MUST_CHECK [[nodiscard]]
+#endif
+
 // X(name, wire code, retryable, text)
 #define ERROR_TABLE(X)                                                                             \
     X(NONE, "", false, "no error")                                                                 \
@@ -34,7 +42,7 @@ extern "C" {
     X(SYSTEM, "INTERNAL", false, "the operating system refused")                                   \
     X(CONFIG, "INTERNAL", false, "the configuration is wrong")
 
-enum error {
+enum MUST_CHECK error {
 #define ERROR_ENUM(name, code, retryable, text) ERROR_##name,
     ERROR_TABLE(ERROR_ENUM)
 #undef ERROR_ENUM
@@ -64,8 +72,12 @@ struct failure {
 // border.
 enum error failure_set(struct failure *failure, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-enum error failure_set_values(struct failure *failure, enum error error, const char *format,
-                              va_list values) __attribute__((format(printf, 3, 0)));
+
+// The same for who has nobody to return it to.
+void failure_note(struct failure *failure, enum error error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void failure_note_values(struct failure *failure, enum error error, const char *format,
+                         va_list values) __attribute__((format(printf, 3, 0)));
 
 #ifdef __cplusplus
 }

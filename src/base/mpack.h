@@ -12,9 +12,10 @@
 #include <msgpack/pack.h>
 
 #include "base/buffer.h"
+#include "base/error.h"
 
 // The answer of every decoder. NEED_MORE: a prefix of something valid. BAD: never valid.
-enum decode { DECODE_OK, DECODE_NEED_MORE, DECODE_BAD };
+enum MUST_CHECK decode { DECODE_OK, DECODE_NEED_MORE, DECODE_BAD };
 
 enum mpack_type {
     MPACK_NIL,

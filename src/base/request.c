@@ -139,7 +139,7 @@ void request_fail(struct request *request, enum error error, const char *format,
     struct failure failure;
     va_list values;
     va_start(values, format);
-    failure_set_values(&failure, error, format, values);
+    failure_note_values(&failure, error, format, values);
     va_end(values);
     const struct failure *before = &request->reply.failure;
     failure.has_seq = before->has_seq;

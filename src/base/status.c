@@ -21,6 +21,7 @@ void status_init(struct status *status)
     status_set(status, STATUS_PG_TABLE_ROWS, -1);
     status_set(status, STATUS_PG_TABLE_BYTES, -1);
     status_set(status, STATUS_TABLE_BACKUPS, -1);
+    status_set(status, STATUS_PG_NOTIFY_QUEUE, -1);
     CHECK(pthread_mutex_init(&status->mutex, NULL) == 0);
 }
 
@@ -106,7 +107,7 @@ bool status_get_error(struct status *status, struct failure *failure)
     CHECK(pthread_mutex_lock(&status->mutex) == 0);
     bool any = status->last_error[0] != '\0';
     if (any) {
-        failure_set(failure, ERROR_UNAVAILABLE, "%s", status->last_error);
+        failure_note(failure, ERROR_UNAVAILABLE, "%s", status->last_error);
         memcpy(failure->sqlstate, status->last_sqlstate, sizeof failure->sqlstate);
     }
     CHECK(pthread_mutex_unlock(&status->mutex) == 0);

@@ -71,8 +71,8 @@ static enum error journal_retired_id(struct turn *turn, const struct turn_item *
     if (retire->requests != NULL) {
         reply.failure = retire->requests->reply.failure;
     } else {
-        failure_set(&reply.failure, retire->is_conflict ? ERROR_CONFLICT : ERROR_REJECTED, "%s",
-                    retire->text);
+        failure_note(&reply.failure, retire->is_conflict ? ERROR_CONFLICT : ERROR_REJECTED, "%s",
+                     retire->text);
         reply.failure.has_version = retire->has_version;
         reply.failure.version = retire->version;
         memcpy(reply.failure.sqlstate, retire->sqlstate, SQLSTATE_BYTES);

@@ -13,7 +13,7 @@ void journal_refuse(struct turn_item *item, enum error error, const char *reason
 {
     struct request *request = item_request(item);
     item->fate = FATE_ANSWER;
-    failure_set(&request->reply.failure, error, "%s: %s", call_words(&request->call).text, reason);
+    failure_note(&request->reply.failure, error, "%s: %s", call_words(&request->call).text, reason);
 }
 
 static void set_sqlstate(struct turn_item *item, const char *sqlstate)

@@ -85,7 +85,7 @@ static enum error open_named(struct store *store, const char *name, struct store
     if (error == ERROR_NONE) {
         error = open_databases(store, &opened);
         if (error != ERROR_NONE) {
-            failure_set(failure, error, "cannot use the cache in %s", store->directory.path);
+            failure_note(failure, error, "cannot use the cache in %s", store->directory.path);
         }
     }
     if (error != ERROR_NONE) {

@@ -77,8 +77,8 @@ enum error tier_open(struct tier *tier, const struct directory *directory, size_
     errno = directory_reserve(fd, bytes);
     bool mapped = errno == 0 && map(tier, fd, bytes, PROT_READ | PROT_WRITE);
     if (!mapped) {
-        failure_set(failure, ERROR_SYSTEM, "no room for %zu bytes of %s/tier: %s", bytes,
-                    directory->path, strerrordesc_np(errno));
+        failure_note(failure, ERROR_SYSTEM, "no room for %zu bytes of %s/tier: %s", bytes,
+                     directory->path, strerrordesc_np(errno));
         unlinkat(directory->fd, FILE_NAME, 0);
     }
     close(fd);

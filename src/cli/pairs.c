@@ -119,7 +119,7 @@ static bool read_json(struct slice text, struct buffer *out, const char *what,
     if (json_to_msgpack(text, &LIMITS, out, &why) == ERROR_NONE) {
         return true;
     }
-    failure_set(failure, why.error, "%s: %s", what, why.message);
+    failure_note(failure, why.error, "%s: %s", what, why.message);
     return false;
 }
 
@@ -133,8 +133,8 @@ static bool read_key(struct pairs *pairs, struct slice text, struct pairs_pair *
     struct mpack_cursor cursor = mpack_cursor_of(buffer_slice(&pairs->key));
     if (!mpack_read_str(&cursor, &pair->key) || pair->key.len < 1 ||
         pair->key.len > KEY_BYTES_MAX) {
-        failure_set(failure, ERROR_INVALID_KEY, "a key is a string of 1 to %d bytes",
-                    KEY_BYTES_MAX);
+        failure_note(failure, ERROR_INVALID_KEY, "a key is a string of 1 to %d bytes",
+                     KEY_BYTES_MAX);
         return false;
     }
     return true;
@@ -151,7 +151,7 @@ static bool read_positive(struct slice text, const char *what, int64_t *value,
     good = good && (mpack_read_nil(&cursor) || (mpack_read_int(&cursor, value) && *value > 0));
     buffer_deinit(&number);
     if (!good) {
-        failure_set(failure, ERROR_INVALID_VALUE, "%s is not a positive integer", what);
+        failure_note(failure, ERROR_INVALID_VALUE, "%s is not a positive integer", what);
     }
     return good;
 }
@@ -178,9 +178,9 @@ static bool read_line_member(struct pairs *pairs, const struct members *members,
     case LINE_OTHER:
         break;
     }
-    failure_set(failure, ERROR_INVALID_VALUE,
-                "a line has key, value, ttl_ms, expires_at_us and version, not %.*s",
-                SLICE_FORMAT(buffer_slice(&members->name)));
+    failure_note(failure, ERROR_INVALID_VALUE,
+                 "a line has key, value, ttl_ms, expires_at_us and version, not %.*s",
+                 SLICE_FORMAT(buffer_slice(&members->name)));
     return false;
 }
 
@@ -191,8 +191,8 @@ static bool read_members(struct pairs *pairs, struct members *members, struct sl
         switch (members_next(members, &line)) {
         case MEMBERS_MEMBER:
             if (members->is_too_large) {
-                failure_set(failure, ERROR_TOO_LARGE, "a member is larger than %d bytes",
-                            MEMBERS_VALUE_BYTES_MAX);
+                failure_note(failure, ERROR_TOO_LARGE, "a member is larger than %d bytes",
+                             MEMBERS_VALUE_BYTES_MAX);
                 return false;
             }
             if (!read_line_member(pairs, members, pair, failure)) {
@@ -201,11 +201,11 @@ static bool read_members(struct pairs *pairs, struct members *members, struct sl
             break;
         case MEMBERS_NEED_MORE:
             if (!members_is_closed(members)) {
-                failure_set(failure, ERROR_INVALID_VALUE, "the object is not closed");
+                failure_note(failure, ERROR_INVALID_VALUE, "the object is not closed");
             }
             return members_is_closed(members);
         case MEMBERS_BROKEN:
-            failure_set(failure, ERROR_INVALID_VALUE, "%s", members->reason);
+            failure_note(failure, ERROR_INVALID_VALUE, "%s", members->reason);
             return false;
         }
     }
@@ -218,15 +218,15 @@ static enum pairs_event read_line(struct pairs *pairs, struct pairs_pair *pair,
     bool good = !pairs->is_line_too_large;
     *pair = (struct pairs_pair){.line = pairs->line};
     if (!good) {
-        failure_set(failure, ERROR_TOO_LARGE, "the line is longer than %d bytes",
-                    MEMBERS_VALUE_BYTES_MAX);
+        failure_note(failure, ERROR_TOO_LARGE, "the line is longer than %d bytes",
+                     MEMBERS_VALUE_BYTES_MAX);
         return PAIRS_BAD;
     }
     members_init(&members);
     good = read_members(pairs, &members, buffer_slice(&pairs->text), pair, failure);
     members_deinit(&members);
     if (good && (pair->key.len == 0 || pair->value.len == 0)) {
-        failure_set(failure, ERROR_INVALID_VALUE, "a line has both key and value");
+        failure_note(failure, ERROR_INVALID_VALUE, "a line has both key and value");
         good = false;
     }
     return good ? PAIRS_PAIR : PAIRS_BAD;
@@ -294,14 +294,14 @@ static enum pairs_event next_member(struct pairs *pairs, struct slice *input,
     }
     if (event == MEMBERS_BROKEN) {
         pairs->line = members->at_line;
-        failure_set(failure, ERROR_INVALID_VALUE, "%s", members->reason);
+        failure_note(failure, ERROR_INVALID_VALUE, "%s", members->reason);
         return PAIRS_BROKEN;
     }
     pairs->line = members->line;
     *pair = (struct pairs_pair){.line = members->line};
     if (members->is_too_large) {
-        failure_set(failure, ERROR_TOO_LARGE, "a member is larger than %d bytes",
-                    MEMBERS_VALUE_BYTES_MAX);
+        failure_note(failure, ERROR_TOO_LARGE, "a member is larger than %d bytes",
+                     MEMBERS_VALUE_BYTES_MAX);
         return PAIRS_BAD;
     }
     if (!read_key(pairs, buffer_slice(&members->name), pair, failure) ||
@@ -337,6 +337,6 @@ enum pairs_event pairs_finish(struct pairs *pairs, struct pairs_pair *pair, stru
         return PAIRS_NEED_MORE;
     }
     pairs->line = pairs->members.at_line;
-    failure_set(failure, ERROR_INVALID_VALUE, "the object is not closed: the text is cut off");
+    failure_note(failure, ERROR_INVALID_VALUE, "the object is not closed: the text is cut off");
     return PAIRS_BROKEN;
 }

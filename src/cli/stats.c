@@ -24,8 +24,8 @@ static void print_value(struct slice value)
     if (mpack_read_nil(&cursor)) {
         text = slice_of_string("-");
     } else if (!mpack_read_str(&cursor, &text)) {
-        json_from_msgpack(value, false, &json, NULL);
-        text = buffer_slice(&json);
+        bool is_json = json_from_msgpack(value, false, &json, NULL) == ERROR_NONE;
+        text = is_json ? buffer_slice(&json) : slice_of_string("-");
     }
     printf("%.*s\n", SLICE_FORMAT(text));
     buffer_deinit(&json);

@@ -18,7 +18,7 @@ static void copy_sqlstate(struct failure *failure, const char *sqlstate)
 struct failure ask_no_connection(const struct failure *cause)
 {
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "no connection to PostgreSQL: %s", cause->message);
+    failure_note(&failure, ERROR_UNAVAILABLE, "no connection to PostgreSQL: %s", cause->message);
     copy_sqlstate(&failure, cause->sqlstate);
     return failure;
 }
@@ -39,7 +39,7 @@ void ask_fail(struct request *request, const struct failure *failure)
 {
     struct failure *told = &request->reply.failure;
     struct call_words words = call_words(&request->call);
-    failure_set(told, failure->error, "%s: %s", words.text, failure->message);
+    failure_note(told, failure->error, "%s: %s", words.text, failure->message);
     copy_sqlstate(told, failure->sqlstate);
     request_finish(request);
 }

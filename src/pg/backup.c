@@ -93,7 +93,7 @@ void backup_fail(struct backup *backup, struct request *request, const struct fa
     char words[FAILURE_MESSAGE_BYTES / 2];
     describe(backup->worker, job_of(&request->call), words, sizeof words);
     struct failure *told = &request->reply.failure;
-    failure_set(told, failure->error, "%s: %s", words, failure->message);
+    failure_note(told, failure->error, "%s: %s", words, failure->message);
     memcpy(told->sqlstate, failure->sqlstate, sizeof told->sqlstate);
     request_finish(request);
 }
@@ -347,8 +347,8 @@ void backup_request(struct backup *backup, struct request *request)
         failure = is_refused ? ask_refusal(&failure) : ask_no_connection(&failure);
         backup_fail(backup, request, &failure);
     } else if (backup->requests_count >= REQUESTS_MAX) {
-        failure_set(&failure, ERROR_OVERLOADED, "%d such requests are being done",
-                    (int)REQUESTS_MAX);
+        failure_note(&failure, ERROR_OVERLOADED, "%d such requests are being done",
+                     (int)REQUESTS_MAX);
         backup_fail(backup, request, &failure);
     } else {
         struct backup_order order = {

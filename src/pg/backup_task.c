@@ -55,7 +55,7 @@ static struct failure lost(const struct backup_task *task, const struct failure 
     if (!changes_something(task)) {
         return ask_no_connection(cause);
     }
-    failure_set(
+    failure_note(
         &failure, ERROR_OUTCOME_UNKNOWN,
         "the connection to PostgreSQL was lost on the way, it may have been done or not: %s",
         cause->message);

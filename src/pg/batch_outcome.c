@@ -193,8 +193,8 @@ static void reply_conflict(const struct batch_entry *entry, struct reply *reply)
                  entry->condition == CONDITION_IF_ABSENT ? "the key exists, and its" : "its",
                  op->version);
     }
-    failure_set(&reply->failure, ERROR_CONFLICT, "Failed to %s key %s: %s",
-                entry->op == ENTRY_DELETE ? "delete" : "set", quote_key(op->key).text, why);
+    failure_note(&reply->failure, ERROR_CONFLICT, "Failed to %s key %s: %s",
+                 entry->op == ENTRY_DELETE ? "delete" : "set", quote_key(op->key).text, why);
     reply->failure.has_version = op->has_version;
     reply->failure.version = op->version;
 }
@@ -225,9 +225,9 @@ static void reply_value(const struct batch_entry *entry, struct reply *reply)
     const struct batch_op *op = only_op(entry);
     const char *verb = entry->op == ENTRY_INCR ? "incr" : "merge";
     if (op->result.len == 0) {
-        failure_set(&reply->failure, ERROR_TOO_LARGE,
-                    "%s of key \"%.*s\" was applied, but its value is beyond the limits", verb,
-                    SLICE_FORMAT(op->key));
+        failure_note(&reply->failure, ERROR_TOO_LARGE,
+                     "%s of key \"%.*s\" was applied, but its value is beyond the limits", verb,
+                     SLICE_FORMAT(op->key));
         return;
     }
     struct item *item = reply_items(reply, 1);
@@ -248,10 +248,11 @@ static bool is_lost(const struct batch_entry *entry)
 
 static void reply_lost(const struct batch_entry *entry, struct reply *reply)
 {
-    failure_set(&reply->failure, ERROR_OUTCOME_UNKNOWN,
-                "write %llu of key \"%.*s\" was decided in PostgreSQL, but its result was lost with"
-                " the connection",
-                (unsigned long long)entry->seq, SLICE_FORMAT(only_op(entry)->key));
+    failure_note(
+        &reply->failure, ERROR_OUTCOME_UNKNOWN,
+        "write %llu of key \"%.*s\" was decided in PostgreSQL, but its result was lost with"
+        " the connection",
+        (unsigned long long)entry->seq, SLICE_FORMAT(only_op(entry)->key));
     reply->failure.has_seq = true;
     reply->failure.seq = entry->seq;
 }

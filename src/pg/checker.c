@@ -318,7 +318,7 @@ void checker_request(struct checker *checker, struct request *request)
         finish(worker, request);
     } else if (checker->checks_count >= CHECKS_MAX) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_OVERLOADED, "too many checks wait for PostgreSQL");
+        failure_note(&failure, ERROR_OVERLOADED, "too many checks wait for PostgreSQL");
         ask_fail(request, &failure);
     } else {
         struct check *check = memory_zeroed(1, sizeof *check);

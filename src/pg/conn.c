@@ -52,8 +52,8 @@ struct failure conn_broken(struct conn *conn)
     }
     char line[FAILURE_MESSAGE_BYTES];
     conn_one_line(PQerrorMessage(conn->pg), line, sizeof line);
-    failure_set(&failure, ERROR_UNAVAILABLE, "%s",
-                line[0] == '\0' ? "the connection was closed" : line);
+    failure_note(&failure, ERROR_UNAVAILABLE, "%s",
+                 line[0] == '\0' ? "the connection was closed" : line);
     return failure;
 }
 
@@ -269,7 +269,7 @@ void conn_open(struct conn *conn)
 void conn_close(struct conn *conn)
 {
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "the connection was closed");
+    failure_note(&failure, ERROR_UNAVAILABLE, "the connection was closed");
     drop(conn, &failure, CONN_CLOSED);
 }
 
@@ -279,7 +279,7 @@ void conn_fail(struct conn *conn, const char *reason)
         return;
     }
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "%s", reason);
+    failure_note(&failure, ERROR_UNAVAILABLE, "%s", reason);
     lose(conn, &failure, END_GIVEN_UP);
 }
 

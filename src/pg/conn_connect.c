@@ -45,7 +45,7 @@ static void on_notice(void *context, const PGresult *result)
     if (sqlstate != NULL && words != NULL && strncmp(sqlstate, "57", 2) == 0) {
         char line[FAILURE_MESSAGE_BYTES];
         conn_one_line(words, line, sizeof line);
-        failure_set(&conn->farewell, ERROR_UNAVAILABLE, "%s", line);
+        failure_note(&conn->farewell, ERROR_UNAVAILABLE, "%s", line);
         snprintf(conn->farewell.sqlstate, sizeof conn->farewell.sqlstate, "%s", sqlstate);
     }
 }
@@ -163,9 +163,9 @@ void conn_connect_timed_out(struct conn *conn)
     CHECK(conn->state == CONN_CONNECTING || conn->state == CONN_PREPARING);
     struct failure failure = {0};
     const char *host = PQhost(conn->pg);
-    failure_set(&failure, ERROR_UNAVAILABLE,
-                "connection to server at \"%s\" failed: no answer within %lld ms",
-                host == NULL ? "" : host,
-                (long long)(conn->options.connect_timeout_us / CLOCK_US_PER_MS));
+    failure_note(&failure, ERROR_UNAVAILABLE,
+                 "connection to server at \"%s\" failed: no answer within %lld ms",
+                 host == NULL ? "" : host,
+                 (long long)(conn->options.connect_timeout_us / CLOCK_US_PER_MS));
     conn_lose(conn, &failure);
 }

@@ -55,7 +55,7 @@ static void note_refusal(struct conn *conn, const PGresult *result)
     if (conn->options.implied != NULL && conn->options.implied->schema[0] != '\0') {
         table_name_shorten(conn->options.implied, line);
     }
-    failure_set(&conn->failure, ERROR_REJECTED, "%s", line);
+    failure_note(&conn->failure, ERROR_REJECTED, "%s", line);
     snprintf(conn->failure.sqlstate, sizeof conn->failure.sqlstate, "%s",
              sqlstate == NULL ? "" : sqlstate);
 }

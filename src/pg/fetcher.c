@@ -86,11 +86,11 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
     (void)events;
     struct ask *ask = context;
     struct failure failure = {0};
-    failure_set(&failure, ERROR_TIMEOUT,
-                ask->is_held ? "this node's earlier write was not in PostgreSQL within %" PRId64
-                               " ms"
-                             : "PostgreSQL did not answer within %" PRId64 " ms",
-                ask->request->call.timeout_ms);
+    failure_note(&failure, ERROR_TIMEOUT,
+                 ask->is_held ? "this node's earlier write was not in PostgreSQL within %" PRId64
+                                " ms"
+                              : "PostgreSQL did not answer within %" PRId64 " ms",
+                 ask->request->call.timeout_ms);
     fail(ask, &failure);
 }
 
@@ -131,8 +131,8 @@ static bool take_answer(struct want *want, const struct answer *answer)
     set_item(ask, (size_t)(want - ask->wants), answer);
     if (ask->wants_count > 1 && ask->bytes > ANSWER_BYTES_MAX) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_TOO_LARGE,
-                    "the values are more than %d bytes: ask for fewer keys", ANSWER_BYTES_MAX);
+        failure_note(&failure, ERROR_TOO_LARGE,
+                     "the values are more than %d bytes: ask for fewer keys", ANSWER_BYTES_MAX);
         fail(ask, &failure);
         return false;
     }
@@ -260,7 +260,7 @@ static bool is_turned_away(struct fetcher *fetcher, struct request *request)
     }
     if (is_full) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_OVERLOADED, "too many reads wait for PostgreSQL");
+        failure_note(&failure, ERROR_OVERLOADED, "too many reads wait for PostgreSQL");
         ask_fail(request, &failure);
     }
     return is_full;

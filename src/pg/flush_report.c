@@ -81,8 +81,8 @@ static void retire_conflicts(struct flusher *flusher)
             continue; // the writer sees the answer that it passes on
         }
         if (is_reapplied) {
-            failure_set(&failure, ERROR_CONFLICT,
-                        "lost in failover: the state that it was decided on is gone");
+            failure_note(&failure, ERROR_CONFLICT,
+                         "lost in failover: the state that it was decided on is gone");
             LOG_ERROR("condition lost in failover", LOG_INT("seq", entry->seq));
             struct retire_message *message =
                 flush_report_make_retire(entry->seq, RETIRE_DEAD_LETTER, &failure, NULL);
@@ -158,7 +158,7 @@ static void on_retire_returned(struct flusher *flusher, struct retire_message *m
         enum error error = message->reason == RETIRE_CANCELLED
                                ? ERROR_TIMEOUT
                                : flush_requests_error_of(message->sqlstate);
-        failure_set(&failure, error, "%s", message->text);
+        failure_note(&failure, error, "%s", message->text);
         memcpy(failure.sqlstate, message->sqlstate, sizeof failure.sqlstate);
         flush_requests_fill_failures(late, error, &failure);
         while (late != NULL) {

@@ -48,13 +48,14 @@ static void fail_flush(struct flusher *flusher, struct request *request)
     bool has_reason = status_get_error(worker->status, &why);
     struct failure failure = {0};
     if (is_connected) {
-        failure_set(&failure, ERROR_TIMEOUT, "%s up to %llu: %llu is reached%s%s",
-                    is_flush ? "Failed to flush" : "the outbox was not flushed in time",
-                    (unsigned long long)request->after_seq, (unsigned long long)worker->applied_seq,
-                    has_reason ? ": " : "", has_reason ? why.message : "");
+        failure_note(&failure, ERROR_TIMEOUT, "%s up to %llu: %llu is reached%s%s",
+                     is_flush ? "Failed to flush" : "the outbox was not flushed in time",
+                     (unsigned long long)request->after_seq,
+                     (unsigned long long)worker->applied_seq, has_reason ? ": " : "",
+                     has_reason ? why.message : "");
     } else {
-        failure_set(&failure, ERROR_UNAVAILABLE, "no connection to PostgreSQL: %s",
-                    has_reason ? why.message : "not connected");
+        failure_note(&failure, ERROR_UNAVAILABLE, "no connection to PostgreSQL: %s",
+                     has_reason ? why.message : "not connected");
     }
     if (is_flush) {
         request_fail(request, failure.error, "%s", failure.message);
@@ -93,7 +94,7 @@ void flush_requests_fill_failures(struct request *requests, enum error error,
 {
     for (struct request *request = requests; request != NULL; request = request->sibling) {
         struct call_words words = call_words(&request->call);
-        failure_set(&request->reply.failure, error, "%s: %s", words.text, failure->message);
+        failure_note(&request->reply.failure, error, "%s: %s", words.text, failure->message);
         memcpy(request->reply.failure.sqlstate, failure->sqlstate, sizeof failure->sqlstate);
         request->reply.failure.has_version = failure->has_version;
         request->reply.failure.version = failure->version;
@@ -128,7 +129,7 @@ static void expire(struct flusher *flusher, struct request *request)
         fail_flush(flusher, request);
     } else if (can_cancel(flusher, request)) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_TIMEOUT, "not sent to PostgreSQL in time; nothing was done");
+        failure_note(&failure, ERROR_TIMEOUT, "not sent to PostgreSQL in time; nothing was done");
         request->sibling = NULL;
         flush_requests_fill_failures(request, ERROR_TIMEOUT, &failure);
         flush_report_retire(flusher, request->seq, RETIRE_CANCELLED, &failure, request);

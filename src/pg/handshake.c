@@ -26,7 +26,7 @@ void handshake_give_up(struct handshake *handshake, const struct failure *failur
 void handshake_give_up_words(struct handshake *handshake, const char *sqlstate, const char *message)
 {
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "%s", message);
+    failure_note(&failure, ERROR_UNAVAILABLE, "%s", message);
     snprintf(failure.sqlstate, sizeof failure.sqlstate, "%s", sqlstate);
     handshake_give_up(handshake, &failure);
 }

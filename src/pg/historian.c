@@ -65,8 +65,8 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
     (void)events;
     struct question *question = context;
     struct failure failure = {0};
-    failure_set(&failure, ERROR_TIMEOUT, "PostgreSQL did not answer within %" PRId64 " ms",
-                question->request->call.timeout_ms);
+    failure_note(&failure, ERROR_TIMEOUT, "PostgreSQL did not answer within %" PRId64 " ms",
+                 question->request->call.timeout_ms);
     ask_fail(take_request(question), &failure);
 }
 
@@ -161,12 +161,12 @@ static bool is_turned_away(struct historian *historian, struct request *request)
 {
     struct failure failure = {0};
     if (!historian->worker->settings->postgres.versioning) {
-        failure_set(&failure, ERROR_BAD_REQUEST,
-                    "versioning is off: no history is kept (postgres.versioning)");
+        failure_note(&failure, ERROR_BAD_REQUEST,
+                     "versioning is off: no history is kept (postgres.versioning)");
     } else if (ask_is_turned_away(historian->worker, request)) {
         return true;
     } else if (historian->questions_count >= QUESTIONS_MAX) {
-        failure_set(&failure, ERROR_OVERLOADED, "too many reads wait for PostgreSQL");
+        failure_note(&failure, ERROR_OVERLOADED, "too many reads wait for PostgreSQL");
     } else {
         return false;
     }

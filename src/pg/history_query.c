@@ -98,8 +98,8 @@ static void read_value(const PGresult *result, int row, size_t value_bytes_max, 
     if (table_row_convert(&found, value_bytes_max, &msgpack, &why) == ERROR_NONE) {
         item->value = arena_copy(arena, buffer_slice(&msgpack));
     } else {
-        failure_set(failure, ERROR_TOO_LARGE, "version %lld is beyond the limits: %s",
-                    (long long)item->version, why.message);
+        failure_note(failure, ERROR_TOO_LARGE, "version %lld is beyond the limits: %s",
+                     (long long)item->version, why.message);
     }
     buffer_deinit(&msgpack);
 }

@@ -79,7 +79,7 @@ struct failure parking_conflict(const struct failure *failure)
 {
     static const char BEFORE_VERSION[] = ", to version ";
     struct failure conflict = {0};
-    failure_set(&conflict, ERROR_CONFLICT, "%s", failure->message);
+    failure_note(&conflict, ERROR_CONFLICT, "%s", failure->message);
     // The last one: a key may hold these words as well.
     const char *found = NULL;
     for (const char *at = failure->message; (at = strstr(at, BEFORE_VERSION)) != NULL; at++) {

@@ -97,7 +97,7 @@ static void finish(struct scan *scan)
     struct request *request = scan->request;
     if (request->call.all && scan->page.bytes > scan->page.bytes_max) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_TOO_LARGE, "more than %d bytes: use scan", SCAN_BYTES_MAX);
+        failure_note(&failure, ERROR_TOO_LARGE, "more than %d bytes: use scan", SCAN_BYTES_MAX);
         fail(scan, &failure);
         return;
     }
@@ -111,8 +111,8 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
     (void)events;
     struct scan *scan = context;
     struct failure failure = {0};
-    failure_set(&failure, ERROR_TIMEOUT, "not complete within %" PRId64 " ms",
-                scan->request->call.timeout_ms);
+    failure_note(&failure, ERROR_TIMEOUT, "not complete within %" PRId64 " ms",
+                 scan->request->call.timeout_ms);
     fail(scan, &failure);
 }
 
@@ -139,7 +139,7 @@ static bool pin_overlay(struct scan *scan)
         worker->outbox.visit_accepted(worker->outbox.outbox, worker->applied_seq, add_entry, scan);
     if (error != ERROR_NONE) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_INTERNAL, "the outbox cannot be read: %s", error_text(error));
+        failure_note(&failure, ERROR_INTERNAL, "the outbox cannot be read: %s", error_text(error));
         fail(scan, &failure);
         return false;
     }
@@ -361,7 +361,7 @@ void scanner_request(struct scanner *scanner, struct request *request)
     }
     if (scanner->scans_count >= SCANS_MAX) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_OVERLOADED, "too many scans wait for PostgreSQL");
+        failure_note(&failure, ERROR_OVERLOADED, "too many scans wait for PostgreSQL");
         ask_fail(request, &failure);
         return;
     }

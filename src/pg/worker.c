@@ -241,7 +241,7 @@ enum error worker_create(const struct worker_options *options, struct worker **o
     }
     status_set(worker->status, STATUS_OUTBOX_APPLIED_SEQ, (int64_t)worker->applied_seq);
     atomic_store(&worker->audit_rate, options->settings->cache.audit_rate);
-    failure_set(&worker->last_failure, ERROR_UNAVAILABLE, "not connected yet");
+    failure_note(&worker->last_failure, ERROR_UNAVAILABLE, "not connected yet");
     *out = worker;
     return ERROR_NONE;
 
@@ -285,7 +285,7 @@ static void shut_modules(struct worker *worker)
     feed_shut(worker->feed);
     flusher_shut(worker->flusher);
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "the daemon is stopping");
+    failure_note(&failure, ERROR_UNAVAILABLE, "the daemon is stopping");
     worker->ready = false;
     worker->last_failure = failure;
     fetcher_on_lost(worker->fetcher, &failure);

@@ -87,8 +87,8 @@ void dispatch_expect_record(struct dispatch *dispatch, uint64_t key_hash)
 static bool deny(const struct caller *caller, const struct call *call)
 {
     struct reply reply = {0};
-    failure_set(&reply.failure, ERROR_DENIED, "%s: this connection is read-only",
-                call_words(call).text);
+    failure_note(&reply.failure, ERROR_DENIED, "%s: this connection is read-only",
+                 call_words(call).text);
     caller->answer.reply(caller->answer.context, call, &reply);
     return true;
 }
@@ -106,7 +106,8 @@ static void answer_watch(struct dispatch *dispatch, const struct caller *caller,
 {
     struct reply reply = {0};
     if (call->method == METHOD_WATCH) {
-        watch_add(caller->watch, call->prefix, dispatch->status, &reply.failure);
+        // What it says of a failure is in the reply.
+        (void)watch_add(caller->watch, call->prefix, dispatch->status, &reply.failure);
     } else {
         watch_remove(caller->watch, call->prefix, dispatch->status);
     }
@@ -217,9 +218,9 @@ static void check_reply_size(const struct dispatch *dispatch, struct reply *repl
         bytes += reply->items[i].value.len;
     }
     if (bytes > dispatch->reply_bytes_max) {
-        failure_set(&reply->failure, ERROR_TOO_LARGE,
-                    "mget: %zu bytes of values are more than %zu: ask for fewer keys", bytes,
-                    dispatch->reply_bytes_max);
+        failure_note(&reply->failure, ERROR_TOO_LARGE,
+                     "mget: %zu bytes of values are more than %zu: ask for fewer keys", bytes,
+                     dispatch->reply_bytes_max);
     }
 }
 

@@ -168,8 +168,8 @@ enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *
         may_begin_message(bytes) ? mpack_scan_more(&reader->scan, allowed) : DECODE_BAD;
     if (decoded == DECODE_NEED_MORE && too_long) {
         fault->has_msgid = frame_msgid(bytes, &fault->msgid);
-        failure_set(&fault->failure, ERROR_TOO_LARGE, "a message of more than %zu bytes",
-                    reader->frame_bytes_max);
+        failure_note(&fault->failure, ERROR_TOO_LARGE, "a message of more than %zu bytes",
+                     reader->frame_bytes_max);
         return DECODE_BAD;
     }
     if (decoded == DECODE_NEED_MORE) {
@@ -184,6 +184,7 @@ enum decode frame_next(struct frame_reader *reader, struct slice bytes, size_t *
         return DECODE_OK;
     }
     fault->has_msgid = frame_msgid(message, &fault->msgid);
-    failure_set(&fault->failure, ERROR_BAD_REQUEST, "not a message of MessagePack-RPC: %s", reason);
+    failure_note(&fault->failure, ERROR_BAD_REQUEST, "not a message of MessagePack-RPC: %s",
+                 reason);
     return DECODE_BAD;
 }

@@ -13,8 +13,8 @@ void respond_failure(struct session *session, uint32_t msgid, const struct failu
 void respond_overloaded(struct session *session, uint32_t msgid, const struct call *call)
 {
     struct failure failure;
-    failure_set(&failure, ERROR_OVERLOADED, "%s: too many requests are queued on this node",
-                call_words(call).text);
+    failure_note(&failure, ERROR_OVERLOADED, "%s: too many requests are queued on this node",
+                 call_words(call).text);
     respond_failure(session, msgid, &failure);
 }
 
@@ -38,10 +38,10 @@ static void respond_no_room(struct session *session, uint32_t msgid, const struc
     struct desk *desk = session->desk;
     struct failure failure;
     bool is_write = method_class(call->method) == METHOD_WRITE;
-    failure_set(&failure, is_write ? ERROR_OUTCOME_UNKNOWN : ERROR_OVERLOADED,
-                "%s: there is no room for the answer: clients of this node have not taken "
-                "%zu MiB of theirs",
-                call_words(call).text, desk->out_bytes >> 20);
+    failure_note(&failure, is_write ? ERROR_OUTCOME_UNKNOWN : ERROR_OVERLOADED,
+                 "%s: there is no room for the answer: clients of this node have not taken "
+                 "%zu MiB of theirs",
+                 call_words(call).text, desk->out_bytes >> 20);
     failure.has_seq = is_write;
     failure.seq = seq;
     if (log_is_due(&desk->refused_logged_boot_us, desk->dispatch.now_boot_us)) {

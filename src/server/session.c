@@ -166,7 +166,7 @@ void session_refuse(struct session *session, struct slice bytes)
 {
     uint32_t msgid;
     struct failure failure;
-    failure_set(&failure, ERROR_OVERLOADED, "too much is being received by this node");
+    failure_note(&failure, ERROR_OVERLOADED, "too much is being received by this node");
     if (frame_msgid(bytes, &msgid)) {
         respond_failure(session, msgid, &failure);
     }

@@ -145,9 +145,9 @@ void undecided_submit(struct session *session, uint32_t msgid, const struct call
 static void answer_late(struct flight *flight)
 {
     struct failure failure;
-    failure_set(&failure, ERROR_TIMEOUT,
-                "%s: an earlier request on the same key took too long; nothing was done",
-                call_words(&flight->waiting->call).text);
+    failure_note(&failure, ERROR_TIMEOUT,
+                 "%s: an earlier request on the same key took too long; nothing was done",
+                 call_words(&flight->waiting->call).text);
     respond_failure(flight->session, flight->msgid, &failure);
     flight->answered = true;
 }

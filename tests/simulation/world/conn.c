@@ -103,7 +103,7 @@ void wire_closed(struct conn *conn, const char *sqlstate, const char *words)
 {
     conn->session = NULL;
     struct packet *packet = add_packet(conn, PACKET_CLOSED);
-    failure_set(&packet->failure, ERROR_UNAVAILABLE, "%s", words);
+    failure_note(&packet->failure, ERROR_UNAVAILABLE, "%s", words);
     snprintf(packet->failure.sqlstate, sizeof packet->failure.sqlstate, "%s", sqlstate);
 }
 
@@ -140,7 +140,7 @@ static void connect_now(struct conn *conn)
         return;
     }
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "connection refused");
+    failure_note(&failure, ERROR_UNAVAILABLE, "connection refused");
     lose(conn, &failure);
 }
 
@@ -155,7 +155,7 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
     }
     CHECK_VALUES(conn->state == CONN_CONNECTING, "%d", (int)conn->state);
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "no answer in time");
+    failure_note(&failure, ERROR_UNAVAILABLE, "no answer in time");
     lose(conn, &failure);
 }
 
@@ -281,7 +281,7 @@ bool wire_has_packet(const struct conn *conn)
 void wire_cut(struct conn *conn)
 {
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "the connection broke");
+    failure_note(&failure, ERROR_UNAVAILABLE, "the connection broke");
     lose(conn, &failure);
 }
 
@@ -362,7 +362,7 @@ void conn_open(struct conn *conn)
 void conn_close(struct conn *conn)
 {
     struct failure failure = {0};
-    failure_set(&failure, ERROR_UNAVAILABLE, "the connection was closed");
+    failure_note(&failure, ERROR_UNAVAILABLE, "the connection was closed");
     conn->was_connected = false;
     drop(conn, &failure, CONN_CLOSED);
 }
@@ -372,7 +372,7 @@ void conn_fail(struct conn *conn, const char *reason)
     bool is_open = conn->state != CONN_CLOSED && conn->state != CONN_WAITING;
     if (is_open) {
         struct failure failure = {0};
-        failure_set(&failure, ERROR_UNAVAILABLE, "%s", reason);
+        failure_note(&failure, ERROR_UNAVAILABLE, "%s", reason);
         lose(conn, &failure);
     }
 }

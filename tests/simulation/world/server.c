@@ -236,7 +236,7 @@ void session_announce(struct session *session, const int *keys, size_t count, bo
 
 void session_fail(struct session *session, const char *sqlstate, const char *words)
 {
-    failure_set(&session->failure, ERROR_REJECTED, "%s", words);
+    failure_note(&session->failure, ERROR_REJECTED, "%s", words);
     snprintf(session->failure.sqlstate, sizeof session->failure.sqlstate, "%s", sqlstate);
 }
 

@@ -79,7 +79,7 @@ static void assert_cut_to(const char *character, size_t before, size_t expected_
     text[len] = '\0';
 
     struct failure failure;
-    failure_set(&failure, ERROR_INTERNAL, "%s", text);
+    failure_note(&failure, ERROR_INTERNAL, "%s", text);
 
     assert_int_equal(strlen(failure.message), expected_len);
     assert_memory_equal(failure.message, text, expected_len);
@@ -107,7 +107,7 @@ static void message_that_just_fits_is_whole(void **state)
     memset(text, 'x', sizeof text - 1);
     memcpy(text + sizeof text - 3, "é", sizeof "é");
     struct failure failure;
-    failure_set(&failure, ERROR_INTERNAL, "%s", text);
+    failure_note(&failure, ERROR_INTERNAL, "%s", text);
     assert_string_equal(failure.message, text);
 }
 

@@ -145,7 +145,7 @@ static void replies_come_back(void **state)
     struct item *item = reply_items(&reply, 1);
     *item = (struct item){
         .present = true, .has_version = true, .version = 13, .value = slice_of_string("\x05")};
-    failure_set(&reply.failure, ERROR_CONFLICT, "no: %s", "really");
+    failure_note(&reply.failure, ERROR_CONFLICT, "no: %s", "really");
     reply.failure.has_version = true;
     reply.failure.version = 14;
     strcpy(reply.failure.sqlstate, "23505");

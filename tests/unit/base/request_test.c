@@ -79,7 +79,7 @@ static void what_one_was_the_next_is_not(void **state)
     for (int i = 0; i < 3; i++) {
         struct request *request = request_create_in(&pool, &call, NULL);
         assert_owns(request, &call);
-        failure_set(&request->reply.failure, ERROR_CONFLICT, "a reason");
+        failure_note(&request->reply.failure, ERROR_CONFLICT, "a reason");
         request->reply.failure.has_seq = true;
         reply_items(&request->reply, 5);
         request->seq = 9;

@@ -325,13 +325,13 @@ static void a_cancelled_id_may_be_done_and_a_refused_one_not(void **state)
     push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
     struct request *request = rig_posted(rig);
     uint64_t seq = request->seq;
-    failure_set(&request->reply.failure, ERROR_TIMEOUT, "too late");
+    failure_note(&request->reply.failure, ERROR_TIMEOUT, "too late");
     push_retire(rig, seq, RETIRE_CANCELLED, request);
     rig_expect_home(rig, ERROR_TIMEOUT);
     push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
     request = rig_posted(rig);
     assert_true(request->seq > seq);
-    failure_set(&request->reply.failure, ERROR_REJECTED, "no such column");
+    failure_note(&request->reply.failure, ERROR_REJECTED, "no such column");
     push_retire(rig, request->seq, RETIRE_WITHDRAWN, request);
     rig_expect_home(rig, ERROR_REJECTED);
     push_with_id(rig, METHOD_INCR, "\x01", "id-1", ACK_JOURNAL);
@@ -351,7 +351,7 @@ static void what_postgres_decided_against_is_not_decided_again(void **state)
     rig_push(rig, &call);
     rig_turn(rig);
     struct request *request = rig_posted(rig);
-    failure_set(&request->reply.failure, ERROR_CONFLICT, "another version");
+    failure_note(&request->reply.failure, ERROR_CONFLICT, "another version");
     struct flushed_message *flushed = rig_flushed(rig, request->seq, 0);
     flushed->requests = request;
     rig_push_message(rig, flushed);

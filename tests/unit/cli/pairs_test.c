@@ -35,7 +35,7 @@ static const char *read_text(enum pairs_form form, const char *text, size_t piec
                            : pairs_next(&pairs, &piece, &pair, &failure);
             struct buffer json = {0};
             if (event == PAIRS_PAIR) {
-                json_from_msgpack(pair.value, false, &json, NULL);
+                assert_int_equal(json_from_msgpack(pair.value, false, &json, NULL), ERROR_NONE);
                 used += (size_t)snprintf(seen + used, sizeof seen - used, "%.*s=%.*s",
                                          SLICE_FORMAT(pair.key), SLICE_FORMAT(buffer_slice(&json)));
                 if (pair.ttl_ms != 0 || pair.expires_at_us != 0) {

@@ -113,7 +113,7 @@ static inline void fake_keep_request(struct fake_node *fake, struct slice frame)
         return;
     }
     buffer_printf(&text, "[\"%.*s\",", SLICE_FORMAT(method));
-    json_from_msgpack(params, false, &text, NULL);
+    assert_int_equal(json_from_msgpack(params, false, &text, NULL), ERROR_NONE);
     buffer_append(&text, "]", 2);
     fake->requests[fake->requests_count++] = (char *)text.bytes;
 }

@@ -44,7 +44,7 @@ static void a_set_goes_to_the_writer(void **state)
     request = await_write(node);
     assert_int_equal(request->call.condition, CONDITION_IF_ABSENT);
     assert_int_equal(request->call.ack, ACK_JOURNAL); // its result is PostgreSQL's: never memory
-    failure_set(&request->reply.failure, ERROR_CONFLICT, "Failed to set key \"k\": it exists");
+    failure_note(&request->reply.failure, ERROR_CONFLICT, "Failed to set key \"k\": it exists");
     request->reply.failure.has_version = true;
     request->reply.failure.version = 9;
     request_finish(request);
@@ -56,7 +56,7 @@ static void a_set_goes_to_the_writer(void **state)
     request = await_write(node);
     assert_int_equal(request->call.condition, CONDITION_IF_VERSION);
     assert_int_equal(request->call.if_version, 9);
-    failure_set(&request->reply.failure, ERROR_REJECTED, "%s", "no");
+    failure_note(&request->reply.failure, ERROR_REJECTED, "%s", "no");
     strcpy(request->reply.failure.sqlstate, "42P01");
     request_finish(request);
     assert_received(&client, "[1,4,{\"code\":\"REJECTED\",\"message\":\"no\",\"retryable\":false,"
@@ -64,7 +64,7 @@ static void a_set_goes_to_the_writer(void **state)
     client_send(&client, "[0,5,\"set\",[\"k\",1,{\"ack\":\"memory\"}]]");
     request = await_write(node);
     assert_int_equal(request->call.ack, ACK_MEMORY);
-    failure_set(&request->reply.failure, ERROR_OUTCOME_UNKNOWN, "late");
+    failure_note(&request->reply.failure, ERROR_OUTCOME_UNKNOWN, "late");
     request->reply.failure.has_seq = true;
     request->reply.failure.seq = 77;
     request_finish(request);
