@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "config/units.h"
 
-// `run` is NULL where a command has its name but is not available yet.
 static const struct command COMMANDS[] = {
     {"get", "KEY", 1, 1, "print the value of a key", run_get},
     {"set", "KEY JSON|-|--string TEXT", 1, 2, "set a key; - reads standard input", run_set},
@@ -117,10 +116,8 @@ static void print_help(void)
     enum { COLUMN = 38 };
     puts("usage: pgnear [OPTION...] COMMAND\n\nAsks pgneard, the near cache for PostgreSQL.\n");
     for (size_t i = 0; i < COMMANDS_COUNT; i++) {
-        if (COMMANDS[i].run != NULL) {
-            int len = printf("  %s %s", COMMANDS[i].name, COMMANDS[i].operands);
-            printf("%*s %s\n", len < COLUMN ? COLUMN - len : 0, "", COMMANDS[i].help);
-        }
+        int len = printf("  %s %s", COMMANDS[i].name, COMMANDS[i].operands);
+        printf("%*s %s\n", len < COLUMN ? COLUMN - len : 0, "", COMMANDS[i].help);
     }
     puts("");
     for (size_t i = 0; i < OPTION_COUNT; i++) {
@@ -138,17 +135,22 @@ static void print_help(void)
         "4 refused or failed, 5 outcome unknown.");
 }
 
-// Whether `word` is one of the blank-separated `words`.
+// Whether `word` is one of the blank-separated `words`; an empty one is none.
 static bool is_among(const char *words, const char *word)
 {
     size_t len = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)) != NULL; at += len) {
+    for (const char *at = words; len > 0 && (at = strstr(at, word)) != NULL; at += len) {
         bool begins = at == words || at[-1] == ' ';
         if (begins && (at[len] == '\0' || at[len] == ' ')) {
             return true;
         }
     }
     return false;
+}
+
+bool option_goes_with(const struct option_row *option, const char *command)
+{
+    return option->commands[0] == '\0' || is_among(option->commands, command);
 }
 
 // The first operand is the command.
@@ -178,6 +180,7 @@ static bool is_negative_number(const char *word)
 // Sorts the command line into options and operands, which may stand in any order.
 static bool sort_words(int argc, char **argv, struct invocation *invocation)
 {
+    enum { LONG_OPTIONS = 256 }; // beyond every character
     static char name[] = "pgnear";
     argv[0] = name; // which getopt's own complaints begin with
     struct option long_options[OPTION_COUNT + 1] = {0};
@@ -185,7 +188,7 @@ static bool sort_words(int argc, char **argv, struct invocation *invocation)
         long_options[i] = (struct option){
             .name = OPTIONS[i].name,
             .has_arg = OPTIONS[i].argument != NULL ? required_argument : no_argument,
-            .val = 256 + i,
+            .val = LONG_OPTIONS + i,
         };
     }
     for (;;) {
@@ -208,7 +211,9 @@ static bool sort_words(int argc, char **argv, struct invocation *invocation)
             taken = false; // getopt has said why
             fputs("Try 'pgnear --help'; behind -- nothing is taken for an option.\n", stderr);
         } else {
-            int given = option == 'c' ? OPTION_CONFIG : option == 'h' ? OPTION_HELP : option - 256;
+            int given = option == 'c'   ? OPTION_CONFIG
+                        : option == 'h' ? OPTION_HELP
+                                        : option - LONG_OPTIONS;
             invocation->options[given] = optarg != NULL ? optarg : "";
         }
         if (!taken) {
@@ -230,13 +235,8 @@ static bool check_usage(struct invocation *invocation)
         complain_usage("which command?");
         return false;
     }
-    if (command->run == NULL) {
-        complain(EXIT_USAGE, "%s: not available yet", command->name);
-        return false;
-    }
     for (int i = 0; i < OPTION_COUNT; i++) {
-        if (invocation->options[i] != NULL && OPTIONS[i].commands[0] != '\0' &&
-            !is_among(OPTIONS[i].commands, command->name)) {
+        if (invocation->options[i] != NULL && !option_goes_with(&OPTIONS[i], command->name)) {
             complain_usage("%s does not take --%s", command->name, OPTIONS[i].name);
             return false;
         }

@@ -94,6 +94,9 @@ struct option_row {
 const struct command *command_at(size_t place);
 const struct option_row *option_at(size_t place);
 
+// Whether the command takes the option; "" for none: whether every command does.
+bool option_goes_with(const struct option_row *option, const char *command);
+
 // NULL where there is no such command.
 const struct command *command_find(const char *name);
 

@@ -21,11 +21,7 @@ static void print_option_words(FILE *out, const char *command)
 {
     const struct option_row *option;
     for (size_t i = 0; (option = option_at(i)) != NULL; i++) {
-        const char *found = strstr(option->commands, command);
-        size_t len = strlen(command);
-        bool is_whole = found != NULL && (found == option->commands || found[-1] == ' ') &&
-                        (found[len] == ' ' || found[len] == '\0');
-        if (option->commands[0] == '\0' || (len > 0 && is_whole)) {
+        if (option_goes_with(option, command)) {
             fprintf(out, " --%s", option->name);
         }
     }
@@ -98,19 +94,15 @@ static void print_commands(FILE *out)
     const struct command *command;
     fputs("    case $command in\n    '') words=\"", out);
     for (size_t i = 0; (command = command_at(i)) != NULL; i++) {
-        if (command->run != NULL) {
-            fprintf(out, "%s ", command->name);
-        }
+        fprintf(out, "%s ", command->name);
     }
     print_option_words(out, "");
     fputs("\" ;;\n", out);
     for (size_t i = 0; (command = command_at(i)) != NULL; i++) {
-        if (command->run != NULL) {
-            fprintf(out, "    %s) words=\"", command->name);
-            print_option_words(out, command->name);
-            print_operand_words(out, command->operands);
-            fprintf(out, "\"%s ;;\n", strstr(command->operands, "FILE") != NULL ? "; files=1" : "");
-        }
+        fprintf(out, "    %s) words=\"", command->name);
+        print_option_words(out, command->name);
+        print_operand_words(out, command->operands);
+        fprintf(out, "\"%s ;;\n", strstr(command->operands, "FILE") != NULL ? "; files=1" : "");
     }
     fputs("    esac\n", out);
 }

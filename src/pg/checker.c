@@ -1,4 +1,4 @@
-// Runs on the pg worker's thread. A check is a request on its way through two questions to
+// Runs on the pg worker's thread. A check is a request on its way through a few questions to
 // PostgreSQL; what does not depend on them (the state of the feed, the flush, the disks) is added
 // when it ends, however it ends: a check is answered with what is wrong, hardly ever with an error.
 #include "pg/checker.h"
