@@ -5,370 +5,42 @@
 // PostgreSQL and both nodes hold each client's own keys as acknowledged, the counters as the sum of
 // all increments, and each common key at one of the writes of the lost window or later.
 
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "system/harness/deadline.h"
 #include "system/harness/node.h"
-#include "system/harness/random.h"
 #include "system/harness/replication.h"
+#include "system/harness/witness.h"
 
 enum { NODES = 2, CLIENTS_A_NODE = 3, CLIENTS = NODES * CLIENTS_A_NODE };
-enum { NUMBERS = 3, MEMBERS = 3, COUNTERS = 2, COMMON_KEYS = 3, COMMON_WRITES_MAX = 4096 };
 enum { WARM_WRITES = 60, LOST_WRITES = 60, LATER_WRITES = 60 };
-
-enum { ABSENT = -1 };
-
-struct common_write {
-    int key;
-    long long seq;
-};
-
-struct load;
-
-struct client {
-    struct load *load;
-    int index;
-    struct node *node;
-    struct random random;
-    struct rpc *rpc;
-    int writes;
-    // What the keys of its own hold:
-    long long numbers[NUMBERS];  // own:<client>:n<i>; ABSENT
-    long long members[MEMBERS];  // of the object own:<client>:object; ABSENT
-    long long pair;              // own:<client>:p0 and p1, written together; ABSENT
-    long long counted[COUNTERS]; // what it added to count:<i>
-    // common:<key> = "<client>-<place in this list>"
-    struct common_write common[COMMON_WRITES_MAX];
-    int common_count;
-};
 
 struct load {
     struct scenario *scenario;
     struct node *nodes[NODES];
-    struct client clients[CLIENTS];
+    struct witness clients[CLIENTS];
     struct workers *workers;
     atomic_ullong writes[NODES];
     struct pg *pg;
     // Of the standby when its stream had been cut:
     long long kept_seq[NODES];
-    const char *kept_common[COMMON_KEYS];
+    const char *kept_common[WITNESS_COMMON_KEYS];
 };
-
-// ---- Requests
-
-static const char *error_of(struct client *client, const char *answer)
-{
-    return strncmp(answer, "{\"error\"", strlen("{\"error\"")) == 0
-               ? json_at(client->load->scenario, answer, "error.code")
-               : NULL;
-}
-
-static bool is_to_be_repeated(const char *code)
-{
-    static const char *const CODES[] = {"\"UNAVAILABLE\"", "\"TIMEOUT\"", "\"OVERLOADED\"",
-                                        "\"OUTCOME_UNKNOWN\""};
-    for (size_t i = 0; i < sizeof CODES / sizeof CODES[0]; i++) {
-        if (strcmp(code, CODES[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// The answer, or CONFLICT as NULL. Asked again while the node is restarted or cut off.
-static const char *decide(struct client *client, const char *method, const char *params)
-{
-    struct deadline deadline = deadline_in(3 * DEADLINE_MS);
-    const char *answer = "nobody listens";
-    do {
-        if (client->rpc == NULL) {
-            client->rpc = rpc_try_open(client->load->scenario, client->node->socket_path);
-        }
-        if (client->rpc == NULL) {
-            continue;
-        }
-        answer = rpc_try_call(client->rpc, method, params);
-        if (answer == NULL) {
-            rpc_close(client->rpc);
-            client->rpc = NULL;
-            answer = "the connection broke";
-            continue;
-        }
-        const char *code = error_of(client, answer);
-        if (code == NULL) {
-            return answer;
-        }
-        if (strcmp(code, "\"CONFLICT\"") == 0) {
-            return NULL;
-        }
-        if (!is_to_be_repeated(code)) {
-            scenario_fail("%s %s: %s", method, params, answer);
-        }
-    } while (deadline_again(&deadline));
-    scenario_fail("%s %s is not decided: %s", method, params, answer);
-}
-
-// A write whose params begin as `head`, with its id and `options`.
-static const char *write_once(struct client *client, const char *method, const char *head,
-                              const char *options)
-{
-    struct scenario *scenario = client->load->scenario;
-    const char *params =
-        scenario_text(scenario, "[%s, {\"id\": \"%d-%d\", \"timeout_ms\": 2000%s}]", head,
-                      client->index, ++client->writes, options);
-    const char *answer = decide(client, method, params);
-    atomic_fetch_add(&client->load->writes[client->index % NODES], 1);
-    return answer;
-}
-
-static const char *number_text(struct client *client, long long number)
-{
-    return number == ABSENT ? "null" : scenario_text(client->load->scenario, "%lld", number);
-}
-
-static const char *own_key(struct client *client, const char *name, int number)
-{
-    return scenario_text(client->load->scenario, "\"own:%d:%s%d\"", client->index, name, number);
-}
-
-// ---- What is read
-
-static void expect(const char *what, const char *answer, const char *expected)
-{
-    if (!json_matches(answer, expected)) {
-        scenario_fail("%s: %s instead of %s", what, answer, expected);
-    }
-}
-
-static const char *object_text(struct client *client)
-{
-    struct buffer text = {0};
-    const char *comma = "";
-    buffer_printf(&text, "{");
-    for (int i = 0; i < MEMBERS; i++) {
-        if (client->members[i] != ABSENT) {
-            buffer_printf(&text, "%s\"m%d\": %lld", comma, i, client->members[i]);
-            comma = ", ";
-        }
-    }
-    buffer_printf(&text, "}");
-    const char *copy =
-        scenario_text(client->load->scenario, "%.*s", SLICE_FORMAT(buffer_slice(&text)));
-    buffer_deinit(&text);
-    return copy;
-}
-
-static const char *entry_text(struct client *client, const char *value)
-{
-    return strcmp(value, "null") == 0 ? value
-                                      : scenario_text(client->load->scenario, "[%s, \"*\"]", value);
-}
-
-static void read_number(struct client *client, int number, const char *options)
-{
-    const char *key = own_key(client, "n", number);
-    const char *params = scenario_text(client->load->scenario, "[%s%s]", key, options);
-    expect(params, decide(client, "get", params),
-           entry_text(client, number_text(client, client->numbers[number])));
-}
-
-// Every own key at once, as SQL and scan show them: in byte order.
-static void read_all(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    struct buffer items = {0};
-    const char *comma = "";
-    for (int i = 0; i < NUMBERS; i++) {
-        if (client->numbers[i] != ABSENT) {
-            buffer_printf(&items, "%s[%s, %lld, \"*\"]", comma, own_key(client, "n", i),
-                          client->numbers[i]);
-            comma = ", ";
-        }
-    }
-    buffer_printf(&items, "%s[%s, %s, \"*\"]", comma, own_key(client, "object", 0),
-                  object_text(client));
-    for (int i = 0; i < 2 && client->pair != ABSENT; i++) {
-        buffer_printf(&items, ", [%s, %lld, \"*\"]", own_key(client, "p", i), client->pair);
-    }
-    const char *params = scenario_text(scenario, "[{\"prefix\": \"own:%d:\"}]", client->index);
-    expect(params, decide(client, "scan", params),
-           scenario_text(scenario, "{\"items\": [%.*s], \"next\": null}",
-                         SLICE_FORMAT(buffer_slice(&items))));
-    buffer_deinit(&items);
-}
-
-// ---- What is written
-
-static void set_if_version(struct client *client, int number, long long value)
-{
-    struct scenario *scenario = client->load->scenario;
-    const char *key = own_key(client, "n", number);
-    const char *held = decide(client, "get", scenario_text(scenario, "[%s]", key));
-    const char *version = json_at(scenario, held, "1");
-    if (version == NULL || strcmp(version, "null") == 0) {
-        return; // absent or on its way
-    }
-    bool deletes = random_below(&client->random, 3) == 0;
-    const char *condition = scenario_text(scenario, ", \"if_version\": %s", version);
-    const char *head = deletes ? key : scenario_text(scenario, "%s, %lld", key, value);
-    // CONFLICT where the key was applied again between the two.
-    if (write_once(client, deletes ? "delete" : "set", head, condition) != NULL) {
-        client->numbers[number] = deletes ? ABSENT : value;
-    }
-}
-
-static void write_number(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    int number = (int)random_below(&client->random, NUMBERS);
-    long long value = (long long)random_below(&client->random, 1000000);
-    long long *held = &client->numbers[number];
-    const char *key = own_key(client, "n", number);
-    const char *head = scenario_text(scenario, "%s, %lld", key, value);
-    const char *answer;
-    switch (random_below(&client->random, 6)) {
-    case 0:
-        write_once(client, "set", head, ", \"ack\": \"postgres\"");
-        *held = value;
-        break;
-    case 1:
-        answer = write_once(client, "incr", scenario_text(scenario, "%s, 7", key), "");
-        *held = (*held == ABSENT ? 0 : *held) + 7;
-        expect(key, answer, entry_text(client, number_text(client, *held)));
-        break;
-    case 2:
-        write_once(client, "delete", key, "");
-        *held = ABSENT;
-        break;
-    case 3:
-        if (write_once(client, "set", head, ", \"if_absent\": true") != NULL) {
-            if (*held != ABSENT) {
-                scenario_fail("%s was set although it held %lld", key, *held);
-            }
-            *held = value;
-        } else if (*held == ABSENT) {
-            scenario_fail("%s was not set although it was absent", key);
-        }
-        break;
-    case 4:
-        set_if_version(client, number, value);
-        break;
-    default:
-        write_once(client, "set", head, "");
-        *held = value;
-    }
-}
-
-static void write_object(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    int member = (int)random_below(&client->random, MEMBERS);
-    bool removes = random_below(&client->random, 3) == 0;
-    long long value = removes ? ABSENT : (long long)random_below(&client->random, 1000000);
-    const char *patch =
-        scenario_text(scenario, "{\"m%d\": %s}", member, number_text(client, value));
-    const char *key = own_key(client, "object", 0);
-    const char *answer =
-        write_once(client, "merge", scenario_text(scenario, "%s, %s", key, patch), "");
-    client->members[member] = value;
-    expect(key, answer, entry_text(client, object_text(client)));
-}
-
-static void write_pair(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    const char *first = own_key(client, "p", 0), *second = own_key(client, "p", 1);
-    if (random_below(&client->random, 4) == 0) {
-        write_once(client, "delete", scenario_text(scenario, "[%s, %s]", first, second), "");
-        client->pair = ABSENT;
-        return;
-    }
-    client->pair = (long long)random_below(&client->random, 1000000);
-    write_once(client, "mset",
-               scenario_text(scenario, "[[%s, %lld], [%s, %lld]]", first, client->pair, second,
-                             client->pair),
-               "");
-}
-
-static void count(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    int counter = (int)random_below(&client->random, COUNTERS);
-    long long by = 1 + (long long)random_below(&client->random, 9);
-    write_once(client, "incr", scenario_text(scenario, "\"count:%d\", %lld", counter, by), "");
-    client->counted[counter] += by;
-}
-
-static void write_common(struct client *client)
-{
-    struct scenario *scenario = client->load->scenario;
-    if (client->common_count == COMMON_WRITES_MAX) {
-        return;
-    }
-    struct common_write *write = &client->common[client->common_count++];
-    write->key = (int)random_below(&client->random, COMMON_KEYS);
-    const char *answer = write_once(client, "set",
-                                    scenario_text(scenario, "\"common:%d\", \"%d-%d\"", write->key,
-                                                  client->index, client->common_count - 1),
-                                    "");
-    write->seq = json_int_at(scenario, answer, "seq");
-}
 
 static void work(void *context, int index)
 {
     struct load *load = context;
-    struct client *client = &load->clients[index];
     while (!worker_is_stopping()) {
-        switch (random_below(&client->random, 8)) {
-        case 0:
-            count(client);
-            break;
-        case 1:
-            write_common(client);
-            break;
-        case 2:
-            write_object(client);
-            break;
-        case 3:
-            write_pair(client);
-            break;
-        case 4:
-            read_all(client);
-            break;
-        case 5:
-            read_number(client, (int)random_below(&client->random, NUMBERS),
-                        random_below(&client->random, 2) == 0 ? "" : ", {\"fresh\": true}");
-            break;
-        default:
-            write_number(client);
-        }
+        witness_act(&load->clients[index]);
     }
 }
-
-// ---- The load
 
 static void start_load(struct scenario *scenario, struct load *load)
 {
     load->scenario = scenario;
     for (int i = 0; i < CLIENTS; i++) {
-        struct client *client = &load->clients[i];
-        *client = (struct client){
-            .load = load,
-            .index = i,
-            .node = load->nodes[i % NODES],
-            .random = random_of(random_seed(), 200 + (uint64_t)i),
-            .pair = ABSENT,
-        };
-        for (int j = 0; j < NUMBERS; j++) {
-            client->numbers[j] = ABSENT;
-        }
-        for (int j = 0; j < MEMBERS; j++) {
-            client->members[j] = ABSENT;
-        }
-        write_object(client);
+        witness_init(&load->clients[i], scenario, load->nodes[i % NODES], i,
+                     &load->writes[i % NODES]);
     }
     load->workers = workers_start(scenario, CLIENTS, work, load);
 }
@@ -400,7 +72,7 @@ static void note_kept(struct load *load, struct pg *standby)
     for (int i = 0; i < NODES; i++) {
         load->kept_seq[i] = applied_on(standby, load->nodes[i]);
     }
-    for (int i = 0; i < COMMON_KEYS; i++) {
+    for (int i = 0; i < WITNESS_COMMON_KEYS; i++) {
         load->kept_common[i] =
             pg_value(standby, "SELECT value #>> '{}' FROM kv_store WHERE key = 'common:%d'", i);
     }
@@ -408,19 +80,22 @@ static void note_kept(struct load *load, struct pg *standby)
 
 // ---- The end
 
-static void check_own(struct load *load, struct client *client)
+static void check_own(struct load *load, struct witness *client)
 {
-    for (int i = 0; i < NUMBERS; i++) {
-        assert_pg_value(
-            load->pg, client->numbers[i] == ABSENT ? NULL : number_text(client, client->numbers[i]),
-            "SELECT value FROM kv_store WHERE key = 'own:%d:n%d'", client->index, i);
+    for (int i = 0; i < WITNESS_NUMBERS; i++) {
+        assert_pg_value(load->pg,
+                        client->numbers[i] == WITNESS_ABSENT
+                            ? NULL
+                            : witness_number(client, client->numbers[i]),
+                        "SELECT value FROM kv_store WHERE key = 'own:%d:n%d'", client->index, i);
     }
     const char *object = pg_value(
         load->pg, "SELECT value FROM kv_store WHERE key = 'own:%d:object0'", client->index);
-    assert_json(object == NULL ? "null" : object, object_text(client));
+    assert_json(object == NULL ? "null" : object, witness_object(client));
     for (int i = 0; i < 2; i++) {
-        assert_pg_value(load->pg, client->pair == ABSENT ? NULL : number_text(client, client->pair),
-                        "SELECT value FROM kv_store WHERE key = 'own:%d:p%d'", client->index, i);
+        assert_pg_value(
+            load->pg, client->pair == WITNESS_ABSENT ? NULL : witness_number(client, client->pair),
+            "SELECT value FROM kv_store WHERE key = 'own:%d:p%d'", client->index, i);
     }
 }
 
@@ -432,7 +107,7 @@ static void check_common(struct load *load, int key)
     int candidates = 0;
     bool is_found = false;
     for (int i = 0; i < CLIENTS; i++) {
-        const struct client *client = &load->clients[i];
+        const struct witness *client = &load->clients[i];
         for (int j = 0; j < client->common_count; j++) {
             const struct common_write *write = &client->common[j];
             if (write->key == key && write->seq > load->kept_seq[i % NODES]) {
@@ -455,7 +130,7 @@ static void check_common(struct load *load, int key)
 
 static void check_counters(struct load *load)
 {
-    for (int counter = 0; counter < COUNTERS; counter++) {
+    for (int counter = 0; counter < WITNESS_COUNTERS; counter++) {
         long long sum = 0;
         for (int i = 0; i < CLIENTS; i++) {
             sum += load->clients[i].counted[counter];
@@ -497,7 +172,7 @@ static void stop_and_check(struct load *load, struct pg *pg)
         check_own(load, &load->clients[i]);
     }
     check_counters(load);
-    for (int i = 0; i < COMMON_KEYS; i++) {
+    for (int i = 0; i < WITNESS_COMMON_KEYS; i++) {
         check_common(load, i);
     }
     for (int i = 0; i < NODES; i++) {

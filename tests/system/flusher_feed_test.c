@@ -1,103 +1,92 @@
 // The pg worker against a real PostgreSQL, with the rest of the daemon played by the test: the feed
 // says when it may be trusted, and flush and sync are answered when it is true.
-#include "system/played_daemon.h"
-
-// Starts with the proxy between the daemon and the server.
-static struct daemon *start_behind(struct scenario *scenario, struct pg *pg, struct proxy *proxy)
-{
-    struct daemon *daemon = scenario_alloc(scenario, sizeof *daemon);
-    daemon->scenario = scenario;
-    set_up(daemon, pg);
-    daemon->settings.postgres.conninfo = (char *)proxy_url(proxy);
-    start_worker(daemon, 0);
-    await(daemon, STATUS_PG_FLUSHABLE, 1);
-    return daemon;
-}
+#include "system/harness/played_calls.h"
 
 static void a_silent_feed_is_given_up(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     struct proxy *proxy = proxy_start(scenario, pg, "proxy");
-    struct daemon *daemon = start_behind(scenario, pg, proxy);
-    await(daemon, STATUS_PG_STATE, NODE_LIVE);
+    struct daemon *daemon = daemon_behind(scenario, pg, proxy);
+    daemon_await(daemon, STATUS_PG_STATE, NODE_LIVE);
     int64_t began_us = clock_boot_us();
     assert_int_equal(proxy_freeze_listeners(proxy), 1);
-    await_int(daemon, &daemon->feeds[FEED_LOST], 1);
+    daemon_await_int(daemon, &daemon->feeds[FEED_LOST], 1);
     int64_t took_us = clock_boot_us() - began_us;
-    assert_true(took_us > CLOCK_US_PER_S && took_us < 5 * (int64_t)CLOCK_US_PER_S);
-    await_int(daemon, &daemon->feeds[FEED_STARTED], 2);
-    await(daemon, STATUS_PG_STATE, NODE_LIVE);
+    // Not at the first heartbeat that is late.
+    assert_true(took_us > CLOCK_US_PER_S);
+    daemon_await_int(daemon, &daemon->feeds[FEED_STARTED], 2);
+    daemon_await(daemon, STATUS_PG_STATE, NODE_LIVE);
 
     assert_true(proxy_freeze_all(proxy) >= 3);
-    await_int(daemon, &daemon->feeds[FEED_LOST], 2);
-    set(daemon, "k", "1");
-    await_applied(daemon);
-    await(daemon, STATUS_PG_STATE, NODE_LIVE);
+    daemon_await_int(daemon, &daemon->feeds[FEED_LOST], 2);
+    daemon_set(daemon, "k", "1");
+    daemon_await_applied(daemon);
+    daemon_await(daemon, STATUS_PG_STATE, NODE_LIVE);
     assert_pg_value(pg, "1", "SELECT value FROM kv_store");
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void a_lost_listen_is_a_gap(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
-    struct daemon *daemon = start(scenario, pg);
-    await_int(daemon, &daemon->feeds[FEED_HEARTBEAT], 1);
-    assert_int_equal(locked_int(daemon, &daemon->feeds[FEED_STARTED]), 1);
+    struct daemon *daemon = daemon_of(scenario, pg);
+    daemon_await_int(daemon, &daemon->feeds[FEED_HEARTBEAT], 1);
+    assert_int_equal(daemon_int(daemon, &daemon->feeds[FEED_STARTED]), 1);
     pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('x', '1'), ('y', '2')");
-    await_int(daemon, &daemon->foreign_changes, 2);
-    set(daemon, "mine", "1");
-    await_applied(daemon);
-    await(daemon, STATUS_PG_STATE, NODE_LIVE);
+    daemon_await_int(daemon, &daemon->foreign_changes, 2);
+    daemon_set(daemon, "mine", "1");
+    daemon_await_applied(daemon);
+    daemon_await(daemon, STATUS_PG_STATE, NODE_LIVE);
     pg_exec(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'"
                 " OR (application_name = 'pgnear' AND query LIKE '%%LISTEN%%')");
-    await_int(daemon, &daemon->feeds[FEED_LOST], 1);
-    await_int(daemon, &daemon->feeds[FEED_STARTED], 2);
-    await_int(daemon, &daemon->resyncs, 1);
+    daemon_await_int(daemon, &daemon->feeds[FEED_LOST], 1);
+    daemon_await_int(daemon, &daemon->feeds[FEED_STARTED], 2);
+    daemon_await_int(daemon, &daemon->resyncs, 1);
     assert_int_equal(status_get(&daemon->status, STATUS_PG_GAPS), 1);
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void a_restarted_server_is_another_one(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
-    struct daemon *daemon = start(scenario, pg);
-    await_int(daemon, &daemon->feeds[FEED_STARTED], 1);
-    assert_value(daemon, call(daemon, call_of(METHOD_INCR, "n", "1")), "1");
+    struct daemon *daemon = daemon_of(scenario, pg);
+    daemon_await_int(daemon, &daemon->feeds[FEED_STARTED], 1);
+    assert_value(daemon, daemon_call(daemon, call_of(METHOD_INCR, "n", "1")), "1");
     int64_t version = pg_int(pg, "SELECT version FROM kv_store");
     pg_stop(pg, PG_STOP_FAST);
-    await_int(daemon, &daemon->feeds[FEED_LOST], 1);
+    daemon_await_int(daemon, &daemon->feeds[FEED_LOST], 1);
     assert_int_equal(status_get(&daemon->status, STATUS_PG_STATE), NODE_DISCONNECTED);
     struct written flush = {.call = {.method = METHOD_FLUSH, .timeout_ms = 50}};
-    write_only(daemon, call_of(METHOD_INCR, "n", "1"));
-    assert_failed(call(daemon, flush), ERROR_UNAVAILABLE, "connection");
+    daemon_write(daemon, call_of(METHOD_INCR, "n", "1"));
+    assert_failed(daemon_call(daemon, flush), ERROR_UNAVAILABLE, "connection");
     pg_start_again(pg);
-    await_int(daemon, &daemon->feeds[FEED_REPLACED], 1);
-    await_applied(daemon);
+    daemon_await_int(daemon, &daemon->feeds[FEED_REPLACED], 1);
+    daemon_await_applied(daemon);
     assert_true(pg_int(pg, "SELECT version FROM kv_store") > version);
     assert_pg_value(pg, "2", "SELECT value FROM kv_store");
     assert_int_equal(daemon->rewinds, 0);
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void flush_and_sync_are_answered(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
-    struct daemon *daemon = start(scenario, pg);
-    set(daemon, "k", "1");
+    struct daemon *daemon = daemon_of(scenario, pg);
+    daemon_set(daemon, "k", "1");
     struct written flush = {.call = {.method = METHOD_FLUSH, .timeout_ms = 20000}};
-    struct request *request = call(daemon, flush);
+    struct request *request = daemon_call(daemon, flush);
     assert_done(request);
     assert_int_equal(request->reply.seq, 1);
     request_destroy(request);
     assert_pg_value(pg, "1", "SELECT value FROM kv_store WHERE key = 'k'");
     struct written sync = {.call = {.method = METHOD_SYNC, .timeout_ms = 20000}};
     pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('x', '1')");
-    request = call(daemon, sync);
+    request = daemon_call(daemon, sync);
     assert_done(request);
     assert_true(request->reply.boolean);
-    assert_true(locked_int(daemon, &daemon->foreign_changes) >= 1);
+    assert_true(daemon_int(daemon, &daemon->foreign_changes) >= 1);
     request_destroy(request);
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 int main(void)
