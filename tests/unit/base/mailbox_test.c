@@ -63,23 +63,30 @@ static void order_is_kept(void **state)
 static void full_is_refused(void **state)
 {
     (void)state;
-    struct mailbox mailbox;
-    assert_int_equal(mailbox_init(&mailbox, 2, 10000), ERROR_NONE);
-    struct message *kept = make(0, 9);
-    assert_true(mailbox_offer(&mailbox, make(0, 1)));
-    assert_true(mailbox_offer(&mailbox, make(0, 2)));
-    assert_true(mailbox_is_full(&mailbox));
-    assert_false(mailbox_offer(&mailbox, kept));
-    mailbox_push(&mailbox, kept); // an answer is always taken
-    int count = 0;
-    for (struct message *message = mailbox_take(&mailbox); message != NULL; count++) {
-        struct message *next = message->next;
-        free(message);
-        message = next;
+    const struct {
+        size_t count_max;
+        size_t bytes_max;
+    } LIMITS[] = {{2, 10000}, {100, 2 * sizeof(struct numbered)}};
+    for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
+        struct mailbox mailbox;
+        assert_int_equal(mailbox_init(&mailbox, LIMITS[i].count_max, LIMITS[i].bytes_max),
+                         ERROR_NONE);
+        struct message *kept = make(0, 9);
+        assert_true(mailbox_offer(&mailbox, make(0, 1)));
+        assert_true(mailbox_offer(&mailbox, make(0, 2)));
+        assert_true(mailbox_is_full(&mailbox));
+        assert_false(mailbox_offer(&mailbox, kept));
+        mailbox_push(&mailbox, kept); // an answer is always taken
+        int count = 0;
+        for (struct message *message = mailbox_take(&mailbox); message != NULL; count++) {
+            struct message *next = message->next;
+            free(message);
+            message = next;
+        }
+        assert_int_equal(count, 3);
+        assert_false(mailbox_is_full(&mailbox));
+        mailbox_deinit(&mailbox);
     }
-    assert_int_equal(count, 3);
-    assert_false(mailbox_is_full(&mailbox));
-    mailbox_deinit(&mailbox);
 }
 
 static struct mailbox shared;

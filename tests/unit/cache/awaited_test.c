@@ -77,6 +77,12 @@ static void nothing_is_left_of_what_is_taken_back(void **state)
     awaited_pass(&awaited, 3);
     assert_true(awaited_settle(&awaited, key(), 4));
     assert_null(awaited.keys);
+    // Of one that is not the newest nothing is left to be passed.
+    awaited_add(&awaited, key(), 5);
+    awaited_add(&awaited, key(), 6);
+    awaited_take_back(&awaited, key(), 5);
+    assert_int_equal(awaited.left_count, 0);
+    assert_true(awaited_settle(&awaited, key(), 6));
     assert_int_equal(awaited.left_count, 0);
     awaited_deinit(&awaited);
 }

@@ -115,6 +115,14 @@ static void a_frame_cut_off_by_the_end_is_none(void **state)
     close(peer);
     struct slice frame;
     assert_int_equal(link_receive(&link, later_us(), &frame), LINK_BROKEN);
+    // Nor is it the beginning of one on the next connection.
+    int fds[2];
+    link_break(&link);
+    assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    link.fd = fds[0];
+    assert_int_equal(write(fds[1], FRAMES, sizeof FRAMES - 1), sizeof FRAMES - 1);
+    assert_frames(&link);
+    close(fds[1]);
     link_deinit(&link);
 }
 
