@@ -238,8 +238,9 @@ static void a_connection_has_so_many_requests_out_and_no_more(void **state)
     for (int i = 0; i < SESSION_FLIGHTS_MAX; i++) {
         out[i] = await_request(&node->writer);
     }
-    // The other client is served, and by then the first would have been as well.
+    // The other client is served, and by the second time the first would have been as well.
     assert_answer(&other, "[0,1,\"ping\",[]]", "[1,1,null,\"pong\"]");
+    assert_answer(&other, "[0,2,\"ping\",[]]", "[1,2,null,\"pong\"]");
     assert_true(nothing_was_sent(&node->writer));
     assert_false(has_bytes_waiting(&client, 0));
     for (int i = 0; i < REQUESTS; i++) {
