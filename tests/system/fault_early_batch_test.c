@@ -2,7 +2,7 @@
 // that is sent while the writer still has the one before. Whatever becomes of it, each entry is
 // applied once, and who waits gets the answer.
 #include "base/fault.h"
-#include "system/played_daemon.h"
+#include "system/harness/played_calls.h"
 
 enum { BATCH_ROWS = 3 };
 
@@ -12,39 +12,28 @@ static const char SESSIONS_AT[] = "pg_stat_activity WHERE application_name = 'pg
 // A writer that keeps what it is told of batches, and batches of BATCH_ROWS.
 static struct daemon *start_held(struct scenario *scenario, struct pg *pg, const char *faults)
 {
-    struct daemon *daemon = scenario_alloc(scenario, sizeof *daemon);
     struct failure wrong = {0};
     assert_int_equal(fault_arm(faults, &wrong), ERROR_NONE);
-    daemon->scenario = scenario;
-    set_up(daemon, pg);
+    struct daemon *daemon = daemon_create(scenario, pg);
     daemon->settings.writes.batch_rows = BATCH_ROWS;
     daemon->holds_flushed = true;
-    start_worker(daemon, 0);
-    await(daemon, STATUS_PG_FLUSHABLE, 1);
+    daemon_start(daemon, 0);
+    daemon_await(daemon, STATUS_PG_FLUSHABLE, 1);
     return daemon;
-}
-
-// Into the outbox, of which the worker does not hear yet.
-static void queue(struct daemon *daemon, enum method method, const char *key, const char *json)
-{
-    struct written written = call_of(method, key, json);
-    written.pair.value = buffer_slice(&written.value);
-    written.call.pairs = &written.pair;
-    journal(daemon, &written.call);
-    buffer_deinit(&written.value);
 }
 
 static void queue_sets(struct daemon *daemon, const char *prefix, const char *json)
 {
     for (int i = 0; i < BATCH_ROWS; i++) {
-        queue(daemon, METHOD_SET, scenario_text(daemon->scenario, "%s%d", prefix, i), json);
+        daemon_journal(daemon, METHOD_SET, scenario_text(daemon->scenario, "%s%d", prefix, i),
+                       json);
     }
 }
 
 static void let_go(struct daemon *daemon)
 {
-    hold_flushed(daemon, false);
-    await_applied(daemon);
+    daemon_hold_flushed(daemon, false);
+    daemon_await_applied(daemon);
 }
 
 static void the_next_batch_does_not_wait_for_the_writer(struct scenario *scenario)
@@ -54,15 +43,15 @@ static void the_next_batch_does_not_wait_for_the_writer(struct scenario *scenari
     queue_sets(daemon, "a", "1");
     queue_sets(daemon, "b", "2");
     queue_sets(daemon, "c", "3");
-    publish(daemon);
+    daemon_publish(daemon);
     pg_await_value(pg, "6", "%s", APPLIED_SEQ);
     assert_int_equal(status_get(&daemon->status, STATUS_OUTBOX_APPLIED_SEQ), 0);
-    assert_int_equal(locked_int(daemon, &daemon->flushed), 1);
+    assert_int_equal(daemon_int(daemon, &daemon->flushed), 1);
     let_go(daemon);
     assert_int_equal(daemon->flushed, 3);
     assert_pg_value(pg, "9", "SELECT count(*) FROM kv_store");
     assert_pg_value(pg, "8", "SELECT max(version) - min(version) FROM kv_store");
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 // The batch that follows would clear them before the writer has made them durable.
@@ -70,19 +59,19 @@ static void results_stay_in_the_nodes_row(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     struct daemon *daemon = start_held(scenario, pg, "");
-    queue(daemon, METHOD_INCR, "n", "42");
-    queue(daemon, METHOD_SET, "a", "1");
-    queue(daemon, METHOD_SET, "b", "1");
+    daemon_journal(daemon, METHOD_INCR, "n", "42");
+    daemon_journal(daemon, METHOD_SET, "a", "1");
+    daemon_journal(daemon, METHOD_SET, "b", "1");
     queue_sets(daemon, "c", "2");
-    publish(daemon);
-    await_int(daemon, &daemon->flushed, 1);
-    stop_worker(daemon, 0); // as if it had been killed
+    daemon_publish(daemon);
+    daemon_await_int(daemon, &daemon->flushed, 1);
+    daemon_stop(daemon, 0); // as if it had been killed
     assert_pg_value(pg, "3", "%s", APPLIED_SEQ);
     assert_pg_value(pg, "42", "SELECT results -> 0 ->> 4 FROM pgnear_node");
-    start_worker(daemon, 0);
+    daemon_start(daemon, 0);
     let_go(daemon);
     assert_pg_value(pg, "42", "SELECT value FROM kv_store WHERE key = 'n'");
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void a_lost_answer_is_made_up_for(struct scenario *scenario)
@@ -90,18 +79,18 @@ static void a_lost_answer_is_made_up_for(struct scenario *scenario)
     struct pg *pg = pg_start(scenario, NULL);
     struct daemon *daemon = start_held(scenario, pg, "flush.answered=fail:2");
     queue_sets(daemon, "a", "1");
-    queue(daemon, METHOD_SET, "b", "2");
-    queue(daemon, METHOD_SET, "c", "2");
+    daemon_journal(daemon, METHOD_SET, "b", "2");
+    daemon_journal(daemon, METHOD_SET, "c", "2");
     struct written incr = call_of(METHOD_INCR, "n", "42");
-    send_call(daemon, &incr);
+    struct request *request = daemon_send_written(daemon, incr);
     pg_await_value(pg, "6", "%s", APPLIED_SEQ);
     pg_await_value(pg, "0", "SELECT count(*) FROM %s = 'COMMIT'", SESSIONS_AT);
-    hold_flushed(daemon, false);
-    assert_value(daemon, await_reply(daemon), "42");
-    await_applied(daemon);
+    daemon_hold_flushed(daemon, false);
+    assert_value(daemon, daemon_await_reply(daemon, request), "42");
+    daemon_await_applied(daemon);
     assert_pg_value(pg, "42", "SELECT value FROM kv_store WHERE key = 'n'");
     assert_pg_value(pg, "5", "SELECT max(version) - min(version) FROM kv_store");
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void what_was_sent_early_is_not_taken_back(struct scenario *scenario)
@@ -109,18 +98,17 @@ static void what_was_sent_early_is_not_taken_back(struct scenario *scenario)
     struct pg *pg = pg_start(scenario, NULL);
     struct daemon *daemon = start_held(scenario, pg, "");
     queue_sets(daemon, "a", "1");
-    queue(daemon, METHOD_SET, "b", "2");
-    queue(daemon, METHOD_SET, "c", "2");
+    daemon_journal(daemon, METHOD_SET, "b", "2");
+    daemon_journal(daemon, METHOD_SET, "c", "2");
     struct written incr = call_of(METHOD_INCR, "n", "42");
     incr.call.timeout_ms = 500;
-    send_call(daemon, &incr);
-    struct request *request = await_reply(daemon);
+    struct request *request = daemon_call(daemon, incr);
     assert_int_equal(request->reply.failure.error, ERROR_OUTCOME_UNKNOWN);
     request_destroy(request);
     assert_int_equal(daemon->retires_count, 0);
     let_go(daemon);
     assert_pg_value(pg, "42", "SELECT value FROM kv_store WHERE key = 'n'");
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 static void forbid(struct pg *pg)
@@ -134,10 +122,10 @@ static void forbid(struct pg *pg)
 static void queue_poison(struct daemon *daemon)
 {
     queue_sets(daemon, "a", "1");
-    queue(daemon, METHOD_SET, "b", "2");
-    queue(daemon, METHOD_SET, "c", "\"bad\"");
-    queue(daemon, METHOD_SET, "d", "2");
-    publish(daemon);
+    daemon_journal(daemon, METHOD_SET, "b", "2");
+    daemon_journal(daemon, METHOD_SET, "c", "\"bad\"");
+    daemon_journal(daemon, METHOD_SET, "d", "2");
+    daemon_publish(daemon);
     pg_await_value(daemon->pg, "1", "SELECT count(*) FROM %s = 'ROLLBACK' AND state = 'idle'",
                    SESSIONS_AT);
 }
@@ -159,7 +147,7 @@ static void a_refused_write_is_parked_alone(struct scenario *scenario)
     queue_poison(daemon);
     assert_int_equal(status_get(&daemon->status, STATUS_OUTBOX_APPLIED_SEQ), 0);
     assert_parked_alone(daemon);
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 // What PostgreSQL refused is sent again on the connection that follows, and refused there.
@@ -172,7 +160,7 @@ static void a_refusal_outlives_its_connection(struct scenario *scenario)
     pg_exec(pg, "SELECT pg_terminate_backend(pid) FROM %s = 'ROLLBACK'", SESSIONS_AT);
     pg_await_value(pg, "0", "SELECT count(*) FROM %s = 'ROLLBACK'", SESSIONS_AT);
     assert_parked_alone(daemon);
-    tear_down(daemon);
+    daemon_end(daemon);
 }
 
 int main(void)

@@ -188,11 +188,16 @@ void daemon_set(struct daemon *daemon, const char *key, const char *json)
     daemon_write(daemon, call_of(METHOD_SET, key, json));
 }
 
-struct request *daemon_call(struct daemon *daemon, struct written written)
+struct request *daemon_send_written(struct daemon *daemon, struct written written)
 {
     struct request *request = daemon_send(daemon, whole_call(&written));
     buffer_deinit(&written.value);
-    return daemon_await_reply(daemon, request);
+    return request;
+}
+
+struct request *daemon_call(struct daemon *daemon, struct written written)
+{
+    return daemon_await_reply(daemon, daemon_send_written(daemon, written));
 }
 
 void assert_done(const struct request *request)

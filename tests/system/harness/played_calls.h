@@ -52,6 +52,8 @@ struct written call_of(enum method method, const char *key, const char *json);
 void daemon_write(struct daemon *daemon, struct written written);
 void daemon_set(struct daemon *daemon, const char *key, const char *json);
 
+// Makes it; the request is only a name for daemon_await_reply.
+struct request *daemon_send_written(struct daemon *daemon, struct written written);
 // Makes it and waits for its answer, for the caller to destroy.
 struct request *daemon_call(struct daemon *daemon, struct written written);
 

@@ -303,6 +303,13 @@ void daemon_await_fills(struct daemon *daemon, const char *key, size_t count)
     }
 }
 
+void daemon_hold_flushed(struct daemon *daemon, bool holds)
+{
+    pthread_mutex_lock(&daemon->mutex);
+    daemon->holds_flushed = holds;
+    pthread_mutex_unlock(&daemon->mutex);
+}
+
 void daemon_hold(struct daemon *daemon, const char *key, enum lookup lookup,
                  const struct cached *held)
 {

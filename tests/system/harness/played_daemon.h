@@ -54,6 +54,7 @@ struct daemon {
     enum lookup held_lookup;
     struct cached held;
     bool is_begun_late; // the writer does not get to begin epochs
+    bool holds_flushed; // what is told of batches does not go back before this is false
     // What the writer was told:
     struct daemon_fill fills[DAEMON_FILLS_MAX];
     size_t fills_count;
@@ -67,6 +68,7 @@ struct daemon {
     int foreign_changes;
     int resyncs;
     int rewinds;
+    int flushed;
     const char *watched;            // a key
     struct flushed_key watched_key; // of the last FLUSHED with it; without value and key
     struct retire_message retires[DAEMON_RETIRES_MAX]; // without requests
@@ -111,6 +113,9 @@ void daemon_await_fills(struct daemon *daemon, const char *key, size_t count);
 // What the cache shows of the key from now on to who looks it up.
 void daemon_hold(struct daemon *daemon, const char *key, enum lookup lookup,
                  const struct cached *held);
+
+// Whether the writer keeps what it is told of batches; not beyond daemon_stop.
+void daemon_hold_flushed(struct daemon *daemon, bool holds);
 
 // As texts, valid until the scenario ends.
 const char *daemon_text(struct daemon *daemon, struct slice slice);

@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <string.h>
 
-enum { TICK_MS = 20 };
+enum { TICK_MS = 20, HOLD_TICK_MS = 1 };
 
 static void note_fills(struct daemon *daemon, const struct fills_message *fills)
 {
@@ -62,6 +62,7 @@ static void note_changes(struct daemon *daemon, const struct changes_message *ch
 
 static void note_flushed(struct daemon *daemon, const struct flushed_message *flushed)
 {
+    daemon->flushed++;
     assert_true((int64_t)flushed->epoch <= status_get(&daemon->status, STATUS_CACHE_EPOCH));
     for (size_t i = 0; daemon->watched != NULL && i < flushed->keys_count; i++) {
         if (slice_equal(flushed->keys[i].key, slice_of_string(daemon->watched))) {
@@ -122,6 +123,14 @@ static void send_home(struct request **requests)
     }
 }
 
+static bool holds_flushed(struct daemon *daemon)
+{
+    pthread_mutex_lock(&daemon->mutex);
+    bool holds = daemon->holds_flushed;
+    pthread_mutex_unlock(&daemon->mutex);
+    return holds;
+}
+
 static void give_back(struct daemon *daemon, struct message *message)
 {
     mailbox_push(worker_mailbox(daemon->worker), message);
@@ -134,6 +143,9 @@ static void take(struct daemon *daemon, struct message *message)
     pthread_mutex_unlock(&daemon->mutex);
     switch ((enum message_kind)message->kind) {
     case MESSAGE_FLUSHED:
+        while (holds_flushed(daemon) && !worker_is_stopping()) {
+            poll(NULL, 0, HOLD_TICK_MS);
+        }
         send_home(&((struct flushed_message *)message)->requests);
         give_back(daemon, message);
         return;
