@@ -6,7 +6,8 @@
 // What makes it simple: an entry is taken out before the commit that changes or drops its record in
 // LMDB, and put in after a commit only. So an entry that is there equals what LMDB has committed,
 // the record's whole header included, and a read of one key may be answered from it wherever a
-// snapshot begun at that moment could answer. Reads of several keys at one moment need a snapshot.
+// snapshot begun at that moment could answer. Reads of several keys are of one moment where nothing
+// was committed from the first to the last, which the meta pages of LMDB tell.
 // An entry that is missing says nothing.
 //
 // A bucket is a page:

@@ -1,8 +1,10 @@
 // Where a handle's direct reads come together: the files that are open, one key, and what is lent.
 // How a look is judged is in look.c.
 //
-// One key alone is looked for in the hot tier first (cachefile/tier.h): a copy of what LMDB has
-// committed at that moment, so as good as a snapshot taken then, and judged by the same rules.
+// A key is looked for in the hot tier first (cachefile/tier.h): a copy of what LMDB has committed
+// at that moment, so as good as a snapshot taken then, and judged by the same rules. Several keys
+// are of one moment where a snapshot that was begun before the first is still of now after the
+// last.
 #include "client/direct.h"
 
 #include <stdlib.h>
@@ -116,18 +118,19 @@ void direct_end(struct direct *direct)
 
 // ---- counting
 
-void direct_count(const struct direct *direct, size_t hits, size_t misses)
+void direct_count(const struct direct *direct, size_t hot_hits, size_t other_hits, size_t misses)
 {
     struct tally_row *row = direct->reader.row;
     if (row != NULL) {
-        tally_add(&row->other_hits, hits);
+        tally_add(&row->hot_hits, hot_hits);
+        tally_add(&row->other_hits, other_hits);
         tally_add(&row->misses, misses);
     }
 }
 
 static void count_one(const struct direct *direct, bool answered)
 {
-    direct_count(direct, answered, !answered);
+    direct_count(direct, 0, answered, !answered);
 }
 
 static void count_hot(const struct direct *direct)
@@ -157,19 +160,30 @@ static uint64_t tier_life(const struct mapping *mapping)
     return atomic_load_explicit(&mapping->page->tier_life, memory_order_acquire);
 }
 
-// In the hot tier, within a look. `answered` is false where the record that was found will not do.
-static bool find_hot(struct direct *direct, struct slice key, uint64_t hash,
-                     const struct direct_wish *wish, pgnear_item *item, bool *answered)
+// A copy of the key's record in the hot tier, in `room`; false where it is not there.
+static bool find_hot(const struct mapping *mapping, struct slice key, uint64_t hash, uint64_t *room,
+                     struct record *record)
 {
-    const struct mapping *mapping = direct->reader.mapping;
     uint64_t life = tier_life(mapping);
     if (mapping->tier.buckets_count == 0 || life == 0) {
         return false;
     }
-    uint64_t *room = direct->hot[direct->hot_turn % 2];
     size_t bytes = tier_find(&mapping->tier, life, hash, key, room);
+    return bytes > 0 && record_decode(slice_of(room, bytes), record) == ERROR_NONE;
+}
+
+static uint64_t *hot_room(struct direct *direct)
+{
+    return direct->hot[direct->hot_turn % 2];
+}
+
+// In the hot tier, within a look. `answered` is false where the record that was found will not do.
+static bool get_hot(struct direct *direct, struct slice key, uint64_t hash,
+                    const struct direct_wish *wish, pgnear_item *item, bool *answered)
+{
+    const struct mapping *mapping = direct->reader.mapping;
     struct record record;
-    if (bytes == 0 || record_decode(slice_of(room, bytes), &record) != ERROR_NONE) {
+    if (!find_hot(mapping, key, hash, hot_room(direct), &record)) {
         return false;
     }
     *answered = look_judge(direct, mapping, key, hash, &record, false, wish, item) &&
@@ -206,9 +220,15 @@ static bool get_once(struct direct *direct, struct slice key, uint64_t hash,
     if (!look_begin(direct, direct->reader.mapping)) {
         return false;
     }
-    return find_hot(direct, key, hash, wish, item, &answered)
+    return get_hot(direct, key, hash, wish, item, &answered)
                ? answered
                : get_in_snapshot(direct, key, hash, wish, item);
+}
+
+static void prefetch(const struct mapping *mapping, uint64_t hash)
+{
+    tier_prefetch(&mapping->tier, tier_life(mapping), hash);
+    sketch_prefetch(&mapping->sketch, hash);
 }
 
 bool direct_get(struct direct *direct, struct slice key, const struct direct_wish *wish,
@@ -217,11 +237,9 @@ bool direct_get(struct direct *direct, struct slice key, const struct direct_wis
     if (!has_files(direct) || !mapping_is_served(direct->reader.mapping)) {
         return false;
     }
-    const struct mapping *mapping = direct->reader.mapping;
     // What lies far away comes while the clock is read.
     uint64_t hash = sketch_hash(key);
-    tier_prefetch(&mapping->tier, tier_life(mapping), hash);
-    sketch_prefetch(&mapping->sketch, hash);
+    prefetch(direct->reader.mapping, hash);
     int looks = 0;
     bool answered;
     do {
@@ -246,6 +264,40 @@ bool direct_get_cut_off(struct direct *direct, struct slice key, const struct di
     }
     reader_end(&direct->reader);
     return answered;
+}
+
+// ---- several keys
+
+bool direct_look_hot(struct direct *direct, struct slice key, uint64_t hash,
+                     const struct direct_wish *wish, pgnear_item *item)
+{
+    const struct mapping *mapping = direct->reader.mapping;
+    struct record record;
+    return find_hot(mapping, key, hash, direct->many_hot, &record) &&
+           look_judge(direct, mapping, key, hash, &record, false, wish, item);
+}
+
+// LMDB shows a commit in its meta pages before any of its records is in the tier.
+bool direct_is_of_now(const struct direct *direct)
+{
+    MDB_envinfo info;
+    return mdb_env_info(direct->reader.mapping->env, &info) == MDB_SUCCESS &&
+           info.me_last_txnid == mdb_txn_id(direct->reader.txn);
+}
+
+void direct_prefetch(const struct direct *direct, uint64_t hash)
+{
+    if (direct->reader.mapping != NULL) {
+        prefetch(direct->reader.mapping, hash);
+    }
+}
+
+void direct_prefetch_entry(const struct direct *direct, uint64_t hash)
+{
+    const struct mapping *mapping = direct->reader.mapping;
+    if (mapping != NULL && mapping->tier.buckets_count > 0) {
+        tier_prefetch_entry(&mapping->tier, tier_life(mapping), hash);
+    }
 }
 
 // ---- lending

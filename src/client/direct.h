@@ -30,7 +30,8 @@ struct direct {
     // the last call handed out.
     uint64_t hot[2][TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)];
     unsigned hot_turn;
-    struct buffer lent;  // what came over the socket instead
+    uint64_t many_hot[TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)]; // the last of several
+    struct buffer lent;                                         // what came over the socket instead
     int64_t now_boot_us; // of the snapshot that is being read
 };
 
@@ -87,8 +88,24 @@ bool direct_looks_again(const struct direct *direct, int *looks);
 // Moves what a look found to where direct_get leaves it.
 void direct_copy(struct direct *direct, pgnear_item *item);
 void direct_end(struct direct *direct);
-// How many such looks answered, and how many are asked of the daemon; the others count themselves.
-void direct_count(const struct direct *direct, size_t hits, size_t misses);
+// How many such looks answered, in the hot tier and otherwise, and how many are asked of the
+// daemon; the others count themselves.
+void direct_count(const struct direct *direct, size_t hot_hits, size_t other_hits, size_t misses);
+
+// One of the keys in the hot tier, as it is now: the value is valid until the next one. All of them
+// are of the snapshot's moment where it is of now after the last. False: look into the snapshot.
+// `hash` is the sketch_hash of the key.
+bool direct_look_hot(struct direct *direct, struct slice key, uint64_t hash,
+                     const struct direct_wish *wish, pgnear_item *item);
+// Whether nothing was committed since the snapshot began. No system call.
+bool direct_is_of_now(const struct direct *direct);
+
+// Have what the hot tier holds of the key with that sketch_hash come from memory while something
+// else is done: the place of its entry, and, once that has come, the entry.
+// As many keys ahead of the one that is looked for: a look takes less time than memory does.
+enum { DIRECT_PLACES_AHEAD = 16, DIRECT_ENTRIES_AHEAD = 8 };
+void direct_prefetch(const struct direct *direct, uint64_t hash);
+void direct_prefetch_entry(const struct direct *direct, uint64_t hash);
 
 // What the daemon is to be asked besides about the key with that sketch_hash.
 void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish);

@@ -24,6 +24,11 @@ struct slice get_answer(pgnear_item *item, uint8_t *out);
 // so that the answer does not lie behind it. The options are whole.
 void get_pack(pgnear *handle, struct slice key, const pgnear_get_options *options);
 
+// The options of a question: those of the call, and that the answer lie not behind what the handle
+// was told before.
+void get_pack_options(pgnear *handle, const pgnear_get_options *options,
+                      const struct direct_wish *wish);
+
 // What the node answered about the key with that sketch_hash.
 void get_note(pgnear *handle, uint64_t key_hash, const pgnear_get_options *options,
               const pgnear_item *item);

@@ -42,7 +42,7 @@ static bool look(pgnear *handle, pgnear_bytes key, const pgnear_get_options *opt
         do {
             good = look_once(direct, slice_of_bytes(key), wish, item);
         } while (!good && direct_looks_again(direct, &looks));
-        direct_count(direct, good, !good);
+        direct_count(direct, 0, good, !good);
     }
     return good;
 }

@@ -217,6 +217,82 @@ static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
     pgnear_close(handle);
 }
 
+enum { ALIKE = 64, ALIKE_WRITES = 2000 };
+
+struct alike {
+    char names[ALIKE][16];
+    pgnear_bytes keys[ALIKE];
+};
+
+static void name_alike(struct alike *alike)
+{
+    for (int i = 0; i < ALIKE; i++) {
+        snprintf(alike->names[i], sizeof alike->names[i], "alike%d", i);
+        alike->keys[i] = pgnear_text(alike->names[i]);
+    }
+}
+
+// In a child: all of them get the same number, over and over.
+static _Noreturn void write_alike(const struct node *node, const struct alike *alike)
+{
+    pgnear *handle = direct_open(node);
+    bool good = true;
+    for (int number = 0; number < ALIKE_WRITES && good; number++) {
+        const uint8_t value[] = {0xcd, (uint8_t)(number >> 8), (uint8_t)number};
+        pgnear_pair pairs[ALIKE];
+        for (int i = 0; i < ALIKE; i++) {
+            pairs[i] = (pgnear_pair){.key = alike->keys[i], .value = {value, sizeof value}};
+        }
+        pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+        options.ack = PGNEAR_ACK_MEMORY;
+        good = pgnear_mset(handle, pairs, ALIKE, &options, NULL, NULL) == PGNEAR_OK;
+    }
+    _exit(good ? 0 : 1);
+}
+
+// Though it is made up of what the hot tier says of each key at another time, and the snapshot.
+static void an_mget_is_of_one_moment(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    pgnear *handle = direct_open(node);
+    struct alike alike;
+    name_alike(&alike);
+    for (int i = 0; i < ALIKE; i++) {
+        direct_set_int(handle, alike.names[i], 0, PGNEAR_ACK_MEMORY);
+        direct_await_hit(node, alike.names[i]);
+    }
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (node_stat_int(node, "cache.hot_entries") < ALIKE) {
+        const pgnear_item *items;
+        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
+        assert_true(deadline_again(&deadline));
+    }
+    int64_t hot_hits = node_stat_int(node, "cache.direct_hot_hits");
+    pid_t child = fork();
+    if (child == 0) {
+        write_alike(node, &alike);
+    }
+    int status = -1;
+    int mgets = 0;
+    int64_t last = 0;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        const pgnear_item *items;
+        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
+        bool same = direct_int(&items[0]) >= last;
+        for (int i = 1; i < ALIKE && same; i++) {
+            same = direct_int(&items[i]) == direct_int(&items[0]);
+        }
+        // Without the feed the node is asked for what is not pending, which is another moment.
+        assert_true(same || node_stat_int(node, "postgres.gaps") > 0);
+        last = direct_int(&items[0]);
+        mgets++;
+    }
+    assert_int_equal(status, 0);
+    print_message("%d mgets\n", mgets);
+    node_await_stat_min(node, "cache.direct_hot_hits", hot_hits + ALIKE * 10);
+    pgnear_close(handle);
+}
+
 static void values_are_copied_lent_and_taken_apart(struct scenario *scenario)
 {
     struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
@@ -589,6 +665,7 @@ int main(void)
         SCENARIO(an_expired_key_is_absent),
         SCENARIO(an_mget_mixes_both_ways),
         SCENARIO(an_mget_is_not_given_up_at_a_heartbeat),
+        SCENARIO(an_mget_is_of_one_moment),
         SCENARIO(values_are_copied_lent_and_taken_apart),
         SCENARIO(a_frozen_daemons_cache_serves_until_max_stale),
         SCENARIO(a_dead_daemons_cache_serves_until_max_stale),
