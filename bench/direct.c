@@ -2,18 +2,27 @@
 //
 //   bench_direct warm SOCKET KEYS                          mget of all keys: fills the node's cache
 //   bench_direct get SOCKET KEYS VALUE-BYTES SECONDS SEED  pgnear_get of pgnear.h
+//   bench_direct mget ...                                  pgnear_mget of 100 keys, each of which
+//                                                          is an operation
+//   bench_direct batch ...                                 the same by pgnear_batch_get
 //   bench_direct mdb FILE KEYS VALUE-BYTES SECONDS SEED    mdb_get of the same file, each in a
 //                                                          transaction renewed for it
 //   bench_direct mdb-bare ...                              as mdb, all in one transaction: sees
 //                                                          nothing that came after its begin
+//   bench_direct get-document SOCKET ...                   pgnear_get of documents that end with
+//   their
+//                                                          key as the member `tail`
+//   bench_direct lend-document ...                         the same by pgnear_lend
+//   bench_direct path-document ...                         that member by pgnear_get_path
 //
 // What a process that has run for a while has behind it comes first: the pages of the files, as far
 // as they are in memory, are entered into its table of pages. Otherwise half a second of reads in a
 // large cache is one of page faults.
 //
-// Every value's first and last bytes are compared, so that all touch the same memory. Throughput
-// is of runs of 64 reads between looks at the clock; every 16th read of another tenth of the time
-// is timed by itself for the latencies.
+// Every value's first and last bytes are compared, so that all touch the same memory; of a document
+// its last ones. Throughput is of runs of 64 reads between looks at the clock; every 16th read of
+// another tenth of the time is timed by itself for the latencies, which of many keys are the
+// call's.
 #include <inttypes.h>
 #include <lmdb.h>
 #include <stdio.h>
@@ -29,7 +38,7 @@
 #include "load/hdr.h"
 #include "load/keys.h"
 
-enum { RUN_READS = 64, SAMPLE_EVERY = 16, WARM_KEYS = 1000, PART_PAGES = 1 << 16 };
+enum { RUN_READS = 64, SAMPLE_EVERY = 16, WARM_KEYS = 1000, PART_PAGES = 1 << 16, MANY = 100 };
 
 // Prints what is wrong and ends the process.
 static _Noreturn void give_up(const char *what, const char *why)
@@ -38,8 +47,26 @@ static _Noreturn void give_up(const char *what, const char *why)
     exit(1);
 }
 
+enum way { WAY_GET, WAY_MGET, WAY_BATCH, WAY_MDB, WAY_GET_DOCUMENT, WAY_LEND_DOCUMENT, WAY_PATH };
+
+static const struct {
+    const char *name;
+    enum way way;
+} WAYS[] = {
+    {"get", WAY_GET},
+    {"mget", WAY_MGET},
+    {"batch", WAY_BATCH},
+    {"mdb", WAY_MDB},
+    {"mdb-bare", WAY_MDB},
+    {"get-document", WAY_GET_DOCUMENT},
+    {"lend-document", WAY_LEND_DOCUMENT},
+    {"path-document", WAY_PATH},
+};
+
 struct source {
+    enum way way;
     pgnear *node;
+    pgnear_batch *batch;
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi records;
@@ -54,19 +81,41 @@ static void check_mdb(int code, const char *what)
     }
 }
 
+static void check_node(pgnear_code code, const char *what, const pgnear_error *error)
+{
+    if (code != PGNEAR_OK) {
+        give_up(what, error->message);
+    }
+}
+
+static bool read_node(const struct source *source, pgnear_bytes key, const uint8_t **value,
+                      size_t *len)
+{
+    pgnear_item item;
+    pgnear_error error;
+    switch (source->way) {
+    case WAY_LEND_DOCUMENT:
+        pgnear_release(source->node);
+        check_node(pgnear_lend(source->node, key, NULL, &item, &error), "pgnear_lend", &error);
+        break;
+    case WAY_PATH:
+        check_node(pgnear_get_path(source->node, key, "$.tail", NULL, &item, &error),
+                   "pgnear_get_path", &error);
+        break;
+    default:
+        check_node(pgnear_get(source->node, key, NULL, &item, &error), "pgnear_get", &error);
+        break;
+    }
+    *value = item.value.at;
+    *len = item.value.len;
+    return item.present;
+}
+
 // True where the key is there; the value is valid until the next read.
 static bool read_key(struct source *source, const char *key, const uint8_t **value, size_t *len)
 {
-    if (source->node != NULL) {
-        pgnear_item item;
-        pgnear_error error;
-        pgnear_bytes name = {key, KEY_TEXT_BYTES};
-        if (pgnear_get(source->node, name, NULL, &item, &error) != PGNEAR_OK) {
-            give_up("pgnear_get", error.message);
-        }
-        *value = item.value.at;
-        *len = item.value.len;
-        return item.present;
+    if (source->way != WAY_MDB) {
+        return read_node(source, (pgnear_bytes){key, KEY_TEXT_BYTES}, value, len);
     }
     MDB_val name = {KEY_TEXT_BYTES, (void *)(uintptr_t)key};
     MDB_val found;
@@ -105,7 +154,15 @@ static void open_mdb(struct source *source, const char *file)
 static void open_source(struct source *source, const char *kind, const char *path)
 {
     *source = (struct source){0};
-    if (strncmp(kind, "mdb", 3) == 0) {
+    size_t i = 0;
+    while (i < sizeof WAYS / sizeof WAYS[0] && strcmp(kind, WAYS[i].name) != 0) {
+        i++;
+    }
+    if (i == sizeof WAYS / sizeof WAYS[0]) {
+        give_up("unknown way to read", kind);
+    }
+    source->way = WAYS[i].way;
+    if (source->way == WAY_MDB) {
         source->renews = strcmp(kind, "mdb") == 0;
         open_mdb(source, path);
         return;
@@ -114,6 +171,7 @@ static void open_source(struct source *source, const char *kind, const char *pat
     if (pgnear_open(path, NULL, &source->node, &error) != PGNEAR_OK) {
         give_up(path, error.message);
     }
+    source->batch = pgnear_batch_create(source->node);
 }
 
 static void warm(const struct source *source, uint64_t keys)
@@ -202,20 +260,64 @@ struct tally {
     struct hdr latency;
 };
 
+static void judge(const struct source *source, const char *key, size_t value_bytes, bool present,
+                  const uint8_t *value, size_t len, struct tally *tally)
+{
+    tally->reads++;
+    if (!present) {
+        tally->misses++;
+    } else if (source->way >= WAY_GET_DOCUMENT) {
+        tally->wrong +=
+            len < KEY_TEXT_BYTES || memcmp(value + len - KEY_TEXT_BYTES, key, KEY_TEXT_BYTES) != 0;
+    } else {
+        tally->wrong += len != value_bytes || value[len - 1] != 'x' ||
+                        memcmp(value + (len - 2 <= UINT8_MAX ? 2 : 3), key, KEY_TEXT_BYTES) != 0;
+    }
+}
+
+static void read_many(struct source *source, struct key_chooser *keys, size_t value_bytes,
+                      struct tally *tally)
+{
+    char texts[MANY][KEY_TEXT_BYTES];
+    pgnear_bytes names[MANY];
+    const pgnear_item *items = NULL;
+    const pgnear_reply *replies = NULL;
+    size_t count = 0;
+    pgnear_error error;
+    for (size_t i = 0; i < MANY; i++) {
+        key_format(keys_next(keys), texts[i]);
+        names[i] = (pgnear_bytes){texts[i], KEY_TEXT_BYTES};
+    }
+    if (source->way == WAY_MGET) {
+        check_node(pgnear_mget(source->node, names, MANY, NULL, &items, &error), "pgnear_mget",
+                   &error);
+    } else {
+        for (size_t i = 0; i < MANY; i++) {
+            check_node(pgnear_batch_get(source->batch, names[i], NULL, &error), "pgnear_batch_get",
+                       &error);
+        }
+        check_node(pgnear_batch_run(source->batch, NULL, &replies, &count, &error),
+                   "pgnear_batch_run", &error);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        const pgnear_item *item = items != NULL ? &items[i] : &replies[i].item;
+        judge(source, texts[i], value_bytes, item->present, item->value.at, item->value.len, tally);
+    }
+}
+
 static void read_one(struct source *source, struct key_chooser *keys, size_t value_bytes,
                      struct tally *tally)
 {
-    char key[KEY_TEXT_BYTES];
-    const uint8_t *value;
-    size_t len;
-    key_format(keys_next(keys), key);
-    if (!read_key(source, key, &value, &len)) {
-        tally->misses++;
-    } else if (len != value_bytes || value[len - 1] != 'x' ||
-               memcmp(value + (len - 2 <= UINT8_MAX ? 2 : 3), key, KEY_TEXT_BYTES) != 0) {
-        tally->wrong++;
+    if (source->way == WAY_MGET || source->way == WAY_BATCH) {
+        read_many(source, keys, value_bytes, tally);
+        return;
     }
-    tally->reads++;
+    char key[KEY_TEXT_BYTES];
+    const uint8_t *value = NULL;
+    size_t len = 0;
+    key_format(keys_next(keys), key);
+    bool present = read_key(source, key, &value, &len);
+    judge(source, key, value_bytes, present, value, len, tally);
 }
 
 static void measure(struct source *source, struct key_chooser *keys, size_t value_bytes,
@@ -252,12 +354,12 @@ int main(int argc, char **argv)
 {
     struct source source;
     if (argc == 4 && strcmp(argv[1], "warm") == 0) {
-        open_source(&source, argv[1], argv[2]);
+        open_source(&source, "mget", argv[2]);
         warm(&source, strtoull(argv[3], NULL, 10));
         return 0;
     }
     if (argc != 7) {
-        give_up("usage", "bench_direct get|mdb|mdb-bare PATH KEYS VALUE-BYTES SECONDS SEED");
+        give_up("usage", "bench_direct HOW PATH KEYS VALUE-BYTES SECONDS SEED");
     }
     static struct tally tally;
     struct key_chooser keys;

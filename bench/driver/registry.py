@@ -5,7 +5,8 @@ import fnmatch
 
 FACTORIES = {}  # in the order of the report
 # Rows without a goal are measured after all others: where time is short, they are left out.
-REPORTED = ("direct-get-bare-", "ycsb-", "open-loop", "connections-curve", "cpu-per-million-gets",
+REPORTED = ("direct-get-bare-", "direct-mget-", "direct-batch-", "direct-lend-", "direct-path-",
+            "ycsb-", "open-loop", "connections-curve", "cpu-per-million-gets",
             "memory-per-entry", "set-journal-1", "size-curve")
 
 

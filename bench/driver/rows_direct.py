@@ -14,7 +14,7 @@ TABLES = [(10_000, 100), (1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)]
 
 def reader(world, kind, node, keys, value_bytes, value=None, seconds=None):
     """bench_direct on a node with that table."""
-    path = node.socket if kind == "get" else node.cache_file
+    path = node.cache_file if kind.startswith("mdb") else node.socket
     seconds = seconds or world.scale.seconds
     return Program(lambda turn: [world.home.program("bench/bench_direct"), kind, path, keys,
                                  value_bytes, seconds, turn + 1], value)
@@ -45,6 +45,53 @@ def register_against_lmdb(kind, count, value_bytes):
 for table in TABLES:
     for reads in LMDB_READS:
         register_against_lmdb(reads, *table)
+
+
+# Of 100 keys at a time, and what the node is asked for where the map has it all: nothing.
+MANY_READS = {"mget": [(1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)],
+              "batch": [(1_000_000, 100)]}
+
+
+def register_many(kind, count, value_bytes):
+    name = f"{count_name(count)}-{size_name(value_bytes)}"
+
+    @row(f"direct-{kind}-{name}")
+    def _(world):
+        keys = world.table_size(count, value_bytes)
+        if keys is None:
+            return None
+        node = world.read_node(keys, value_bytes)
+        return Row(f"direct {kind} of 100 keys, {name}, each, against a direct get", "us",
+                   reader(world, kind, node, keys, value_bytes, microseconds),
+                   {"get": reader(world, "get", node, keys, value_bytes, microseconds)}, None,
+                   False, value_bytes=value_bytes, note="the latencies are of 100 keys together")
+
+
+for kind, tables in MANY_READS.items():
+    for table in tables:
+        register_many(kind, *table)
+
+
+# Large values: (keys, bytes); what is done instead of copying all of one.
+DOCUMENTS = [(2000, 10 * 1024), (500, 100 * 1024)]
+PARTS = {"lend": "lent where it lies", "path": "its last member alone, by its path"}
+
+
+def register_document(kind, count, value_bytes):
+    @row(f"direct-{kind}-{size_name(value_bytes)}")
+    def _(world):
+        node = world.document_node(count, value_bytes)
+
+        def contestant(way):
+            return reader(world, f"{way}-document", node, count, value_bytes, microseconds)
+        return Row(f"direct read of {size_name(value_bytes)}, {PARTS[kind]}, against a copy", "us",
+                   contestant(kind), {"get": contestant("get")}, None, False,
+                   value_bytes=value_bytes)
+
+
+for table in DOCUMENTS:
+    for part in PARTS:
+        register_document(part, *table)
 
 
 class PinnedReader:

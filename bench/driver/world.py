@@ -84,9 +84,14 @@ INDEX_SQL = """SET maintenance_work_mem = '512MB';
     ANALYZE kv_store"""
 
 
-def bare_fill_sql(first, count, value_bytes):
+def document_sql(value_bytes):
+    """A document of about that size, which ends with its key."""
+    return f"jsonb_build_object('pad', rpad('', {value_bytes - 35}, 'x'), 'tail', key)"
+
+
+def bare_fill_sql(first, count, value):
     return (f"INSERT INTO kv_store (key, value, version) "
-            f"SELECT key, {value_sql(value_bytes)}, version FROM {keys_sql(first, count)}")
+            f"SELECT key, {value}, version FROM {keys_sql(first, count)}")
 
 
 class Progress:
@@ -169,7 +174,7 @@ class World:
             before, held = held, node.stats()["cache"]["hot_entries"]
             settled = settled + 1 if abs(held - before) <= before * 0.01 else 0
 
-    def filled_database(self, name, ranges, value_bytes):
+    def filled_database(self, name, ranges, value_bytes, value_of=value_sql):
         """A database with a table of these (first, count) ranges of keys, in which no node was."""
         database = self.database(name)
         progress = Progress(f"{name}: rows in PostgreSQL", sum(count for _, count in ranges))
@@ -178,15 +183,24 @@ class World:
         for first, count in ranges:
             for start in range(first, first + count, FILL_ROWS):
                 rows = min(FILL_ROWS, first + count - start)
-                self.postgres.sql(bare_fill_sql(start, rows, value_bytes), database)
+                self.postgres.sql(bare_fill_sql(start, rows, value_of(value_bytes)),
+                                  database)
                 done += rows
                 progress.tell(done)
         self.postgres.sql(INDEX_SQL, database)
         progress.tell(done)
         return database
 
-    def filled_node(self, name, keys, value_bytes, extra=None):
-        database = self.filled_database(name, [(0, keys)], value_bytes)
+    @functools.cache
+    def document_node(self, keys, value_bytes):
+        """A node whose cache holds a table of documents."""
+        node, _ = self.filled_node(f"documents-{value_bytes}", keys, value_bytes,
+                                   {"cache.preload": True}, document_sql)
+        self.await_preload(node, keys)
+        return node
+
+    def filled_node(self, name, keys, value_bytes, extra=None, value_of=value_sql):
+        database = self.filled_database(name, [(0, keys)], value_bytes, value_of)
         node = Node(self.home, self.postgres.url(database), name,
                     cache=cache_size_for(keys, value_bytes), outbox="64MiB", extra=extra)
         return node, database
