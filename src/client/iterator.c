@@ -87,7 +87,10 @@ pgnear_code pgnear_iterator_next(pgnear_iterator *iterator, pgnear_item *item, p
         keep_page(iterator, &page);
     }
     bool is_end = iterator->next == iterator->items_count;
-    *item = is_end ? (pgnear_item){0} : iterator->items[iterator->next++];
+    const pgnear_item next = is_end ? (pgnear_item){0} : iterator->items[iterator->next++];
+    if (item != NULL) {
+        *item = next;
+    }
     return PGNEAR_OK;
 }
 

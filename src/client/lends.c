@@ -69,6 +69,8 @@ pgnear_code pgnear_get_into(pgnear *handle, pgnear_bytes key, const pgnear_get_o
 {
     pgnear_get_options own;
     struct direct_wish wish;
+    pgnear_item unwanted;
+    item = item != NULL ? item : &unwanted;
     pgnear_code code = begin(handle, options, &own, &wish, error);
     if (code != PGNEAR_OK) {
         return code;
@@ -88,6 +90,8 @@ pgnear_code pgnear_lend(pgnear *handle, pgnear_bytes key, const pgnear_get_optio
 {
     pgnear_get_options own;
     struct direct_wish wish;
+    pgnear_item unwanted;
+    item = item != NULL ? item : &unwanted;
     pgnear_code code = begin(handle, options, &own, &wish, error);
     if (code != PGNEAR_OK) {
         return code;
@@ -144,6 +148,8 @@ pgnear_code pgnear_get_path(pgnear *handle, pgnear_bytes key, const char *path,
 {
     pgnear_get_options own;
     struct direct_wish wish;
+    pgnear_item unwanted;
+    item = item != NULL ? item : &unwanted;
     pgnear_code code = begin(handle, options, &own, &wish, error);
     code = code != PGNEAR_OK ? code : check_path(path, error);
     if (code != PGNEAR_OK) {

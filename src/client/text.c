@@ -8,6 +8,17 @@
 // The node decides what is too large for it; this is only what jsonb can hold at all.
 static const struct json_limits LIMITS = {.value_bytes_max = JSON_INPUT_BYTES_MAX};
 
+// The memory becomes the caller's, where the caller wants it. A buffer that was only filled begins
+// where its memory does.
+static void hand_out(struct buffer *buffer, void **memory)
+{
+    if (memory == NULL) {
+        buffer_deinit(buffer);
+    } else {
+        *memory = buffer->bytes;
+    }
+}
+
 pgnear_code pgnear_from_json(pgnear_bytes json, void **msgpack, size_t *msgpack_len,
                              pgnear_error *error)
 {
@@ -17,9 +28,10 @@ pgnear_code pgnear_from_json(pgnear_bytes json, void **msgpack, size_t *msgpack_
         buffer_deinit(&out);
         return outcome_of_failure(&failure, error);
     }
-    // A buffer that was only filled begins where its memory does.
-    *msgpack = out.bytes;
-    *msgpack_len = buffer_len(&out);
+    if (msgpack_len != NULL) {
+        *msgpack_len = buffer_len(&out);
+    }
+    hand_out(&out, msgpack);
     return PGNEAR_OK;
 }
 
@@ -34,9 +46,13 @@ pgnear_code pgnear_to_json(pgnear_bytes msgpack, bool pretty, char **json, size_
     }
     size_t len = buffer_len(&out);
     buffer_append(&out, "", 1);
-    *json = (char *)out.bytes;
     if (json_len != NULL) {
         *json_len = len;
+    }
+    void *text = NULL;
+    hand_out(&out, json != NULL ? &text : NULL);
+    if (json != NULL) {
+        *json = text;
     }
     return PGNEAR_OK;
 }

@@ -341,6 +341,39 @@ static void what_is_no_value_is_not_sent(void **state)
     pgnear_close(handle);
 }
 
+static void results_may_be_unwanted(void **state)
+{
+    (void)state;
+    struct dialogue dialogue;
+    begin(&dialogue, "[1,7]");
+    assert_int_equal(pgnear_get(dialogue.handle, K, NULL, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"get\",[\"k\",{}]]");
+    char room[1];
+    begin(&dialogue, "[1,7]");
+    assert_int_equal(pgnear_get_into(dialogue.handle, K, NULL, room, sizeof room, NULL, NULL),
+                     PGNEAR_OK);
+    assert_int_equal(room[0], 1);
+    end(&dialogue, "[\"get\",[\"k\",{}]]");
+    begin(&dialogue, "[1,7]");
+    assert_int_equal(pgnear_lend(dialogue.handle, K, NULL, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"get\",[\"k\",{}]]");
+    begin(&dialogue, "[{\"a\":1},7]");
+    assert_int_equal(pgnear_get_path(dialogue.handle, K, "$.a", NULL, NULL, NULL), PGNEAR_OK);
+    end(&dialogue, "[\"get\",[\"k\",{}]]");
+    begin(&dialogue, "{\"items\":[[\"k\",1,1]],\"next\":null}");
+    pgnear_iterator *iterator;
+    pgnear_item item;
+    assert_int_equal(pgnear_iterator_create(dialogue.handle, NULL, &iterator, NULL), PGNEAR_OK);
+    assert_int_equal(pgnear_iterator_next(iterator, NULL, NULL), PGNEAR_OK);
+    assert_int_equal(pgnear_iterator_next(iterator, &item, NULL), PGNEAR_OK);
+    assert_false(item.present); // the first was stepped over
+    pgnear_iterator_destroy(iterator);
+    end(&dialogue, "[\"scan\",[{}]]");
+    assert_int_equal(pgnear_from_json(pgnear_text("[1]"), NULL, NULL, NULL), PGNEAR_OK);
+    assert_int_equal(pgnear_from_json(pgnear_text("[1"), NULL, NULL, NULL), PGNEAR_INVALID_VALUE);
+    assert_int_equal(pgnear_to_json(TWO, false, NULL, NULL, NULL), PGNEAR_OK);
+}
+
 static void history(void **state)
 {
     (void)state;
@@ -465,6 +498,7 @@ int main(void)
         cmocka_unit_test(any_method_by_its_name),
         cmocka_unit_test(a_result_can_be_written_back),
         cmocka_unit_test(what_is_no_value_is_not_sent),
+        cmocka_unit_test(results_may_be_unwanted),
         cmocka_unit_test(history),
         cmocka_unit_test(dead_letters),
         cmocka_unit_test(an_absolute_expiry),
