@@ -4,9 +4,24 @@
 #include "base/words.h"
 #include "server/rpc_encode.h"
 
+// Once in each outage, when it begins to be felt: an epoch ends with the next feed.
+static void tell_of_outage(struct desk *desk, const struct failure *failure)
+{
+    int64_t epoch = status_get(desk->status, STATUS_CACHE_EPOCH);
+    if (desk->outage_told && desk->outage_epoch == epoch) {
+        return;
+    }
+    desk->outage_told = true;
+    desk->outage_epoch = epoch;
+    LOG_WARNING("clients are answered UNAVAILABLE", LOG_TEXT("first", failure->message));
+}
+
 void respond_failure(struct session *session, uint32_t msgid, const struct failure *failure)
 {
     status_add(session->desk->status, STATUS_SERVER_ERRORS, 1);
+    if (failure->error == ERROR_UNAVAILABLE) {
+        tell_of_outage(session->desk, failure);
+    }
     rpc_encode_failure(&session->out, msgid, failure);
 }
 

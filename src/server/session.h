@@ -46,6 +46,8 @@ struct desk {
     size_t waiting_count; // of requests that wait for an earlier one
     size_t out_bytes;     // of answers not taken, in sessions with more than SESSION_OUT_PAUSE
     int64_t refused_logged_boot_us;
+    int64_t outage_epoch; // in which it was told that clients feel one
+    bool outage_told;
     uint32_t gets_count; // answered of what is being taken, and not recorded yet
     struct pool flights;
 };

@@ -11,6 +11,8 @@
 
 enum { MAX_STALE_MS = 3000, AT_ONCE_MS = 1000 };
 
+static const char FELT[] = "clients are answered UNAVAILABLE";
+
 static int64_t now_ms(void)
 {
     return clock_boot_us() / CLOCK_US_PER_MS;
@@ -71,6 +73,9 @@ static void cached_keys_are_served_until_max_stale(struct scenario *scenario)
     assert_no_connection(node, "get", "[\"absent\"]");
     assert_rpc(node, "get", "[\"pending\"]", "[7, null]");
     assert_rpc(node, "mget", "[[\"pending\"]]", "[[7, null]]");
+    // The log says once that clients feel it.
+    node_await_log(node, FELT);
+    assert_int_equal(node_log_count(node, FELT), 1);
 
     pg_start_again(pg);
     node_await_ready(node);
@@ -78,6 +83,13 @@ static void cached_keys_are_served_until_max_stale(struct scenario *scenario)
     assert_rpc(node, "get", "[\"absent\"]", "null");
     assert_rpc(node, "flush", "[]", "{\"seq\": \"*\"}");
     assert_pg_value(pg, "7", "SELECT value FROM kv_store WHERE key = 'pending'");
+    pg_stop(pg, PG_STOP_FAST);
+    node_await_state(node, "disconnected");
+    assert_no_connection(node, "get", "[\"never seen either\"]");
+    assert_no_connection(node, "get", "[\"nor this\"]");
+    node_await_log(node, "never seen either");
+    assert_int_equal(node_log_count(node, FELT), 2);
+    pg_start_again(pg);
 }
 
 static void what_needs_the_connection_is_refused(struct scenario *scenario)
