@@ -93,23 +93,53 @@ const char *node_state_name(enum node_state state)
     return NAMES[state];
 }
 
-void status_set_error(struct status *status, const char *sqlstate, const char *text)
+void status_set_error(struct status *status, enum trouble trouble, const char *sqlstate,
+                      const char *text)
 {
+    struct failure *kept = &status->errors[trouble];
     CHECK(pthread_mutex_lock(&status->mutex) == 0);
-    snprintf(status->last_error, sizeof status->last_error, "%s", text == NULL ? "" : text);
-    snprintf(status->last_sqlstate, sizeof status->last_sqlstate, "%s",
-             sqlstate == NULL ? "" : sqlstate);
+    *kept = (struct failure){0};
+    if (text != NULL) {
+        failure_note(kept, ERROR_UNAVAILABLE, "%s", text);
+        snprintf(kept->sqlstate, sizeof kept->sqlstate, "%s", sqlstate == NULL ? "" : sqlstate);
+    }
     CHECK(pthread_mutex_unlock(&status->mutex) == 0);
+}
+
+void status_clear_errors(struct status *status)
+{
+    for (int i = 0; i < TROUBLE_COUNT; i++) {
+        status_set_error(status, (enum trouble)i, NULL, NULL);
+    }
+}
+
+// The first of `first` to `last`.
+static bool find_error(struct status *status, enum trouble first, enum trouble last,
+                       struct failure *failure)
+{
+    bool any = false;
+    CHECK(pthread_mutex_lock(&status->mutex) == 0);
+    for (int i = (int)first; i <= (int)last && !any; i++) {
+        any = status->errors[i].error != ERROR_NONE;
+        if (any) {
+            *failure = status->errors[i];
+        }
+    }
+    CHECK(pthread_mutex_unlock(&status->mutex) == 0);
+    return any;
 }
 
 bool status_get_error(struct status *status, struct failure *failure)
 {
-    CHECK(pthread_mutex_lock(&status->mutex) == 0);
-    bool any = status->last_error[0] != '\0';
-    if (any) {
-        failure_note(failure, ERROR_UNAVAILABLE, "%s", status->last_error);
-        memcpy(failure->sqlstate, status->last_sqlstate, sizeof failure->sqlstate);
-    }
-    CHECK(pthread_mutex_unlock(&status->mutex) == 0);
-    return any;
+    return find_error(status, TROUBLE_SERVER, TROUBLE_READ, failure);
+}
+
+bool status_get_flush_error(struct status *status, struct failure *failure)
+{
+    return find_error(status, TROUBLE_SERVER, TROUBLE_FLUSH, failure);
+}
+
+bool status_get_error_of(struct status *status, enum trouble trouble, struct failure *failure)
+{
+    return find_error(status, trouble, trouble, failure);
 }

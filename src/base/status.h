@@ -95,6 +95,16 @@ enum status_item {
         STATUS_COUNT
 };
 
+// Which part of the work it is that an error keeps from being done, in the order in which they are
+// told: without the first none of the others is done.
+enum trouble {
+    TROUBLE_SERVER, // nothing goes on
+    TROUBLE_FLUSH,  // writes wait
+    TROUBLE_FEED,   // what is held becomes stale
+    TROUBLE_READ,   // what is not held cannot be read
+    TROUBLE_COUNT
+};
+
 enum node_state { NODE_DISCONNECTED, NODE_CATCHING_UP, NODE_LIVE };
 
 struct status {
@@ -105,8 +115,7 @@ struct status {
     struct rate flush_rate;    // written by pg: writes flushed, after coalescing
     pthread_mutex_t mutex;
     // Shared, under mutex:
-    char last_error[FAILURE_MESSAGE_BYTES]; // "" where there is none
-    char last_sqlstate[SQLSTATE_BYTES];
+    struct failure errors[TROUBLE_COUNT]; // .error == ERROR_NONE where there is none
 };
 
 void status_init(struct status *status);
@@ -137,7 +146,12 @@ const char *status_help(enum status_item item);
 // "disconnected", "catching_up", "live".
 const char *node_state_name(enum node_state state);
 
-// The text of the last error that stops the node from doing its work; NULL clears it. Any thread.
-void status_set_error(struct status *status, const char *sqlstate, const char *text);
-// Copies it; false where there is none. Any thread.
+// The text of the error that stops that part of the work; NULL clears it. Any thread.
+void status_set_error(struct status *status, enum trouble trouble, const char *sqlstate,
+                      const char *text);
+void status_clear_errors(struct status *status);
+// Copies the first one; false where there is none. Any thread.
 bool status_get_error(struct status *status, struct failure *failure);
+// The same of those that keep writes from PostgreSQL alone, and of one part alone.
+bool status_get_flush_error(struct status *status, struct failure *failure);
+bool status_get_error_of(struct status *status, enum trouble trouble, struct failure *failure);

@@ -87,7 +87,7 @@ static bool has_connection(const struct turn *turn, struct turn_item *item)
         status_get(status, STATUS_PG_FLUSHABLE) == 1) {
         return true;
     }
-    if (!status_get_error(status, &why)) {
+    if (!status_get_flush_error(status, &why)) {
         journal_refuse(item, ERROR_UNAVAILABLE, "no connection to PostgreSQL");
     } else if (status_get(status, STATUS_PG_REFUSED) == 1) {
         journal_refuse(item, ERROR_REJECTED, why.message);

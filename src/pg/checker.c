@@ -78,7 +78,7 @@ static void add_feed(struct worker *worker, struct request *request)
     if (worker->feed_live) {
         add(request, "notify", true, "a notification comes back in %.1f ms",
             (double)round_trip_us / CLOCK_US_PER_MS);
-    } else if (worker->ready && status_get_error(worker->status, &failure)) {
+    } else if (worker->ready && status_get_error_of(worker->status, TROUBLE_FEED, &failure)) {
         add(request, "notify", false, "%s", failure.message);
     } else if (worker->ready) {
         add(request, "notify", false,
@@ -93,7 +93,7 @@ static void add_flush(struct worker *worker, struct request *request)
 {
     struct failure failure = {0};
     int64_t depth = status_get(worker->status, STATUS_OUTBOX_DEPTH);
-    bool has_error = status_get_error(worker->status, &failure);
+    bool has_error = status_get_flush_error(worker->status, &failure);
     bool is_flushing = status_get(worker->status, STATUS_PG_FLUSHABLE) == 1;
     if (is_flushing && !has_error) {
         add(request, "flush", true, "%" PRId64 " writes wait", depth);

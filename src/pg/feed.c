@@ -201,10 +201,10 @@ static void on_listen_done(void *context, enum unit_outcome outcome, const struc
         return;
     }
     if (outcome == UNIT_REFUSED) {
-        status_set_error(feed->worker->status, failure->sqlstate, failure->message);
         LOG_ERROR("listen refused", LOG_TEXT("sqlstate", failure->sqlstate),
                   LOG_TEXT("error", failure->message));
         conn_fail(feed->conn, failure->message);
+        feed_set_error(feed, failure->sqlstate, failure->message);
         return;
     }
     if (!feed->agreement.holds) {
@@ -241,10 +241,21 @@ static void on_connected(void *context)
     conn_send(feed->conn, &unit);
 }
 
+void feed_set_error(struct feed *feed, const char *sqlstate, const char *words)
+{
+    status_set_error(feed->worker->status, TROUBLE_FEED, sqlstate, words);
+}
+
 static void on_lost(void *context, const struct failure *failure)
 {
     struct feed *feed = context;
+    bool was_listening = feed->is_listening;
     lose(feed, failure->message);
+    // One that worked comes back in a moment, mostly; and what is wrong with one that listens in
+    // vain has been told better.
+    if (!was_listening) {
+        feed_set_error(feed, failure->sqlstate, failure->message);
+    }
     worker_on_server_lost(feed->worker, failure);
 }
 

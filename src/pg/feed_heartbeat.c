@@ -47,17 +47,8 @@ static void on_unproven(evutil_socket_t fd, short events, void *context)
     } else {
         const char *words = "LISTEN hears nothing (where postgres.url is a pooler, name the server"
                             " itself in postgres.listen_url)";
-        status_set_error(feed->worker->status, NULL, words);
+        feed_set_error(feed, NULL, words);
         conn_fail(feed->conn, words);
-    }
-}
-
-// The last error is the flush's while it has one; else the feed may tell what is wrong, or that
-// nothing is.
-static void set_error(struct feed *feed, const char *sqlstate, const char *words)
-{
-    if (status_get(feed->worker->status, STATUS_PG_FLUSHABLE) == 1) {
-        status_set_error(feed->worker->status, sqlstate, words);
     }
 }
 
@@ -65,7 +56,6 @@ static void note_room(struct feed *feed)
 {
     feed->queue_is_full = false;
     LOG_INFO("notifications accepted again");
-    set_error(feed, NULL, NULL);
 }
 
 static void heartbeat_is_back(struct feed *feed)
@@ -87,6 +77,7 @@ static void heartbeat_is_back(struct feed *feed)
     if (feed->state != FEED_LIVE) {
         feed->state = FEED_LIVE;
         worker->feed_live = true;
+        feed_set_error(feed, NULL, NULL);
         feed_begin_epoch(feed);
     }
     post_heartbeat(feed);
@@ -131,7 +122,7 @@ static void note_full_queue(struct feed *feed, const struct failure *failure)
                   LOG_TEXT("error", failure->message));
     }
     feed->queue_is_full = true;
-    set_error(feed, failure->sqlstate, failure->message);
+    feed_set_error(feed, failure->sqlstate, failure->message);
     feed_mute(feed, failure->message);
 }
 
@@ -149,7 +140,7 @@ static void note_unannounced(struct feed *feed)
         LOG_ERROR("changes not announced", LOG_TEXT("error", words));
     }
     feed->is_unannounced = true;
-    set_error(feed, NOT_IN_PREREQUISITE_STATE, words);
+    feed_set_error(feed, NOT_IN_PREREQUISITE_STATE, words);
     feed_mute(feed, words);
 }
 
@@ -164,7 +155,6 @@ static bool judge_shape(struct feed *feed)
     if (feed->is_unannounced) {
         feed->is_unannounced = false;
         LOG_INFO("changes announced again");
-        set_error(feed, NULL, NULL);
     }
     bool is_another = feed->knows_shape && strcmp(found->digest, feed->shape.digest) != 0;
     feed->shape = *found;

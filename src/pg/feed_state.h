@@ -54,6 +54,8 @@ struct feed {
 
 // What the writer is told of the feed.
 struct feed_message *feed_message_create(enum feed_event event);
+// What keeps the feed from being live; NULL: nothing does.
+void feed_set_error(struct feed *feed, const char *sqlstate, const char *words);
 // Nothing that any connection says is to be trusted before a new beginning: the feed is lost, and
 // the handshake begins anew.
 void feed_give_up(struct feed *feed, const char *reason);

@@ -72,7 +72,7 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
     if (error != ERROR_NONE) {
         LOG_ERROR("outbox unreadable", LOG_TEXT("error", error_text(error)),
                   LOG_INT("after_seq", worker->applied_seq));
-        status_set_error(worker->status, NULL, "the outbox cannot be read");
+        status_set_error(worker->status, TROUBLE_FLUSH, NULL, "the outbox cannot be read");
         return false;
     }
     return true;
@@ -200,9 +200,12 @@ static void send_early(struct flusher *flusher);
 static void on_committed(struct flusher *flusher)
 {
     struct worker *worker = flusher->worker;
+    if (flusher->is_held_up || flusher->is_stopped) {
+        flusher->is_held_up = false;
+        status_set_error(worker->status, TROUBLE_FLUSH, NULL, NULL);
+    }
     if (flusher->is_stopped) {
         flusher->is_stopped = false;
-        status_set_error(worker->status, NULL, NULL);
         LOG_INFO("flush resumed", LOG_INT("applied_seq", batch_to_seq(&flusher->sent.batch)));
         flusher_set_flushable(flusher);
     }

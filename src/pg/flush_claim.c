@@ -34,7 +34,7 @@ static void finish(struct flusher *flusher)
     flusher->is_claimed = true;
     flusher_set_flushable(flusher);
     if (!flusher->is_stopped) {
-        status_set_error(flusher->worker->status, NULL, NULL);
+        status_set_error(flusher->worker->status, TROUBLE_FLUSH, NULL, NULL);
     }
     if (row->applied_seq > flusher->worker->applied_seq) {
         flusher_settle(flusher, row->applied_seq, buffer_slice(&row->results));
@@ -113,7 +113,8 @@ static void on_claim_done(void *context, enum unit_outcome outcome, const struct
     } else if (outcome == UNIT_REFUSED) {
         LOG_WARNING("claim refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
-        status_set_error(flusher->worker->status, failure->sqlstate, failure->message);
+        status_set_error(flusher->worker->status, TROUBLE_FLUSH, failure->sqlstate,
+                         failure->message);
         status_set(flusher->worker->status, STATUS_PG_REFUSED,
                    sqlstate_classify(failure->sqlstate) == SQLSTATE_OPERATOR);
         flusher_pause_before_retry(flusher);

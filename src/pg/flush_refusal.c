@@ -46,6 +46,8 @@ static void retry_later(struct flusher *flusher, const struct failure *failure)
         // statement_timeout: less at a time may do.
         flusher->hunted = flusher->sent.batch.entries_count;
     }
+    flusher->is_held_up = true;
+    status_set_error(flusher->worker->status, TROUBLE_FLUSH, failure->sqlstate, failure->message);
     flush_batch_drop(flusher);
     flusher_set_flushable(flusher);
     flusher_pause_before_retry(flusher);
@@ -122,7 +124,7 @@ static void stop(struct flusher *flusher, const struct failure *failure)
 {
     bool is_news = !flusher->is_stopped;
     flusher->is_stopped = true;
-    status_set_error(flusher->worker->status, failure->sqlstate, failure->message);
+    status_set_error(flusher->worker->status, TROUBLE_FLUSH, failure->sqlstate, failure->message);
     flusher_set_flushable(flusher);
     for (size_t i = 0; flusher->waiters.by_seq != NULL && i < flusher->sent.batch.entries_count;
          i++) {

@@ -27,7 +27,7 @@ void flush_requests_arm(struct flusher *flusher)
 static void fail_unknown(struct flusher *flusher, struct request *request)
 {
     struct failure why = {0};
-    bool has_reason = status_get_error(flusher->worker->status, &why);
+    bool has_reason = status_get_flush_error(flusher->worker->status, &why);
     request->reply.failure.has_seq = true;
     request->reply.failure.seq = request->seq;
     request_fail(request, ERROR_OUTCOME_UNKNOWN,
@@ -45,7 +45,7 @@ static void fail_flush(struct flusher *flusher, struct request *request)
         worker_refuse(worker, request);
         return;
     }
-    bool has_reason = status_get_error(worker->status, &why);
+    bool has_reason = status_get_flush_error(worker->status, &why);
     struct failure failure = {0};
     if (is_connected) {
         failure_note(&failure, ERROR_TIMEOUT, "%s up to %llu: %llu is reached%s%s",

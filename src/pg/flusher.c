@@ -201,6 +201,7 @@ static void on_connected(void *context)
         status_add(flusher->worker->status, STATUS_PG_RECONNECTS, 1);
     }
     flusher->has_connected = true;
+    flusher->is_connected = true;
     flusher_wake(flusher);
 }
 
@@ -210,6 +211,11 @@ static void on_lost(void *context, const struct failure *failure)
     flush_batch_forget_ahead(flusher);
     flusher->is_claimed = false;
     flusher->last_failure = *failure;
+    if (!flusher->is_connected) {
+        status_set_error(flusher->worker->status, TROUBLE_FLUSH, failure->sqlstate,
+                         failure->message);
+    }
+    flusher->is_connected = false;
     flusher_set_flushable(flusher);
     worker_on_server_lost(flusher->worker, failure);
 }
@@ -236,6 +242,7 @@ void flusher_on_unready(struct flusher *flusher)
     flush_batch_forget_ahead(flusher);
     flusher->is_claimed = false;
     flusher->is_stopped = false;
+    flusher->is_connected = false;
     flusher_set_flushable(flusher);
 }
 

@@ -68,6 +68,7 @@ struct flusher {
     struct agreement agreement;
     bool is_claimed; // in this life of the connection
     bool is_stopped; // an operator's error
+    bool is_held_up; // a batch is to be tried again: a lock is waited for, or the like
     uint64_t sent_seq;
     uint64_t empty_seq; // the outbox holds nothing after applied_seq up to here
     struct reapplied reapplied;
@@ -77,6 +78,7 @@ struct flusher {
     struct flush_pace pace;
     struct failure last_failure; // of the connection
     bool has_connected;
+    bool is_connected; // in this life of the connection
     struct sent_batch sent; // until FLUSHED is back
     struct early_batch early;
     struct batch_ahead ahead;

@@ -115,6 +115,7 @@ static void on_server_told(void *context, enum unit_outcome outcome, const struc
         return;
     }
     slot->is_refused = false;
+    status_set_error(slot->pool->worker->status, TROUBLE_READ, NULL, NULL);
     read_pool_wake(slot->pool);
 }
 
@@ -156,6 +157,7 @@ static void on_lost(void *context, const struct failure *failure)
     slot->user = NULL;
     pool->failure = *failure;
     if (read_pool_down(pool) != NULL) {
+        status_set_error(pool->worker->status, TROUBLE_READ, failure->sqlstate, failure->message);
         tell_down(pool);
     }
     worker_on_server_lost(pool->worker, failure);

@@ -32,7 +32,7 @@ void worker_become_ready(struct worker *worker)
     worker->last_failure = (struct failure){0};
     worker->foreign_triggers = true; // until the flusher has looked
     worker->catch_up_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
-    status_set_error(worker->status, NULL, NULL);
+    status_clear_errors(worker->status);
     LOG_INFO("ready", LOG_TEXT("table", worker->table),
              LOG_INT("applied_seq", worker->applied_seq));
     flusher_on_ready(worker->flusher);
@@ -63,7 +63,7 @@ void worker_become_unready(struct worker *worker, const struct failure *failure)
     struct failure reason = *failure;
     worker->ready = false;
     worker->last_failure = reason;
-    status_set_error(worker->status, reason.sqlstate, reason.message);
+    status_set_error(worker->status, TROUBLE_SERVER, reason.sqlstate, reason.message);
     feed_stop(worker->feed, reason.message);
     flusher_on_unready(worker->flusher);
     status_set(worker->status, STATUS_PG_REFUSED, is_refusal(reason.sqlstate));

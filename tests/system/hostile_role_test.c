@@ -83,11 +83,71 @@ static void the_server_looks_for_its_client(struct scenario *scenario)
     }
 }
 
+static void await_last_error(struct node *node, const char *words)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    const char *hello;
+    while (strstr(hello = rpc(node, "hello", "[\"test\"]"), words) == NULL) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("%s stands nowhere in %s", words, hello);
+        }
+    }
+}
+
+// The control connection is there and the others are not: the node says which work that stops, and
+// why, and goes on once they may come.
+static void what_lacks_a_connection_is_told(struct scenario *scenario)
+{
+    static const char REFUSED[] = "too many connections for role";
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start_as_app(scenario, pg, pg_url(pg));
+    node_spawn(node);
+    node_await_ready(node);
+    pg_exec(pg, "ALTER ROLE app CONNECTION LIMIT 1");
+    pg_exec(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
+    await_last_error(node, REFUSED);
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    static const char *const TOLD[] = {
+        "\"notify\",\"ok\":false,\"message\":\"connection to server",
+        "\"flush\",\"ok\":false,\"message\":\"1 writes wait: connection to server"};
+    const char *check;
+    while (strstr(check = rpc(node, "check", "[]"), TOLD[0]) == NULL ||
+           strstr(check, TOLD[1]) == NULL) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("check does not say so: %s", check);
+        }
+    }
+    assert_non_null(strstr(rpc(node, "get", "[\"absent\", {\"timeout_ms\": 20000}]"), REFUSED));
+    assert_non_null(strstr(rpc(node, "incr", "[\"n\", 1]"), REFUSED));
+    pg_exec(pg, "ALTER ROLE app CONNECTION LIMIT -1");
+    node_await_ready(node);
+    await_last_error(node, "\"last_error\":null");
+    assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
+}
+
+// Somebody's migration holds the table: nothing is wrong with the node, but its writes wait.
+static void a_lock_that_is_waited_for_is_told(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(
+        scenario, pg, &(struct node_options){.config = "postgres.statement_timeout = \"300ms\"\n"});
+    pg_exec(pg, "BEGIN; LOCK TABLE kv_store IN EXCLUSIVE MODE");
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    await_last_error(node, "canceling statement due to statement timeout");
+    pg_exec(pg, "COMMIT");
+    await_last_error(node, "\"last_error\":null");
+    assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
+    assert_json(node_stat(node, "outbox.dead_letters"), "0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(idle_connections_stay),
         SCENARIO(the_server_looks_for_its_client),
+        SCENARIO(what_lacks_a_connection_is_told),
+        SCENARIO(a_lock_that_is_waited_for_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

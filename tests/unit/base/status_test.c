@@ -33,12 +33,12 @@ static void an_error_stays_until_it_is_cleared(void **state)
     struct failure failure;
     status_init(&status);
     assert_false(status_get_error(&status, &failure));
-    status_set_error(&status, "42P01", "no such table");
+    status_set_error(&status, TROUBLE_FLUSH, "42P01", "no such table");
     assert_true(status_get_error(&status, &failure));
     assert_int_equal(failure.error, ERROR_UNAVAILABLE);
     assert_string_equal(failure.message, "no such table");
     assert_string_equal(failure.sqlstate, "42P01");
-    status_set_error(&status, NULL, NULL);
+    status_set_error(&status, TROUBLE_FLUSH, NULL, NULL);
     assert_false(status_get_error(&status, &failure));
     status_deinit(&status);
 }

@@ -21,7 +21,7 @@ static void hello_says_what_is_wrong(void **state)
     struct fake_node *node = *state;
     struct client client = client_of(node);
     status_set(&node->status, STATUS_PG_STATE, NODE_CATCHING_UP);
-    status_set_error(&node->status, "42P01", "relation \"kv_store\" does not exist");
+    status_set_error(&node->status, TROUBLE_FLUSH, "42P01", "relation \"kv_store\" does not exist");
     const char *hello = client_ask(&client, "[0,1,\"hello\",[]]");
     assert_non_null(strstr(hello, "\"state\":\"catching_up\",\"last_error\":"
                                   "\"relation \\\"kv_store\\\" does not exist\""));
