@@ -19,7 +19,7 @@ static const char TRIM_CLASS[] = "1885826676";
 
 static const char TRIGGER_NAMES[] =
     "ARRAY['zz_pgnear_version', 'pgnear_insert', 'pgnear_update', 'pgnear_delete', "
-    "'pgnear_truncate']";
+    "'pgnear_truncate', 'pgnear_replicated']";
 
 enum { NUMBER_BYTES = 24 };
 
@@ -168,10 +168,9 @@ static void add_history(struct placeholders *placeholders, const struct schema_o
         const char *name;
         const char *text; // without versioning nothing
     } PARTS[] = {
-        {"keep_sets", SCHEMA_SQL_KEEP_SETS},
-        {"keep_left", SCHEMA_SQL_KEEP_LEFT},
-        {"keep_deletes", SCHEMA_SQL_KEEP_DELETES},
-        {"keep_truncate", SCHEMA_SQL_KEEP_TRUNCATE},
+        {"keep_sets", SCHEMA_SQL_KEEP_SETS},       {"keep_left", SCHEMA_SQL_KEEP_LEFT},
+        {"keep_deletes", SCHEMA_SQL_KEEP_DELETES}, {"keep_truncate", SCHEMA_SQL_KEEP_TRUNCATE},
+        {"keep_row", SCHEMA_SQL_KEEP_ROW},
     };
     placeholders_text(placeholders, "history", names->history);
     placeholders_literal(placeholders, "history_literal", names->history);

@@ -28,7 +28,7 @@
 
 // The number in the functions' text. A daemon replaces functions of a lower number and leaves
 // those of a higher one alone, so that nodes of two releases do not undo each other.
-enum { SCHEMA_VERSION = 5 };
+enum { SCHEMA_VERSION = 6 };
 
 enum { SCHEMA_CHANNEL_BYTES = 64 };
 

@@ -28,6 +28,9 @@ static const char CREATE_VERSION[] =
 // statement of few rows does not pay for it: 75,000 entries of the least size, ["",0] and a
 // comma, are more than 64 payloads carry.
 //
+// What logical replication applies fires row triggers and no statement triggers, so it has one of
+// its own, in which nothing is known of the other rows of the transaction but their number.
+//
 // A row whose key changed is announced as deleted under the old one. EXCEPT sorts or hashes, never
 // loops: the plan is made for the first statement of a session and must bear the largest.
 static const char CREATE_NOTIFY[] =
@@ -47,6 +50,8 @@ static const char CREATE_NOTIFY[] =
     "    payloads text[] := '{}';\n"
     "    bulk boolean := false;\n"
     "    drawn bigint;\n"
+    "    replicated int; -- rows of this transaction\n"
+    "    is_gone boolean;\n"
     "BEGIN\n"
     "    -- Not for a table that was renamed away, nor for any other.\n"
     "    IF own IS DISTINCT FROM TG_RELID::regclass\n"
@@ -58,6 +63,29 @@ static const char CREATE_NOTIFY[] =
     "        origin := '';\n"
     "    END IF;\n"
     "    head := '[' || to_json(origin)::text || ',';\n"
+    "    IF TG_LEVEL = 'ROW' THEN\n"
+    "        is_gone := TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND OLD.key <> NEW.key;\n"
+    "        IF is_gone THEN\n"
+    "            drawn := nextval(@sequence_literal@::regclass);\n"
+    "        END IF;\n"
+    "@keep_row@"
+    "        replicated := coalesce(nullif(current_setting('pgnear.replicated', true), ''), '0');\n"
+    "        IF replicated >= 1000 THEN\n"
+    "            -- The same again is sent once.\n"
+    "            PERFORM pg_notify(channel, head || '\"sweep\"]');\n"
+    "            RETURN NULL;\n"
+    "        END IF;\n"
+    "        PERFORM set_config('pgnear.replicated', (replicated + 1)::text, true);\n"
+    "        IF TG_OP <> 'DELETE' AND octet_length(NEW.key) <= 511 THEN\n"
+    "            payload := '[' || to_json(NEW.key)::text || ',' || NEW.version || ']';\n"
+    "            PERFORM pg_notify(channel, head || '[' || payload || ']]');\n"
+    "        END IF;\n"
+    "        IF is_gone AND octet_length(OLD.key) <= 511 THEN\n"
+    "            payload := '[' || to_json(OLD.key)::text || ',' || drawn || ',1]';\n"
+    "            PERFORM pg_notify(channel, head || '[' || payload || ']]');\n"
+    "        END IF;\n"
+    "        RETURN NULL;\n"
+    "    END IF;\n"
     "    CASE TG_OP\n"
     "    WHEN 'INSERT' THEN\n"
     "@keep_sets@"

@@ -93,6 +93,16 @@ const char SCHEMA_SQL_KEEP_TRUNCATE[] =
     "            AND NOT EXISTS (SELECT FROM @table@ t WHERE t.key = newest.key)\n"
     "        ON CONFLICT DO NOTHING;\n";
 
+// Of the one row of a row trigger, as in KEEP_SETS and KEEP_DELETES.
+const char SCHEMA_SQL_KEEP_ROW[] =
+    "        INSERT INTO @history@ (key, version, value, op, changed_at)\n"
+    "        SELECT kept.* FROM (VALUES\n"
+    "            (CASE WHEN TG_OP <> 'DELETE' THEN NEW.key END, NEW.version, NEW.value, 'set',\n"
+    "             clock_timestamp()),\n"
+    "            (CASE WHEN is_gone THEN OLD.key END, drawn, NULL, 'delete', clock_timestamp())\n"
+    "        ) kept (key, version, value, op, changed_at) WHERE octet_length(kept.key) <= 511\n"
+    "        ON CONFLICT DO NOTHING;\n";
+
 // The version of a deletion: drawn now, or the one that the history has. A subquery, so that no
 // plan reads the whole history for a few keys.
 const char SCHEMA_SQL_DRAWN_VERSION[] = "nextval(@sequence_literal@::regclass)";

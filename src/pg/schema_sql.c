@@ -201,6 +201,10 @@ const char SCHEMA_SQL_NODE[] = "\n"
 // put on the partitioned table, whose partitions of today and tomorrow then have it; 12 cannot,
 // and in 13 and 14 nobody but a superuser may make the copies fire always.
 //
+// Logical replication fires row triggers and no statement triggers. The row trigger for it fires in
+// sessions that are replicas, and there where no client has sent the statement: what such a session
+// runs by itself fires the statement triggers.
+//
 // Triggers of one kind fire in the order of their names: a version is drawn last, whatever the
 // triggers of others did to the row, whose own statements are not the flush's (the depth). One that
 // calls another function came with a table that was renamed to ours, one that does not look at the
@@ -248,7 +252,9 @@ const char SCHEMA_SQL_TRIGGERS[] =
     "        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER zz_pgnear_version', root);\n"
     "    END IF;\n"
     "    FOR want IN\n"
-    "        SELECT c.oid::regclass AS relation, wanted.*, t.tgenabled\n"
+    "        SELECT c.oid::regclass AS relation, wanted.*, t.tgenabled,\n"
+    "            CASE WHEN wanted.name = 'pgnear_replicated' THEN 'REPLICA' ELSE 'ALWAYS' END\n"
+    "                AS fires\n"
     "        FROM pg_class c CROSS JOIN (VALUES\n"
     "            ('zz_pgnear_version', row_trigger, row_action),\n"
     "            ('pgnear_insert', 'CREATE TRIGGER pgnear_insert AFTER INSERT ON ',\n"
@@ -259,17 +265,22 @@ const char SCHEMA_SQL_TRIGGERS[] =
     "            ('pgnear_delete', 'CREATE TRIGGER pgnear_delete AFTER DELETE ON ',\n"
     "                ' REFERENCING OLD TABLE AS pgnear_old' || statement_action),\n"
     "            ('pgnear_truncate', 'CREATE TRIGGER pgnear_truncate AFTER TRUNCATE ON ',\n"
-    "                statement_action)\n"
+    "                statement_action),\n"
+    "            ('pgnear_replicated',\n"
+    "                'CREATE TRIGGER pgnear_replicated AFTER INSERT OR UPDATE OR DELETE ON ',\n"
+    "                ' FOR EACH ROW WHEN (current_query() IS NULL) EXECUTE FUNCTION '\n"
+    "                || @notify_signature@)\n"
     "        ) wanted (name, trigger, action)\n"
     "        LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = wanted.name\n"
-    "        WHERE c.oid = ANY (members) AND (c.relkind = 'r' OR wanted.name LIKE 'pgnear%')\n"
+    "        WHERE c.oid = ANY (members) AND (c.relkind = 'r' OR wanted.name LIKE 'pgnear%'\n"
+    "            AND wanted.name <> 'pgnear_replicated')\n"
     "    LOOP\n"
     "        IF want.tgenabled IS NULL THEN\n"
     "            EXECUTE want.trigger || want.relation || want.action;\n"
     "        END IF;\n"
-    "        IF want.tgenabled IS DISTINCT FROM 'A' THEN\n"
-    "            EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', want.relation,\n"
-    "                           want.name);\n"
+    "        IF want.tgenabled IS DISTINCT FROM left(want.fires, 1) THEN\n"
+    "            EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', want.relation,\n"
+    "                           want.fires, want.name);\n"
     "        END IF;\n"
     "    END LOOP;\n"
     "END\n"

@@ -35,6 +35,7 @@ extern const char SCHEMA_SQL_KEEP_SETS[];
 extern const char SCHEMA_SQL_KEEP_LEFT[];
 extern const char SCHEMA_SQL_KEEP_DELETES[];
 extern const char SCHEMA_SQL_KEEP_TRUNCATE[];
+extern const char SCHEMA_SQL_KEEP_ROW[];
 extern const char SCHEMA_SQL_DRAWN_VERSION[];
 extern const char SCHEMA_SQL_KEPT_VERSION[];
 

@@ -11,7 +11,7 @@ const char TABLE_SHAPE_SQL[] =
     " UNION SELECT inhrelid FROM pg_catalog.pg_inherits JOIN own ON inhparent = own.oid)"
     " SELECT md5(string_agg(shape, ' ' ORDER BY oid)), coalesce(min(triggers), 0) FROM ("
     "SELECT c.oid, (SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid"
-    " AND t.tgenabled = 'A' AND t.tgname LIKE '%pgnear%') AS triggers,"
+    " AND t.tgenabled IN ('A', 'R') AND t.tgname LIKE '%pgnear%') AS triggers,"
     " concat_ws(' ', c.oid, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum)"
     " FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),"
     " (SELECT string_agg(t.xmin::text, ',' ORDER BY t.oid) FROM pg_catalog.pg_trigger t"

@@ -394,9 +394,9 @@ static void a_partition_added_later_is_reported_and_caught(struct scenario *scen
         pg, &options,
         scenario_text(scenario,
                       "triggers: high has no trigger pgnear_delete; high has no trigger "
-                      "pgnear_insert; high has no trigger pgnear_truncate; high has no trigger "
-                      "pgnear_update%s",
-                      has_row_trigger ? "" : "; high has no trigger zz_pgnear_version"));
+                      "pgnear_insert; high has no trigger pgnear_replicated; high has no trigger "
+                      "pgnear_truncate; high has no trigger pgnear_update%s",
+                      has_row_trigger ? "" : "; and 1 more"));
     struct listener listener = listen_to(pg, &options);
     if (has_row_trigger) {
         pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('z', '1')");
