@@ -46,8 +46,8 @@ static bool map(struct sketch *sketch, int fd, size_t count)
     if (slots == MAP_FAILED) {
         return false;
     }
-    // In pages of 2 MiB, where the file system has them: each read looks at another slot, and for one
-    // in small pages waits for the processor's tables of them as long as for the slot.
+    // In pages of 2 MiB, where the file system has them: each read looks at another slot, and for
+    // one in small pages waits for the processor's tables of them as long as for the slot.
     madvise(slots, count, MADV_HUGEPAGE);
     *sketch = (struct sketch){.slots = slots, .slots_count = count};
     return true;
