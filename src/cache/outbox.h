@@ -244,6 +244,8 @@ struct outbox_id {
     struct slice reply; // reply_encode; of the transaction
 };
 
+// At the start: ERROR_CORRUPT where one of them is not what was written.
+enum error outbox_check_ids(struct outbox *outbox);
 // ERROR_NOT_FOUND where there is none younger than ten minutes.
 enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us,
                           struct outbox_id *found);

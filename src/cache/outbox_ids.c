@@ -2,21 +2,45 @@
 // there is one, so that a repeat is answered and not done again. An id is bound in the transaction
 // that journals its write. A row of `ids`:
 //
-//   0            8              16       17              24
-//   | seq        | accepted_us  | flags  | reserved      | reply ...
+//   0            8              16       17          20          24
+//   | seq        | accepted_us  | flags  | zero      | check     | reply ...
+//
+// `check` is the half of a checksum of all else, seeded with that of the id: a repeat that is told
+// what was not answered, or done again, is worse than a start that stops. The release before wrote
+// zeroes there, and no flag that says otherwise; such rows are gone after ten minutes.
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/checksum.h"
 #include "base/fault.h"
 #include "cache/outbox.h"
 
-enum { AT_SEQ = 0, AT_ACCEPTED = 8, AT_FLAGS = 16, AT_REPLY = 24 };
-enum { FLAG_RETURNS_RESULT = 1, FLAG_ANSWERED = 2 };
+enum { AT_SEQ = 0, AT_ACCEPTED = 8, AT_FLAGS = 16, AT_ZERO = 17, AT_CHECK = 20, AT_REPLY = 24 };
+enum { FLAG_RETURNS_RESULT = 1, FLAG_ANSWERED = 2, FLAG_CHECKED = 4, FLAGS_ALL = 7 };
 enum { EXPIRE_STEP = 256 };
 
-static enum error decode(struct slice bytes, struct outbox_id *found)
+static uint32_t check_of(struct slice id, struct slice row)
 {
-    if (bytes.len < AT_REPLY) {
+    uint64_t sum = checksum(slice_of(row.at, AT_CHECK), checksum(id, 0));
+    return (uint32_t)checksum(slice_of(row.at + AT_REPLY, row.len - AT_REPLY), sum);
+}
+
+static bool is_whole(struct slice id, struct slice row)
+{
+    static const uint8_t ZEROES[AT_CHECK - AT_ZERO] = {0};
+    uint32_t check;
+    if (row.len < AT_REPLY || row.at[AT_FLAGS] > FLAGS_ALL ||
+        memcmp(row.at + AT_ZERO, ZEROES, sizeof ZEROES) != 0) {
+        return false;
+    }
+    memcpy(&check, row.at + AT_CHECK, sizeof check);
+    bool is_checked = (row.at[AT_FLAGS] & FLAG_CHECKED) != 0;
+    return check == (is_checked ? check_of(id, row) : 0);
+}
+
+static enum error decode(struct slice id, struct slice bytes, struct outbox_id *found)
+{
+    if (!is_whole(id, bytes)) {
         return ERROR_CORRUPT;
     }
     memcpy(&found->seq, bytes.at + AT_SEQ, sizeof found->seq);
@@ -35,9 +59,11 @@ static enum error put(struct outbox *outbox, struct slice id, const struct outbo
     memcpy(header + AT_SEQ, &row->seq, sizeof row->seq);
     memcpy(header + AT_ACCEPTED, &row->accepted_us, sizeof row->accepted_us);
     header[AT_FLAGS] = (uint8_t)((row->returns_result ? FLAG_RETURNS_RESULT : 0) |
-                                 (row->answered ? FLAG_ANSWERED : 0));
+                                 (row->answered ? FLAG_ANSWERED : 0) | FLAG_CHECKED);
     buffer_commit(&bytes, AT_REPLY);
     buffer_append_slice(&bytes, row->reply);
+    uint32_t check = check_of(id, buffer_slice(&bytes));
+    memcpy(bytes.bytes + AT_CHECK, &check, sizeof check);
     MDB_val key = environment_value(id);
     MDB_val value = environment_value(buffer_slice(&bytes));
     int code = FAULT_POINT(OUTBOX_ID) ? EIO : mdb_put(outbox->txn, outbox->ids, &key, &value, 0);
@@ -51,7 +77,27 @@ static enum error get(struct outbox *outbox, struct slice id, struct outbox_id *
     MDB_val key = environment_value(id);
     MDB_val value;
     int code = mdb_get(outbox->txn, outbox->ids, &key, &value);
-    return code == MDB_SUCCESS ? decode(environment_slice(value), found) : environment_error(code);
+    return code == MDB_SUCCESS ? decode(id, environment_slice(value), found)
+                               : environment_error(code);
+}
+
+enum error outbox_check_ids(struct outbox *outbox)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int code = mdb_cursor_open(outbox->txn, outbox->ids, &cursor);
+    if (code != MDB_SUCCESS) {
+        return environment_error(code);
+    }
+    bool is_good = true;
+    while (is_good && (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
+        is_good = is_whole(environment_slice(key), environment_slice(value));
+    }
+    mdb_cursor_close(cursor);
+    if (!is_good) {
+        return ERROR_CORRUPT;
+    }
+    return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
 }
 
 enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us,

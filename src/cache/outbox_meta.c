@@ -194,8 +194,8 @@ static enum error put_numbers(struct outbox *outbox)
 enum error outbox_load_meta(struct outbox *outbox)
 {
     enum error (*const steps[])(struct outbox *) = {
-        load_layout, outbox_rows_check, load_node,       load_binding, load_numbers,
-        load_log,    load_incarnations, new_incarnation, put_numbers,
+        load_layout, outbox_rows_check, load_node,        load_binding,    load_numbers,
+        load_log,    load_incarnations, outbox_check_ids, new_incarnation, put_numbers,
     };
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < sizeof steps / sizeof steps[0]; i++) {

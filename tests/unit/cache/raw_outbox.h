@@ -8,10 +8,11 @@
 struct raw_outbox {
     MDB_env *env;
     MDB_txn *txn;
-    MDB_dbi meta;
+    MDB_dbi rows; // of the database that is looked at
 };
 
-RIG_UNUSED static void raw_outbox_open(struct raw_outbox *raw, const struct rig *rig)
+RIG_UNUSED static void raw_outbox_open_at(struct raw_outbox *raw, const struct rig *rig,
+                                          const char *database)
 {
     char path[160];
     snprintf(path, sizeof path, "%s/outbox.mdb", rig->outbox_dir);
@@ -19,7 +20,12 @@ RIG_UNUSED static void raw_outbox_open(struct raw_outbox *raw, const struct rig 
     assert_int_equal(mdb_env_set_maxdbs(raw->env, 8), 0);
     assert_int_equal(mdb_env_open(raw->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0640), 0);
     assert_int_equal(mdb_txn_begin(raw->env, NULL, 0, &raw->txn), 0);
-    assert_int_equal(mdb_dbi_open(raw->txn, "meta", 0, &raw->meta), 0);
+    assert_int_equal(mdb_dbi_open(raw->txn, database, 0, &raw->rows), 0);
+}
+
+RIG_UNUSED static void raw_outbox_open(struct raw_outbox *raw, const struct rig *rig)
+{
+    raw_outbox_open_at(raw, rig, "meta");
 }
 
 RIG_UNUSED static void raw_outbox_close(struct raw_outbox *raw)
@@ -28,13 +34,13 @@ RIG_UNUSED static void raw_outbox_close(struct raw_outbox *raw)
     mdb_env_close(raw->env);
 }
 
-// A row of `meta`, copied; its length. -1 where there is none.
+// A row, copied; its length. -1 where there is none.
 RIG_UNUSED static ssize_t raw_outbox_get(struct raw_outbox *raw, const char *name, uint8_t *row,
                                          size_t row_bytes_max)
 {
     MDB_val key = {.mv_data = (void *)(uintptr_t)name, .mv_size = strlen(name)};
     MDB_val value;
-    if (mdb_get(raw->txn, raw->meta, &key, &value) != 0) {
+    if (mdb_get(raw->txn, raw->rows, &key, &value) != 0) {
         return -1;
     }
     assert_true(value.mv_size <= row_bytes_max);
@@ -48,7 +54,7 @@ RIG_UNUSED static void raw_outbox_put(struct raw_outbox *raw, const char *name, 
 {
     MDB_val key = {.mv_data = (void *)(uintptr_t)name, .mv_size = strlen(name)};
     MDB_val value = {.mv_data = (void *)(uintptr_t)row, .mv_size = row_bytes};
-    assert_int_equal(row == NULL ? mdb_del(raw->txn, raw->meta, &key, NULL)
-                                 : mdb_put(raw->txn, raw->meta, &key, &value, 0),
+    assert_int_equal(row == NULL ? mdb_del(raw->txn, raw->rows, &key, NULL)
+                                 : mdb_put(raw->txn, raw->rows, &key, &value, 0),
                      0);
 }
