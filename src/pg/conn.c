@@ -3,9 +3,11 @@
 // conn_results.c.
 #include "pg/conn.h"
 
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -62,9 +64,22 @@ static int64_t answer_max_us(const struct conn *conn)
     return conn->options.statement_timeout_us + conn->options.connect_timeout_us;
 }
 
-// PostgreSQL ends each statement by itself in less.
+// Bytes that the kernel has of us and the peer has not; -1 where it does not say.
+static int unsent_bytes(const struct conn *conn)
+{
+    int bytes = -1;
+    return ioctl(PQsocket(conn->pg), SIOCOUTQ, &bytes) == 0 ? bytes : -1;
+}
+
+// PostgreSQL ends each statement by itself in less, once it has it. A slow network takes its time
+// before; a silent one takes nothing.
 static void give_up_waiting(struct conn *conn)
 {
+    int unsent = unsent_bytes(conn);
+    if (conn->has_sent_more || (unsent > 0 && unsent < conn->unsent_bytes)) {
+        conn_await_answer(conn);
+        return;
+    }
     char words[64];
     snprintf(words, sizeof words, "no answer within %lld ms",
              (long long)(answer_max_us(conn) / CLOCK_US_PER_MS));
@@ -74,6 +89,8 @@ static void give_up_waiting(struct conn *conn)
 void conn_await_answer(struct conn *conn)
 {
     if (conn->options.statement_timeout_us > 0 && conn->errand == ERRAND_UNIT && conn->pipelined) {
+        conn->has_sent_more = false;
+        conn->unsent_bytes = unsent_bytes(conn);
         timer_arm(conn->timer, answer_max_us(conn));
     }
 }
@@ -145,6 +162,7 @@ void conn_flush_output(struct conn *conn)
         conn_fail_later(conn);
         return;
     }
+    conn->has_sent_more = true;
     conn_watch_socket(conn, conn->reading || conn->errand != ERRAND_NONE, left == 1);
 }
 
@@ -337,8 +355,8 @@ void conn_send(struct conn *conn, const struct unit *unit)
         fail_unsent(conn);
         return;
     }
-    conn_await_answer(conn);
     conn_flush_output(conn);
+    conn_await_answer(conn);
 }
 
 void conn_run_script(struct conn *conn, const char *script, const struct unit *unit)

@@ -12,7 +12,7 @@
 //             has been rolled back before on_done is called
 //   LOST      the connection went, or was closed: what had been sent may or may not have happened.
 //             Where nothing at all comes for longer than statement_timeout and connect_timeout
-//             together, a pipeline is given up
+//             together, nor anything goes out that is still to be sent, a pipeline is given up
 //
 // Lifetime: everything runs on the loop's thread. Any function but conn_destroy may be called from
 // any of the callbacks. A lost connection tells its owner (on_lost) after it has told the unit, and
@@ -73,6 +73,9 @@ struct conn_options {
     const char *conninfo; // outlives the connection; never logged
     int64_t connect_timeout_us;
     int64_t statement_timeout_us; // 0: none
+    // For how long a server that works may take nothing of what is behind (TCP, a closed window):
+    // connect_timeout and this. A large unit needs as much as a statement may take.
+    int64_t busy_us;
     // The table whose schema messages are not to name; .schema is "" where they are. May be NULL.
     const struct table_name *implied;
     void *context;

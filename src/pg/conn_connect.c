@@ -127,7 +127,8 @@ void conn_connect(struct conn *conn)
     conn->was_connected = false;
     conn->server[0] = '\0';
     if (conn_params_init(&params, conn->options.conninfo, conn->turn,
-                         conn->options.connect_timeout_us, &failure) != ERROR_NONE) {
+                         conn->options.connect_timeout_us + conn->options.busy_us,
+                         &failure) != ERROR_NONE) {
         conn_lose(conn, &failure);
         return;
     }

@@ -88,7 +88,7 @@ static void add_parsed(struct conn_params *params, size_t turn)
 }
 
 enum error conn_params_init(struct conn_params *params, const char *conninfo, unsigned turn,
-                            int64_t connect_timeout_us, struct failure *failure)
+                            int64_t user_timeout_us, struct failure *failure)
 {
     // libpq's own words may quote a piece of the string, which may be the password.
     PQconninfoOption *parsed = PQconninfoParse(conninfo, NULL);
@@ -97,7 +97,7 @@ enum error conn_params_init(struct conn_params *params, const char *conninfo, un
     }
     *params = (struct conn_params){.parsed = parsed, .hosts_count = count_hosts(parsed)};
     snprintf(params->user_timeout_ms, sizeof params->user_timeout_ms, "%lld",
-             (long long)(connect_timeout_us / CLOCK_US_PER_MS));
+             (long long)(user_timeout_us / CLOCK_US_PER_MS));
     add(params, "application_name", "pgnear");
     add(params, "keepalives_idle", CONN_KEEPALIVES_IDLE);
     add(params, "keepalives_interval", CONN_KEEPALIVES_INTERVAL);

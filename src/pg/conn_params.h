@@ -30,10 +30,11 @@ struct conn_params {
     char user_timeout_ms[24];
 };
 
-// Reads `conninfo`; its servers are turned left by `turn` places. ERROR_CONFIG where it is no
-// connection string; nothing is to be freed then.
+// `user_timeout_us` is how long a peer may take nothing. Reads `conninfo`; its servers are turned
+// left by `turn` places. ERROR_CONFIG where it is no connection string; nothing is to be freed
+// then.
 enum error conn_params_init(struct conn_params *params, const char *conninfo, unsigned turn,
-                            int64_t connect_timeout_us, struct failure *failure);
+                            int64_t user_timeout_us, struct failure *failure);
 void conn_params_deinit(struct conn_params *params);
 
 // Whether `conninfo` is a connection string. libpq's own words are kept back: they repeat parts of

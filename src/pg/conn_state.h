@@ -29,6 +29,9 @@ struct conn {
     struct failure
         farewell; // what the server said before it hung up; .error == ERROR_NONE: nothing
     bool reading; // false: back-pressure
+    // Since the answer was last begun to be waited for:
+    bool has_sent_more;
+    int unsent_bytes; // of ours in the kernel then
     int64_t connected_boot_us;
     char last_error[FAILURE_MESSAGE_BYTES];
     char last_end[FAILURE_MESSAGE_BYTES]; // of the life before, whatever this one has come to

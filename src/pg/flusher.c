@@ -259,6 +259,7 @@ struct flusher *flusher_create(struct worker *worker)
     waiters_init(&flusher->waiters);
     struct conn_options options = worker_conn_options(worker, "flush");
     options.context = flusher;
+    options.busy_us = options.statement_timeout_us;
     options.on_connected = on_connected;
     options.on_lost = on_lost;
     flusher->conn = conn_create(&options);

@@ -112,6 +112,33 @@ static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
     }
 }
 
+// A network so slow that a batch takes longer than PostgreSQL lets a statement run: it is sent to
+// its end, PostgreSQL says so, and less is sent at a time.
+static void a_slow_network_gets_all_there(struct scenario *scenario)
+{
+    enum { WRITES = 64, VALUE_BYTES = 8 * 1024, BYTES_A_SECOND = 150 * 1024 };
+    static char value[VALUE_BYTES + 1];
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config = scenario_text(scenario,
+                                       "postgres.url = \"%s\"\npostgres.connect_timeout = \"1s\"\n"
+                                       "postgres.statement_timeout = \"700ms\"\n",
+                                       proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    memset(value, 'x', VALUE_BYTES);
+    proxy_set_open(proxy, false);
+    proxy_cut_all(proxy);
+    for (int i = 0; i < WRITES; i++) {
+        assert_rpc(node, "set", scenario_text(scenario, "[\"k%d\", \"%s\"]", i, value),
+                   "{\"seq\": \"*\"}");
+    }
+    proxy_set_rate(proxy, BYTES_A_SECOND);
+    proxy_set_open(proxy, true);
+    pg_await_value(pg, scenario_text(scenario, "%d", WRITES), "SELECT count(*) FROM kv_store");
+    node_await_stat(node, "outbox.depth", "0");
+    assert_json(node_stat(node, "outbox.dead_letters"), "0");
+}
+
 // A daemon that was killed had sent a write and not heard of it. The next one is asked for the same
 // write again while it cannot reach PostgreSQL: it must not take it back as never sent.
 static void what_an_earlier_life_sent_is_not_taken_back(struct scenario *scenario)
@@ -207,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(postgresql_crashes),
         SCENARIO(an_incr_is_applied_once_whatever_is_cut),
+        SCENARIO(a_slow_network_gets_all_there),
         SCENARIO(what_an_earlier_life_sent_is_not_taken_back),
         SCENARIO(one_version_lets_one_write_through),
         SCENARIO(connections_are_cut_in_commit),

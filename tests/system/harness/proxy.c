@@ -21,6 +21,7 @@
 #include "base/memory.h"
 
 enum { LINKS_MAX = 256, READ_BYTES = 64 * 1024, BACKLOG = 64, PORT = 5432, WORD_BYTES_MAX = 8 };
+enum { TICK_MS = 10 };
 enum { POLL_WAKE, POLL_LISTEN, POLL_LINKS };
 
 enum link_mode {
@@ -41,6 +42,7 @@ struct link {
     int client; // -1: closed
     int server;
     int64_t late_boot_us;
+    int64_t tick_boot_us; // more goes to the server from then on
     struct buffer to_client;
     struct buffer to_server;
     char client_tail[WORD_BYTES_MAX]; // the last bytes of what passed, for words cut in two
@@ -61,6 +63,7 @@ struct proxy {
     // Shared, under mutex:
     bool stopping;
     bool closed;
+    size_t bytes_a_tick; // of TICK_MS, to the server; 0: as many as come
     enum proxy_cut armed;
     bool holds;
     int fired;
@@ -118,18 +121,37 @@ static void keep_tail(char tail[WORD_BYTES_MAX], struct slice bytes)
     memcpy(tail + WORD_BYTES_MAX - len, bytes.at + bytes.len - len, len);
 }
 
-// Sends without waiting what the socket takes now. False where the peer is gone.
-static bool drain(int fd, struct buffer *pending)
+// Sends without waiting what the socket takes now, at most so much. False where the peer is gone.
+static bool drain_some(int fd, struct buffer *pending, size_t bytes_max)
 {
-    while (buffer_len(pending) > 0) {
+    while (buffer_len(pending) > 0 && bytes_max > 0) {
         struct slice bytes = buffer_slice(pending);
-        ssize_t sent = send(fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        size_t len = bytes.len < bytes_max ? bytes.len : bytes_max;
+        ssize_t sent = send(fd, bytes.at, len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0) {
             return errno == EAGAIN || errno == EINTR;
         }
         buffer_consume(pending, (size_t)sent);
+        bytes_max -= (size_t)sent;
     }
     return true;
+}
+
+static bool drain(int fd, struct buffer *pending)
+{
+    return drain_some(fd, pending, SIZE_MAX);
+}
+
+static bool drain_to_server(struct proxy *proxy, struct link *link)
+{
+    if (proxy->bytes_a_tick == 0) {
+        return drain(link->server, &link->to_server);
+    }
+    if (clock_boot_us() < link->tick_boot_us) {
+        return true;
+    }
+    link->tick_boot_us = clock_boot_us() + TICK_MS * CLOCK_US_PER_MS;
+    return drain_some(link->server, &link->to_server, proxy->bytes_a_tick);
 }
 
 // The armed cut fires on this link, whose client has just sent `bytes` with a COMMIT at `at`.
@@ -264,15 +286,18 @@ static void accept_link(struct proxy *proxy)
 }
 
 // What a link waits for; a closed end is left out by its negative descriptor.
-static void ask_poll(const struct link *link, struct pollfd *client, struct pollfd *server)
+static void ask_poll(const struct proxy *proxy, const struct link *link, struct pollfd *client,
+                     struct pollfd *server)
 {
     *client = (struct pollfd){.fd = link->used ? link->client : -1};
     *server = (struct pollfd){.fd = link->used ? link->server : -1};
     bool late = link->mode == LINK_LATE, held = link->mode == LINK_HELD;
     client->events = (short)((buffer_len(&link->to_server) == 0 ? POLLIN : 0) |
                              (buffer_len(&link->to_client) > 0 ? POLLOUT : 0));
-    server->events = (short)((!held && buffer_len(&link->to_client) == 0 ? POLLIN : 0) |
-                             (!late && buffer_len(&link->to_server) > 0 ? POLLOUT : 0));
+    server->events =
+        (short)((!held && buffer_len(&link->to_client) == 0 ? POLLIN : 0) |
+                (!late && proxy->bytes_a_tick == 0 && buffer_len(&link->to_server) > 0 ? POLLOUT
+                                                                                       : 0));
 }
 
 static void serve(struct proxy *proxy, struct link *link, short client, short server)
@@ -294,7 +319,7 @@ static void serve(struct proxy *proxy, struct link *link, short client, short se
         from_server(link);
     }
     if (link->used && link->mode != LINK_LATE &&
-        (!drain(link->server, &link->to_server) || !drain(link->client, &link->to_client))) {
+        (!drain_to_server(proxy, link) || !drain(link->client, &link->to_client))) {
         link_close(link);
     }
 }
@@ -310,9 +335,12 @@ static void *run(void *argument)
         fds[POLL_LISTEN] = (struct pollfd){.fd = proxy->listen_fd, .events = POLLIN};
         for (size_t i = 0; i < LINKS_MAX; i++) {
             struct pollfd *pair = fds + POLL_LINKS + 2 * i;
-            ask_poll(&proxy->links[i], &pair[0], &pair[1]);
+            ask_poll(proxy, &proxy->links[i], &pair[0], &pair[1]);
             bool waits = proxy->links[i].mode == LINK_LATE || proxy->links[i].mode == LINK_HELD;
             wait_ms = waits ? PROXY_LATE_MS / 10 : wait_ms;
+        }
+        if (proxy->bytes_a_tick > 0) {
+            wait_ms = TICK_MS;
         }
         pthread_mutex_unlock(&proxy->mutex);
         poll(fds, POLL_LINKS + 2 * LINKS_MAX, wait_ms);
@@ -413,6 +441,13 @@ void proxy_set_open(struct proxy *proxy, bool open)
 {
     lock(proxy);
     proxy->closed = !open;
+    unlock_and_wake(proxy);
+}
+
+void proxy_set_rate(struct proxy *proxy, size_t bytes_a_second)
+{
+    lock(proxy);
+    proxy->bytes_a_tick = bytes_a_second / (1000 / TICK_MS);
     unlock_and_wake(proxy);
 }
 

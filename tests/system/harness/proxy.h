@@ -51,5 +51,8 @@ void proxy_hold_at_commit(struct proxy *proxy);
 int proxy_freeze_listeners(struct proxy *proxy);
 int proxy_freeze_all(struct proxy *proxy);
 
+// From now on no more than so many bytes a second reach the server, of each connection.
+void proxy_set_rate(struct proxy *proxy, size_t bytes_a_second);
+
 // For the scenario's end.
 void proxy_stop_all(struct scenario *scenario);
