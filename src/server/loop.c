@@ -75,6 +75,7 @@ static void init_desk(struct loop *loop)
     desk->status = options->status;
     desk->latency = options->latency;
     desk->flights.kept_max = FLIGHTS_KEPT;
+    desk->out_bytes_max = options->not_taken_bytes_max;
     desk->frame_bytes_max = frame_bytes > FRAME_BYTES_MIN ? frame_bytes : FRAME_BYTES_MIN;
     desk->decoder = (struct rpc_decoder){
         .value_bytes_max = options->value_bytes_max,

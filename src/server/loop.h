@@ -21,6 +21,7 @@ struct loop_options {
     const struct latency_board *latencies; // of all loops
     struct latency *latency;               // of this one
     size_t value_bytes_max;
+    size_t not_taken_bytes_max;
     int64_t timeout_ms;
     enum ack ack;
     int64_t busy_poll_us;    // 0: not at all

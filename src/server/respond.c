@@ -43,7 +43,7 @@ static bool has_room(const struct session *session, size_t answer_bytes)
     const struct desk *desk = session->desk;
     size_t len = buffer_len(&session->out) + answer_bytes;
     return len <= SESSION_OUT_PAUSE || answer_bytes <= SMALL_ANSWER_BYTES ||
-           desk->out_bytes - session->out_counted + len <= DESK_OUT_MAX;
+           desk->out_bytes - session->out_counted + len <= desk->out_bytes_max;
 }
 
 // A write is done whether its answer has room or not.
@@ -61,7 +61,7 @@ static void respond_no_room(struct session *session, uint32_t msgid, const struc
     failure.seq = seq;
     if (log_is_due(&desk->refused_logged_boot_us, desk->dispatch.now_boot_us)) {
         LOG_WARNING("answers refused", LOG_INT("not_taken_bytes", desk->out_bytes),
-                    LOG_INT("limit_bytes", DESK_OUT_MAX));
+                    LOG_INT("limit_bytes", desk->out_bytes_max));
     }
     respond_failure(session, msgid, &failure);
 }

@@ -44,6 +44,9 @@ static struct loop_options loop_options_of(struct server *server)
         .facts = &server->facts,
         .latencies = &server->latencies,
         .value_bytes_max = settings->server.max_value_bytes,
+        .not_taken_bytes_max = server->options.not_taken_bytes_max > 0
+                                   ? server->options.not_taken_bytes_max
+                                   : DESK_OUT_MAX,
         .timeout_ms = settings->writes.timeout_us / CLOCK_US_PER_MS,
         .ack = settings->writes.ack,
         .busy_poll_us = settings->server.busy_poll_us,

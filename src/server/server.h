@@ -19,6 +19,7 @@ struct server_options {
     struct cache_port cache;
     struct mailbox *writer;
     struct mailbox *pg;
+    size_t not_taken_bytes_max; // of answers, for each loop; 0: DESK_OUT_MAX
     // What hello says; the strings outlive the server:
     const char *version;
     const char *node; // UUID

@@ -42,6 +42,7 @@ struct desk {
     struct status *status;
     struct latency *latency; // of the loop; may be NULL
     size_t frame_bytes_max;
+    size_t out_bytes_max; // DESK_OUT_MAX, but for tests
     size_t weight_bytes;  // of all undecided requests
     size_t waiting_count; // of requests that wait for an earlier one
     size_t out_bytes;     // of answers not taken, in sessions with more than SESSION_OUT_PAUSE

@@ -47,6 +47,7 @@ struct fake_node {
     struct fake_box writer;
     struct fake_box pg;
     struct server *server;
+    size_t not_taken_bytes_max; // of the server's options
     char directory[64];
     char socket[96];
     char read_only_socket[96];
@@ -269,6 +270,7 @@ static inline struct server_options node_options(struct fake_node *node)
                   .now_us = fake_now_us},
         .writer = &node->writer.mailbox,
         .pg = &node->pg.mailbox,
+        .not_taken_bytes_max = node->not_taken_bytes_max,
         .version = "0.1.0",
         .node = "00000000-0000-0000-0000-000000000001",
         .table = "kv_store",

@@ -5,8 +5,13 @@
 
 #include "server/session.h"
 
-// A few bytes less than fill it: a request of 15 keys is answered by 15 MiB.
-enum { VALUE_BYTES = (1 << 20) - 64, KEYS = 15, KEEPERS_MAX = DESK_OUT_MAX / VALUE_BYTES / KEYS };
+// A request of 15 keys is answered by 3 MiB; so many of them fill the room but for less than one.
+enum {
+    ROOM_BYTES = 16 << 20,
+    VALUE_BYTES = 200 << 10,
+    KEYS = 15,
+    KEEPERS_MAX = ROOM_BYTES / VALUE_BYTES / KEYS
+};
 
 static const char ASKS_FOR_MUCH[] =
     "[0,7,\"mget\",[[\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\",\"k\","
@@ -80,7 +85,7 @@ static void beyond_the_bound_reads_are_refused(void **state)
 // A write is done whether its answer has room or not; what it came to is asked for by its number.
 static void beyond_the_bound_the_outcome_of_a_write_is_unknown(void **state)
 {
-    enum { MERGES = DESK_OUT_MAX / VALUE_BYTES - KEEPERS_MAX * KEYS + KEYS };
+    enum { MERGES = ROOM_BYTES / VALUE_BYTES - KEEPERS_MAX * KEYS + KEYS };
     struct fake_node *node = *state;
     struct buffer value = large_value();
     struct client keepers[KEEPERS_MAX];
@@ -122,7 +127,17 @@ static void beyond_the_bound_the_outcome_of_a_write_is_unknown(void **state)
     buffer_deinit(&value);
 }
 
-#define NODE_TEST(test) cmocka_unit_test_setup_teardown(test, setup_node, teardown_node)
+static int setup_small_node(void **state)
+{
+    struct fake_node *node = memory_zeroed(1, sizeof *node);
+    node_init(node);
+    node->not_taken_bytes_max = ROOM_BYTES;
+    node_start(node);
+    *state = node;
+    return 0;
+}
+
+#define NODE_TEST(test) cmocka_unit_test_setup_teardown(test, setup_small_node, teardown_node)
 
 int main(void)
 {
