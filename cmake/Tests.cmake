@@ -108,7 +108,7 @@ function(pgnear_simulation_tests)
     target_link_libraries(pgnear_world PUBLIC ${components} PkgConfig::LIBPQ PkgConfig::LMDB
                           PkgConfig::CMOCKA m)
     foreach(wrapped mdb_txn_commit directory_random_uuid environment_is_sound outbox_retire
-            outbox_log_write)
+            outbox_log_write outbox_ring_add)
         target_link_options(pgnear_world PUBLIC "-Wl,--wrap=${wrapped}")
     endforeach()
     file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/simulation/*_test.c")

@@ -26,6 +26,10 @@
 #define LOG 0
 #endif
 
+#ifndef RING      /* 1: writes may be acknowledged in memory, from the ring; with a log only */
+#define RING 0
+#endif
+
 #define CHUNK 2                                /* seqs reserved at a time */
 #define SEQS (1 + WRITES + CHUNK * (CRASHES + 2)) /* beyond every seq that is used */
 #define NOBODY 255                             /* no write under a seq */
@@ -42,6 +46,11 @@ byte generation;             /* of the log, as the outbox names it */
 byte group_generation[LOG];  /* of what is written there; 0: nothing whole */
 short group_entries[LOG];    /* the set of their seqs */
 byte last_seq;               /* of the outbox: the newest entry it has had */
+#endif
+
+#if RING > 0
+/* ---- the node, lost with the machine and not with the process */
+short ring;            /* the set of the seqs that are in it */
 #endif
 
 /* ---- the node, lost in a crash */
@@ -69,6 +78,9 @@ byte standby_applied[WRITES];
 /* ---- what clients know */
 byte written;          /* writes handed in */
 byte acked;            /* the set of those acknowledged */
+#if RING > 0
+byte firm;             /* of them, those that the machine may not take with it */
+#endif
 
 byte crashes, cuts, failovers;
 
@@ -257,6 +269,38 @@ inline replay()
     is_writing = false
 }
 
+#if RING > 0
+/* What the ring says of the entries that are in neither, after what the log said. */
+inline replay_ring()
+{
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: HAS(ring, s) && s > last_seq ->
+            assert(entry[s] == UNSYNCED);
+#ifndef BUG_RING_LEFT_OUT
+            entry[s] = WAITING;
+#endif
+            last_seq = s
+        :: else
+        fi
+    }
+    ring = 0
+}
+
+/* The machine goes down: what was acknowledged from the ring alone may be gone. */
+inline lose_ring()
+{
+    ring = 0;
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: entry[s] == UNSYNCED && !HAS(firm, write_of[s]) ->
+            acked = acked & (255 - (1 << write_of[s]))
+        :: else
+        fi
+    }
+}
+#endif
+
 /* A commit of the outbox of those that were there when it began, while groups are written: they
  * stay in the log, whose generation goes on. */
 inline move()
@@ -271,6 +315,18 @@ inline move()
     }
 #ifdef BUG_LOG_CUT_BY_MOVE
     log_end = 0;
+#endif
+#if RING > 0
+#ifdef BUG_RING_CLEARED_BY_MOVE
+    ring = 0;
+#else
+    for (s : 1 .. SEQS - 1) {
+        if
+        :: s <= moving && HAS(ring, s) -> ring = ring - (1 << s)
+        :: else
+        fi
+    }
+#endif
 #endif
     moving = 0
 }
@@ -298,6 +354,9 @@ inline commit()
         :: else
         fi
     }
+#if RING > 0
+    ring = 0;
+#endif
     moving = 0;
     log_end = 0
 #endif
@@ -309,6 +368,9 @@ inline restart()
 {
 #if LOG > 0
     replay();
+#endif
+#if RING > 0
+    replay_ring();
 #endif
     found = 0;
     next_seq = 1;
@@ -396,6 +458,20 @@ end:
             }
             i = 0 }
     :: d_step { moving != 0 -> move() }
+#if RING > 0
+    /* or goes to the ring, for an acknowledgement in memory */
+    :: d_step { !is_writing ->
+            for (s : 1 .. SEQS - 1) {
+                if
+                :: entry[s] == UNSYNCED -> ring = ring | (1 << s)
+                :: else
+                fi
+            }
+            i = 0 }
+#ifdef BUG_RING_PASSED_WHEN_ORDERED
+    :: d_step { moving != 0 && ring != 0 -> ring = 0 }
+#endif
+#endif
 #ifdef BUG_LOG_CUT_EARLY
     :: d_step { !is_writing && log_end > 0 -> log_end = 0; group_generation[0] = 0 }
 #endif
@@ -404,7 +480,12 @@ end:
     :: d_step { true ->
             for (s : 1 .. SEQS - 1) {
                 if
-                :: entry[s] == WAITING || entry[s] == LOGGED -> acked = acked | (1 << write_of[s])
+                :: entry[s] == WAITING || entry[s] == LOGGED ->
+                    acked = acked | (1 << write_of[s])
+#if RING > 0
+                    ; firm = firm | (1 << write_of[s])
+                :: entry[s] == UNSYNCED && HAS(ring, s) -> acked = acked | (1 << write_of[s])
+#endif
                 :: else
                 fi
             }
@@ -445,6 +526,9 @@ end:
     :: d_step { connected && cuts < CUTS -> cuts++; lose_connection() }
     /* kill -9, or the power */
     :: d_step { crashes < CRASHES -> crashes++; lose_connection(); restart() }
+#if RING > 0
+    :: d_step { crashes < CRASHES -> crashes++; lose_connection(); lose_ring(); restart() }
+#endif
     /* the standby follows, or takes over */
     :: d_step { failovers < FAILOVERS && standby_row != row ->
             standby_row = row;

@@ -21,7 +21,7 @@ enum fault_kind {
     X(OUTBOX_ID, "outbox.id", STOPS, "LMDB does not take an opts.id")                              \
     X(OUTBOX_META, "outbox.meta", STOPS, "LMDB does not take the numbers of a commit")             \
     X(MOVE_MEMORY, "outbox.move_memory", STOPS,                                                    \
-      "the rows of ack memory do not move to the outbox")                                          \
+      "what is acknowledged and on its way does not move to the outbox")                           \
     X(OUTBOX_BEFORE_TRIM, "outbox.before_trim", MOMENT,                                            \
       "applied entries are about to be given up")                                                  \
     X(OUTBOX_TRIM, "outbox.trim", STOPS, "LMDB opens no cursor to give up entries")                \
@@ -34,6 +34,9 @@ enum fault_kind {
     X(OUTBOX_AFTER_LOG, "outbox.after_log", MOMENT, "after a group was synced to the log")         \
     X(OUTBOX_LOG_SYNC, "outbox.log_sync", ERROR,                                                   \
       "EIO at a group of the log, though it is on the disk")                                       \
+    X(OUTBOX_RING_ROOM, "outbox.ring_room", ERROR, "the disk has no room for the outbox's ring")   \
+    X(OUTBOX_RING_FULL, "outbox.ring_full", ERROR, "a turn does not fit into the ring")            \
+    X(OUTBOX_AFTER_RING, "outbox.after_ring", MOMENT, "after writes were added to the ring")       \
     X(OUTBOX_READ, "outbox.read", ERROR, "LMDB begins no transaction to read entries")             \
     X(BETWEEN_COMMITS, "writer.between_commits", MOMENT,                                           \
       "the outbox is committed, the cache is not begun")                                           \
@@ -46,8 +49,7 @@ enum fault_kind {
     X(CACHE_BEGIN, "cache.begin", STOPS, "LMDB begins no transaction of the cache")                \
     X(CACHE_PUT, "cache.put", STOPS, "LMDB does not take a record")                                \
     X(CACHE_MAP_FULL, "cache.map_full", ERROR, "MDB_MAP_FULL at the cache's turn")                 \
-    X(CACHE_CURSOR, "cache.cursor", STOPS,                                                         \
-      "LMDB opens no cursor on the cache, or does not drop the rows of ack memory")                \
+    X(CACHE_CURSOR, "cache.cursor", STOPS, "LMDB opens no cursor on the cache")                    \
     X(CACHE_COMMIT, "cache.commit", STOPS, "LMDB does not commit the cache")                       \
     X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \
     X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \

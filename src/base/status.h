@@ -53,6 +53,7 @@
     X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
     X(OUTBOX_LOG, "outbox", "log", "cache", "1 while the log in front of it is in use")            \
     X(OUTBOX_LOG_GROUPS, "outbox", "log_groups", "cache", "groups of writes synced to the log")    \
+    X(OUTBOX_RING, "outbox", "ring", "cache", "1 while memory acks are kept in its ring")          \
     X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
     X(OUTBOX_REWINDS, "outbox", "rewinds", "pg", "failovers that lost applied writes")             \
     X(OUTBOX_REAPPLIED, "outbox", "reapplied", "pg", "lost writes that were applied again")        \

@@ -1,9 +1,7 @@
-// A write acknowledged in memory moves to the outbox by a commit there, after which a commit of the
-// cache takes it out of `memory`. So the snapshot of `memory` is taken first: what is missing in it
-// is in the outbox by then. What is in both is older than what is in `memory` alone.
+// A write moves to the outbox by a commit there, after which its row goes. So the rows are copied
+// first: what is missing in them is in the outbox by then. What is in both is older than what is a
+// row alone.
 #include "cache/accepted.h"
-
-#include <errno.h>
 
 #include "base/fault.h"
 
@@ -22,28 +20,48 @@ static bool pass_on(void *context, const struct entry *entry)
     return visiting->goes_on;
 }
 
-enum error accepted_visit(struct store *store, struct outbox *outbox, uint64_t after_seq,
+// Those that the mover has are older than the others.
+static void copy_rows(struct writer *writer, struct buffer *copy)
+{
+    struct memory_writes *memory = &writer->memory;
+    pthread_mutex_lock(&memory->mutex);
+    buffer_append_slice(copy, buffer_slice(&writer->mover.move.rows.bytes));
+    buffer_append_slice(copy, buffer_slice(&memory->rows.bytes));
+    pthread_mutex_unlock(&memory->mutex);
+}
+
+static enum error visit_rows(struct visiting *visiting, struct slice rows)
+{
+    struct rows_cursor cursor = {.rest = rows};
+    uint64_t seq;
+    struct slice bytes;
+    enum error error = ERROR_NONE;
+    while (error == ERROR_NONE && visiting->goes_on && rows_next(&cursor, &seq, &bytes)) {
+        struct entry entry;
+        if (seq <= visiting->last_seq) {
+            continue;
+        }
+        error = entry_decode(seq, bytes, &entry);
+        if (error == ERROR_NONE) {
+            pass_on(visiting, &entry);
+        }
+    }
+    return error;
+}
+
+enum error accepted_visit(struct writer *writer, uint64_t after_seq,
                           bool (*visit)(void *context, const struct entry *entry), void *context)
 {
     struct visiting visiting = {
         .visit = visit, .context = context, .last_seq = after_seq, .goes_on = true};
-    struct store_files *files = store_acquire(store);
-    MDB_txn *txn = NULL;
-    MDB_cursor *cursor;
-    int code =
-        FAULT_POINT(CACHE_VISIT) ? ENOMEM : mdb_txn_begin(files->env, NULL, MDB_RDONLY, &txn);
-    if (code == MDB_SUCCESS) {
-        code = mdb_cursor_open(txn, files->memory, &cursor);
-    }
-    enum error error = environment_error(code);
+    struct buffer rows = {0};
+    copy_rows(writer, &rows);
+    enum error error = FAULT_POINT(CACHE_VISIT) ? ERROR_SYSTEM
+                                                : outbox_visit(&writer->outbox, after_seq,
+                                                               UINT64_MAX, pass_on, &visiting);
     if (error == ERROR_NONE) {
-        error = outbox_visit(outbox, after_seq, UINT64_MAX, pass_on, &visiting);
-        if (error == ERROR_NONE && visiting.goes_on) {
-            error = outbox_visit_rows(cursor, visiting.last_seq, UINT64_MAX, pass_on, &visiting);
-        }
-        mdb_cursor_close(cursor);
+        error = visit_rows(&visiting, buffer_slice(&rows));
     }
-    mdb_txn_abort(txn);
-    store_release(store, files);
+    buffer_deinit(&rows);
     return error;
 }

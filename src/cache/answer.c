@@ -260,7 +260,8 @@ void answer_turn_failed(struct turn *turn)
         struct request *request = (struct request *)item->message;
         if (item->fate == FATE_ANSWER) {
             request_finish(request);
-        } else if ((turn->is_journaled || turn->is_logged) && item->entry.seq != 0) {
+        } else if ((turn->is_journaled || turn->is_logged || turn->is_ringed) &&
+                   item->entry.seq != 0) {
             request->reply.failure.has_seq = true;
             request->reply.failure.seq = item->entry.seq;
             request_fail(request, ERROR_OUTCOME_UNKNOWN,

@@ -146,47 +146,9 @@ enum error apply_decision(struct turn *turn, struct slice key, const struct reco
 
 // ---- the phase
 
-static int put_memory_rows(struct turn *turn, const struct rows *rows)
-{
-    const struct writer *writer = turn->writer;
-    struct rows_cursor cursor = rows_cursor_of(rows);
-    uint64_t seq;
-    struct slice entry;
-    int code = MDB_SUCCESS;
-    while (code == MDB_SUCCESS && rows_next(&cursor, &seq, &entry)) {
-        CHECK_VALUES(seq > writer->memory.moved_seq, "%llu, moved up to %llu",
-                     (unsigned long long)seq, (unsigned long long)writer->memory.moved_seq);
-        MDB_val key = environment_number(&seq);
-        MDB_val value = environment_value(entry);
-        code = mdb_put(turn->txn, writer->store.memory, &key, &value, MDB_APPEND);
-    }
-    return code;
-}
-
-// The rows of memory writes that the outbox has taken over: all of them go, and those that came
-// while it did are put there again, be they on their way by now. That is for one in ten what it
-// costs to drop the others one by one.
-static enum error drop_moved_rows(struct turn *turn)
-{
-    struct writer *writer = turn->writer;
-    if (writer->memory.moved_seq == 0) {
-        return ERROR_NONE;
-    }
-    int code = FAULT_POINT(CACHE_CURSOR) ? ENOMEM : mdb_drop(turn->txn, writer->store.memory, 0);
-    // The turn may have given the mover a new order after it took the last one back.
-    if (code == MDB_SUCCESS && mover_is_busy(&writer->mover)) {
-        code = put_memory_rows(turn, &writer->mover.move.rows);
-    }
-    if (code == MDB_SUCCESS) {
-        code = put_memory_rows(turn, &writer->memory.rows);
-    }
-    return environment_error(code);
-}
-
 static void begin_try(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    rows_cut(&writer->memory.rows, turn->rows);
     turn->page = writer->page;
     turn->page_changed = false;
     turn->server = (struct server_start){0};
@@ -218,7 +180,7 @@ static enum error try_apply(struct turn *turn)
     if (error != ERROR_NONE) {
         return error;
     }
-    error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : drop_moved_rows(turn);
+    error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
         if (!turn->items[i].is_settled) {
             error = apply_item(turn, &turn->items[i]);
@@ -289,8 +251,7 @@ static enum error try_in_new_files(struct turn *turn)
 
 enum error apply_turn(struct turn *turn)
 {
-    turn->rows = rows_mark(&turn->writer->memory.rows);
-    if (turn->count == 0 && turn->writer->memory.moved_seq == 0) {
+    if (turn->count == 0) {
         begin_try(turn);
         return ERROR_NONE;
     }

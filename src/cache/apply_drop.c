@@ -41,42 +41,39 @@ static bool keep_pending(void *context, const struct entry *entry)
     return true;
 }
 
-static enum error visit_memory_rows(struct turn *turn, struct keep_visit *visit)
+static enum error keep_of_rows(struct keep_visit *visit, const struct rows *rows)
 {
-    MDB_cursor *cursor;
-    MDB_val key, value;
-    int code = mdb_cursor_open(turn->txn, turn->writer->store.memory, &cursor);
-    if (code != MDB_SUCCESS) {
-        return environment_error(code);
-    }
+    struct rows_cursor cursor = rows_cursor_of(rows);
+    uint64_t seq;
+    struct slice bytes;
     enum error error = ERROR_NONE;
-    code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    while (error == ERROR_NONE && code == MDB_SUCCESS) {
+    while (error == ERROR_NONE && rows_next(&cursor, &seq, &bytes)) {
         struct entry entry;
-        error = entry_decode(environment_number_of(key), environment_slice(value), &entry);
+        error = entry_decode(seq, bytes, &entry);
         if (error == ERROR_NONE && !keep_pending(visit, &entry)) {
             error = visit->error;
         }
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
     }
-    mdb_cursor_close(cursor);
-    return error == ERROR_NONE && code != MDB_NOTFOUND ? environment_error(code) : error;
+    return error;
 }
 
-// Every pending record has an entry that is not applied: in the outbox or in `memory`.
+// Every pending record has an entry that is not applied: in the outbox, or on its way there.
 static enum error collect_pending(struct turn *turn, struct keep_visit *visit)
 {
+    struct writer *writer = turn->writer;
     if (turn->pending_count == 0) {
         return ERROR_NONE;
     }
-    uint64_t after_seq = turn->applied_seq < turn->writer->applied_seq ? turn->applied_seq
-                                                                       : turn->writer->applied_seq;
-    enum error error =
-        outbox_visit(&turn->writer->outbox, after_seq, UINT64_MAX, keep_pending, visit);
+    uint64_t after_seq =
+        turn->applied_seq < writer->applied_seq ? turn->applied_seq : writer->applied_seq;
+    enum error error = outbox_visit(&writer->outbox, after_seq, UINT64_MAX, keep_pending, visit);
     if (error == ERROR_NONE) {
         error = visit->error;
     }
-    return error == ERROR_NONE ? visit_memory_rows(turn, visit) : error;
+    if (error == ERROR_NONE && mover_is_busy(&writer->mover)) {
+        error = keep_of_rows(visit, &writer->mover.move.rows);
+    }
+    return error == ERROR_NONE ? keep_of_rows(visit, &writer->memory.rows) : error;
 }
 
 enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)

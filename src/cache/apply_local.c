@@ -44,22 +44,8 @@ static void await_result(struct turn *turn, const struct entry *entry)
     }
 }
 
-static enum error put_memory_row(struct turn *turn, const struct entry *entry)
-{
-    MDB_val key = environment_number(&entry->seq);
-    MDB_val value = environment_value(rows_add(&turn->writer->memory.rows, entry));
-    return environment_error(
-        mdb_put(turn->txn, turn->writer->store.memory, &key, &value, MDB_APPEND));
-}
-
 enum error apply_entry(struct turn *turn, const struct entry *entry)
 {
-    if (!turn->is_journaled) {
-        enum error error = put_memory_row(turn, entry);
-        if (error != ERROR_NONE) {
-            return error;
-        }
-    }
     if (entry_returns_result(entry)) {
         await_result(turn, entry);
         return ERROR_NONE;

@@ -6,7 +6,7 @@
 
 #include "cache/writer_state.h"
 
-enum { ITEMS = 7, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
+enum { ITEMS = 8, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
 
 static void add(struct reply *reply, const char *item, bool ok, const char *text)
 {
@@ -72,6 +72,15 @@ static void inspect_log(struct writer *writer, struct reply *reply)
                  "journaled write waits for a commit of the outbox");
 }
 
+static void inspect_ring(struct writer *writer, struct reply *reply)
+{
+    bool in_use = status_get(writer->status, STATUS_OUTBOX_RING) == 1;
+    add(reply, "outbox ring", in_use,
+        in_use ? "in use"
+               : "not in use: it could not be made, as the daemon's log says; writes that are "
+                 "acknowledged in memory are synced as journaled ones");
+}
+
 static void inspect_letters(struct writer *writer, struct reply *reply)
 {
     char text[TEXT_BYTES];
@@ -114,6 +123,7 @@ void inspect(struct writer *writer, struct reply *reply)
     inspect_directory(reply, "outbox directory", writer->settings->writes.dir, DIRECTORY_DURABLE);
     inspect_room(writer, reply);
     inspect_log(writer, reply);
+    inspect_ring(writer, reply);
     inspect_letters(writer, reply);
     inspect_readers(writer, reply);
 }

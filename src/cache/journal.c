@@ -3,11 +3,13 @@
 //   outbox  one synced commit for all that the turn has to make durable: its writes, those before
 //           them that are in memory and in the log, ids and their answers, and what PostgreSQL's
 //           side asks to be written down
-//   log     one group, where nothing but entries has to be durable; the writes then go the way of
-//           memory writes, and to the outbox with the next commit of it
-//   cache   nothing, where all its writes are acknowledged in memory
+//   log     one group, where nothing but entries has to be durable; the writes go to the outbox
+//   with
+//           the next commit of it
+//   ring    no sync, where all its writes are acknowledged in memory: they survive the process
+//   there
 //
-// What is in memory and in the log moves to the outbox by the first way, or in a commit of the
+// What is in the ring and in the log moves to the outbox by the first way, or in a commit of the
 // mover while turns go on by the others (journal_memory.c).
 //
 // Invariants: seqs are given in mailbox order; a write is in the outbox before any write with a
@@ -30,7 +32,7 @@ static bool needs_outbox(const struct turn *turn, const struct turn_item *item)
     switch ((enum message_kind)item->message->kind) {
     case MESSAGE_REQUEST:
         if (item_is_write(item)) {
-            return !item_is_memory_write(item);
+            return !item_is_memory_write(item) || !outbox_rings(&turn->writer->outbox);
         }
         return item_is_discard(item) ||
                (method_flushes(item_request(item)->call.method) && turn->writer->memory.count > 0);
@@ -118,10 +120,18 @@ static size_t appended_bytes(const struct turn *turn)
     return 2 * (turn->bytes + writer->memory.bytes) + turn->count * writer->outbox.page_bytes;
 }
 
-enum way { WAY_CACHE, WAY_LOG, WAY_OUTBOX };
+enum way { WAY_RING, WAY_LOG, WAY_OUTBOX };
 
 // What is acknowledged from the log must fit into the outbox later, whatever others write to the
 // disk until then.
+static enum way way_of_log(struct turn *turn)
+{
+    struct outbox *outbox = &turn->writer->outbox;
+    bool is_logged = outbox_log_is_in_use(&outbox->log) &&
+                     outbox_make_room(outbox, appended_bytes(turn)) == ERROR_NONE;
+    return is_logged ? WAY_LOG : WAY_OUTBOX;
+}
+
 static enum way way_of(struct turn *turn)
 {
     struct writer *writer = turn->writer;
@@ -138,12 +148,7 @@ static enum way way_of(struct turn *turn)
                (commit_is_due(turn) && !journal_moves_apart(turn, appended_bytes(turn)))) {
         return WAY_OUTBOX;
     }
-    if (!needs.log) {
-        return WAY_CACHE;
-    }
-    bool is_logged = outbox_log_is_in_use(&writer->outbox.log) &&
-                     outbox_make_room(&writer->outbox, appended_bytes(turn)) == ERROR_NONE;
-    return is_logged ? WAY_LOG : WAY_OUTBOX;
+    return needs.log ? way_of_log(turn) : WAY_RING;
 }
 
 static enum error journal_item(struct turn *turn, struct turn_item *item)
@@ -175,7 +180,7 @@ static void note_committed(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     turn->is_journaled = true;
-    journal_note_moved(&writer->memory);
+    journal_note_moved(writer);
     writer->confirm_boot_us = 0;
     if (writer->retry_boot_us != 0) {
         LOG_INFO("outbox grows again", LOG_TEXT("dir", writer->outbox.directory.path));
@@ -266,54 +271,53 @@ static void note_full(struct turn *turn)
 
 // ---- writes that go without the outbox for now
 
-// They get their seqs; the cache's commit keeps them, as rows of `memory`.
-static void accept_writes(struct turn *turn)
+static enum error ring_accepted(struct turn *turn)
 {
-    for (size_t i = 0; i < turn->count; i++) {
-        if (item_is_write(&turn->items[i])) {
-            journal_memory_write(turn, &turn->items[i]);
-        }
-    }
+    struct writer *writer = turn->writer;
+    enum error error = outbox_ring_add(&writer->outbox.ring, writer->last_seq,
+                                       rows_cursor_from(&writer->memory.rows, turn->rows));
+    turn->is_ringed = error == ERROR_NONE;
+    return error;
 }
 
-static bool is_accepted(const struct turn_item *item)
-{
-    return item_is_write(item) && item->fate == FATE_APPLY;
-}
-
-static enum error write_group(struct turn *turn)
+// One group for all of them.
+static enum error log_accepted(struct turn *turn)
 {
     struct outbox_log *log = &turn->writer->outbox.log;
-    for (size_t i = 0; i < turn->count; i++) {
-        if (is_accepted(&turn->items[i])) {
-            outbox_log_add(log, &turn->items[i].entry);
-        }
-    }
+    outbox_log_group(log);
+    journal_group_memory(turn);
     enum error error = log->group_count > 0 ? outbox_log_write(log) : ERROR_NONE;
     if (error == ERROR_NONE) {
         status_add(turn->writer->status, STATUS_OUTBOX_LOG_GROUPS, log->group_count > 0);
     }
+    turn->is_logged = error != ERROR_FULL;
     return error;
 }
 
-// What the log did not take goes to the outbox, under the numbers that it was given.
 static enum error journal_accepted(struct turn *turn, struct turn_item *item)
 {
-    return is_accepted(item) ? outbox_append(&turn->writer->outbox, &item->entry) : ERROR_NONE;
+    return item_is_accepted(item) ? outbox_append(&turn->writer->outbox, &item->entry) : ERROR_NONE;
 }
 
-// One group for all of them. A write that may be on the disk is never answered as one that was not
-// done: where the log has failed, the outbox's commit is the last chance.
-static enum error log_turn(struct turn *turn)
+// What the ring did not take goes to the log, and what that did not take to the outbox. A write
+// that may be on the disk is never answered as one that was not done: where the log has failed, the
+// outbox's commit is the last chance.
+static enum error accept_turn(struct turn *turn, enum way way)
 {
-    outbox_log_group(&turn->writer->outbox.log);
-    journal_group_memory(turn);
-    accept_writes(turn);
-    enum error error = write_group(turn);
-    turn->is_logged = error != ERROR_FULL;
+    enum error error = ERROR_FULL;
+    journal_accept(turn);
+    if (way == WAY_RING) {
+        error =
+            turn->writer->memory.rows.count > turn->rows.count ? ring_accepted(turn) : ERROR_NONE;
+        way = error == ERROR_FULL ? way_of_log(turn) : way;
+    }
+    if (way == WAY_LOG) {
+        error = log_accepted(turn);
+    }
     if (error == ERROR_NONE) {
         return ERROR_NONE;
     }
+    journal_take_back(turn);
     error = commit_items(turn, appended_bytes(turn), journal_accepted);
     return error == ERROR_FULL && turn->is_logged ? ERROR_SYSTEM : error;
 }
@@ -329,35 +333,9 @@ enum error journal_turn(struct turn *turn)
         return error;
     }
     enum way way = way_of(turn);
-    if (way == WAY_CACHE) {
-        accept_writes(turn);
-        return ERROR_NONE;
-    }
-    error = way == WAY_LOG ? log_turn(turn) : journal_all(turn);
+    error = way == WAY_OUTBOX ? journal_all(turn) : accept_turn(turn, way);
     if (error == ERROR_FULL) {
         note_full(turn);
-    }
-    return error;
-}
-
-enum error journal_rescue(struct turn *turn)
-{
-    struct writer *writer = turn->writer;
-    // What the log holds is safe there, and a commit would end its generation.
-    rows_cut(&writer->memory.rows, turn->rows);
-    enum error error = journal_take_move_back(turn, true);
-    if (writer->memory.count == 0 || turn->is_logged) {
-        return ERROR_NONE;
-    }
-    if (error == ERROR_NONE || error == ERROR_FULL) {
-        error = outbox_begin(&writer->outbox, 2 * writer->memory.bytes);
-    }
-    if (error != ERROR_NONE) {
-        return error;
-    }
-    error = commit(turn, journal_move_memory(turn));
-    if (error == ERROR_NONE) {
-        journal_note_moved(&writer->memory);
     }
     return error;
 }

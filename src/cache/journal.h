@@ -50,11 +50,21 @@ static inline bool item_is_memory_write(const struct turn_item *item)
     return call->ack == ACK_MEMORY && call->id.len == 0 && !call_returns_result(call);
 }
 
+// Of a write: it is refused no more.
+static inline bool item_is_accepted(const struct turn_item *item)
+{
+    return item_is_write(item) && item->fate == FATE_APPLY;
+}
+
 // ---- writes; journal_writes.c. A write that is refused has its fate and its failure set.
 
 enum error journal_write(struct turn *turn, struct turn_item *item);
 // Of a turn that goes without the outbox for now.
 void journal_memory_write(struct turn *turn, struct turn_item *item);
+// They get their seqs, and are the newest of `memory`.
+void journal_accept(struct turn *turn);
+// They are not: the turn goes another way, under the numbers that it was given.
+void journal_take_back(struct turn *turn);
 void journal_refuse_full(struct turn_item *item);
 
 // Refuses the write of the item: its fate is the answer.
@@ -70,7 +80,7 @@ void journal_confirm(struct turn *turn, struct outbox_move *move);
 // Within a transaction, and the mover has none of them: appends them all.
 enum error journal_move_memory(struct turn *turn);
 // They are in the outbox.
-void journal_note_moved(struct memory_writes *memory);
+void journal_note_moved(struct writer *writer);
 
 // Leaves them to the mover, whose commit takes room for so many bytes. False where it cannot be.
 bool journal_moves_apart(struct turn *turn, size_t room_bytes);
@@ -78,9 +88,12 @@ bool journal_moves_apart(struct turn *turn, size_t room_bytes);
 // where they were, and nothing has happened.
 enum error journal_take_move_back(struct turn *turn, bool waits);
 
-// Adds those to the log's group that were acknowledged in memory only and are in no group, since an
-// ack from the disk covers all earlier ones.
+// Adds those to the log's group that are in no group: the turn's own, and those before them that
+// were acknowledged in memory only, since an ack from the disk covers all earlier ones.
 void journal_group_memory(struct turn *turn);
+
+// Looks after the ring, where that is due: makes it anew where it is gone, or there was no room.
+void journal_look_after_ring(struct turn *turn);
 
 // ---- dead letters; journal_letters.c
 

@@ -1,13 +1,52 @@
-// The rows of `memory`: writes that are in the cache and not known to be in the outbox,
-// acknowledged in memory only or from the log. They are older than anything the turn appends, and
-// go to the outbox in a commit of the turn or, where nobody waits for that, in one of the mover.
-// Part of the journal phase of a turn.
+// The rows of `memory`: writes that are not known to be in the outbox, acknowledged in memory only
+// or from the log. They are older than anything the turn appends, and go to the outbox in a commit
+// of the turn or, where nobody waits for that, in one of the mover. Part of the journal phase of a
+// turn.
+//
+// This thread alone changes them, under their mutex, since others read them (cache/accepted.h).
 #include "cache/journal.h"
 
 #include "base/check.h"
 #include "base/fault.h"
 
-enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024 };
+enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, RING_EVERY_US = 1000000 };
+
+static void change_rows(struct memory_writes *memory)
+{
+    pthread_mutex_lock(&memory->mutex);
+}
+
+static void rows_are_changed(struct memory_writes *memory)
+{
+    pthread_mutex_unlock(&memory->mutex);
+}
+
+// ---- the turn's own
+
+void journal_accept(struct turn *turn)
+{
+    struct memory_writes *memory = &turn->writer->memory;
+    turn->rows = rows_mark(&memory->rows);
+    change_rows(memory);
+    for (size_t i = 0; i < turn->count; i++) {
+        struct turn_item *item = &turn->items[i];
+        if (item_is_write(item)) {
+            journal_memory_write(turn, item);
+        }
+        if (item_is_accepted(item)) {
+            rows_add(&memory->rows, &item->entry);
+        }
+    }
+    rows_are_changed(memory);
+}
+
+void journal_take_back(struct turn *turn)
+{
+    struct memory_writes *memory = &turn->writer->memory;
+    change_rows(memory);
+    rows_cut(&memory->rows, turn->rows);
+    rows_are_changed(memory);
+}
 
 // ---- what every commit says besides
 
@@ -59,13 +98,15 @@ enum error journal_move_memory(struct turn *turn)
     return error;
 }
 
-void journal_note_moved(struct memory_writes *memory)
+void journal_note_moved(struct writer *writer)
 {
-    memory->moved_seq = memory->last_seq;
+    struct memory_writes *memory = &writer->memory;
     memory->count = 0;
     memory->bytes = 0;
-    memory->first_seq = 0;
+    change_rows(memory);
     rows_clear(&memory->rows);
+    rows_are_changed(memory);
+    outbox_ring_clear(&writer->outbox.ring);
 }
 
 // ---- in a commit of the mover
@@ -89,8 +130,11 @@ bool journal_moves_apart(struct turn *turn, size_t room_bytes)
     memory->moving_count = memory->count;
     memory->moving_bytes = memory->bytes;
     writer->confirm_boot_us = 0;
+    outbox_ring_note_moving(&writer->outbox.ring);
+    change_rows(memory);
     mover_order(&writer->mover, &move);
     memory->rows = move.rows;
+    rows_are_changed(memory);
     return true;
 }
 
@@ -98,11 +142,11 @@ static void note_move(struct turn *turn, struct rows *moved)
 {
     struct memory_writes *memory = &turn->writer->memory;
     turn->has_moved = true;
-    memory->moved_seq = moved->last_seq;
     memory->count -= memory->moving_count;
     memory->bytes -= memory->moving_bytes;
-    memory->first_seq = rows_first_seq(&memory->rows);
+    change_rows(memory);
     rows_clear(moved);
+    rows_are_changed(memory);
     status_add(turn->writer->status, STATUS_OUTBOX_COMMITS, 1);
 }
 
@@ -116,12 +160,15 @@ enum error journal_take_move_back(struct turn *turn, bool waits)
     }
     enum error error = mover->error;
     outbox_note_move(&writer->outbox, error, &mover->move.rows);
+    outbox_ring_note_moved(&writer->outbox.ring, error == ERROR_NONE);
     memory->commit_us = mover->took_us;
     if (error == ERROR_NONE) {
         note_move(turn, &mover->move.rows);
     } else {
         // They are the oldest again.
+        change_rows(memory);
         rows_precede(&memory->rows, &mover->move.rows);
+        rows_are_changed(memory);
     }
     memory->moving_count = 0;
     memory->moving_bytes = 0;
@@ -152,4 +199,28 @@ void journal_group_memory(struct turn *turn)
         group_rows(log, &writer->mover.move.rows);
     }
     group_rows(log, &writer->memory.rows);
+}
+
+// ---- the ring
+
+void journal_look_after_ring(struct turn *turn)
+{
+    struct writer *writer = turn->writer;
+    if (turn->now_boot_us < writer->ring_boot_us) {
+        return;
+    }
+    writer->ring_boot_us = turn->now_boot_us + RING_EVERY_US;
+    bool was_lost = outbox_leave_lost_ring(&writer->outbox);
+    if (was_lost && writer->memory.count > 0) {
+        // What was in it alone is safe with the next commit of the outbox.
+        writer->memory.oldest_boot_us = 0;
+    }
+    if (writer->outbox.ring.header == NULL && writer->memory.count == 0) {
+        outbox_make_ring(&writer->outbox, true);
+    }
+    // A start has to know of it before anything is acknowledged from it.
+    if (writer->outbox.ring.header != NULL && !outbox_rings(&writer->outbox) &&
+        writer->confirm_boot_us == 0) {
+        writer->confirm_boot_us = turn->now_boot_us;
+    }
 }

@@ -59,12 +59,36 @@ static enum error open_databases(struct outbox *outbox)
 static enum error load_meta(struct outbox *outbox, struct failure *failure)
 {
     enum error error = outbox_load_meta(outbox);
-    if (error == ERROR_CORRUPT && outbox->state.layout > OUTBOX_LAYOUT_LOGGED) {
+    if (error == ERROR_CORRUPT && outbox->state.layout > OUTBOX_LAYOUT_MAX) {
         return failure_set(failure, error,
                            "the outbox in %s was written by a later release of pgnear (layout "
                            "%" PRIu64 ", this one knows %d): it is not damaged; start that "
                            "release, and let it drain before you go back",
-                           outbox->directory.path, outbox->state.layout, OUTBOX_LAYOUT_LOGGED);
+                           outbox->directory.path, outbox->state.layout, OUTBOX_LAYOUT_MAX);
+    }
+    return error;
+}
+
+// What the log and the ring are for counts from a commit on that says so.
+static enum error settle_layout(struct outbox *outbox)
+{
+    if (outbox->committed.layout == outbox_layout(outbox)) {
+        return ERROR_NONE;
+    }
+    enum error error = outbox_begin(outbox, 0);
+    return error == ERROR_NONE ? outbox_commit(outbox) : error;
+}
+
+// The log and the ring of this run, where what the last one left is no use.
+static enum error make_files(struct outbox *outbox, const struct outbox_options *options)
+{
+    enum error error = ERROR_NONE;
+    if (outbox->log.fd < 0 && !options->goes_without_log) {
+        error = outbox_make_log(outbox, options->capacity_bytes);
+    }
+    if (error == ERROR_NONE) {
+        outbox_make_ring(outbox, false);
+        error = settle_layout(outbox);
     }
     return error;
 }
@@ -79,18 +103,23 @@ static enum error load(struct outbox *outbox, const struct outbox_options *optio
     }
     enum error error = open_databases(outbox);
     if (error == ERROR_NONE) {
+        outbox->capacity_pages = options->capacity_bytes / outbox->page_bytes;
+        outbox->id_pages_max = outbox->capacity_pages / 2 + 4;
         error = load_meta(outbox, failure);
     }
     if (error == ERROR_NONE) {
         error = outbox_take_over_log(outbox, options, failure);
+    }
+    if (error == ERROR_NONE) {
+        error = outbox_take_over_ring(outbox, failure);
     }
     if (error != ERROR_NONE) {
         outbox_abort(outbox);
         return error;
     }
     error = outbox_commit(outbox);
-    if (error == ERROR_NONE && outbox->log.fd < 0 && !options->goes_without_log) {
-        error = outbox_make_log(outbox, options->capacity_bytes);
+    if (error == ERROR_NONE) {
+        error = make_files(outbox, options);
     }
     if (error == ERROR_NONE) {
         outbox_forget_lost_log(outbox);
@@ -203,12 +232,30 @@ static enum error load_and_check(struct outbox *outbox, const struct outbox_opti
     return ERROR_NONE;
 }
 
+static enum error boot_id_of(const struct outbox_options *options, char boot_id[BOOT_ID_BYTES],
+                             struct failure *failure)
+{
+    if (options->boot_id != NULL) {
+        strncpy(boot_id, options->boot_id, BOOT_ID_BYTES - 1);
+        return ERROR_NONE;
+    }
+    enum error error = directory_boot_id(boot_id);
+    return error == ERROR_NONE ? error
+                               : failure_set(failure, error, "cannot read the kernel's boot id");
+}
+
 enum error outbox_open(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure)
 {
     size_t capacity_bytes = options->capacity_bytes;
-    *outbox = (struct outbox){.log = OUTBOX_LOG_NONE};
-    enum error error = directory_open(&outbox->directory, options->dir, DIRECTORY_DURABLE, failure);
+    *outbox = (struct outbox){
+        .log = OUTBOX_LOG_NONE,
+        .ring = OUTBOX_RING_NONE,
+    };
+    enum error error = boot_id_of(options, outbox->boot_id, failure);
+    if (error == ERROR_NONE) {
+        error = directory_open(&outbox->directory, options->dir, DIRECTORY_DURABLE, failure);
+    }
     if (error != ERROR_NONE) {
         return error;
     }
@@ -222,8 +269,6 @@ enum error outbox_open(struct outbox *outbox, const struct outbox_options *optio
         outbox_close(outbox);
         return error;
     }
-    outbox->capacity_pages = capacity_bytes / outbox->page_bytes;
-    outbox->id_pages_max = outbox->capacity_pages / 2 + 4;
     outbox->identity.applied_seq = outbox->state.applied_seq;
     outbox->identity.reapply_seq = outbox->state.reapply_seq;
     int dead = 0;
@@ -236,7 +281,9 @@ void outbox_rest(struct outbox *outbox)
     if (outbox->state.layout == OUTBOX_LAYOUT_ALONE || outbox->log.count > 0) {
         return;
     }
+    CHECK_VALUES(outbox->ring.count == 0, "%zu in the ring", outbox->ring.count);
     outbox_log_close(&outbox->log);
+    outbox_ring_close(&outbox->ring);
     enum error error = outbox_begin(outbox, 0);
     if (error == ERROR_NONE) {
         error = outbox_commit(outbox);
@@ -255,9 +302,14 @@ void outbox_close(struct outbox *outbox)
         mdb_env_close(outbox->env);
     }
     outbox_log_close(&outbox->log);
+    outbox_ring_close(&outbox->ring);
     directory_close(&outbox->directory);
     buffer_deinit(&outbox->encoding);
-    *outbox = (struct outbox){.directory = {.fd = -1, .lock_fd = -1}, .log = OUTBOX_LOG_NONE};
+    *outbox = (struct outbox){
+        .directory = {.fd = -1, .lock_fd = -1},
+        .log = OUTBOX_LOG_NONE,
+        .ring = OUTBOX_RING_NONE,
+    };
 }
 
 // ---- transactions
@@ -359,7 +411,11 @@ enum error outbox_write_out(struct outbox *outbox)
 
 uint64_t outbox_layout(const struct outbox *outbox)
 {
-    return outbox_log_is_in_use(&outbox->log) ? OUTBOX_LAYOUT_LOGGED : OUTBOX_LAYOUT_ALONE;
+    bool logs = outbox_log_is_in_use(&outbox->log);
+    if (outbox->ring.header != NULL) {
+        return logs ? OUTBOX_LAYOUT_LOGGED_AND_RINGED : OUTBOX_LAYOUT_RINGED;
+    }
+    return logs ? OUTBOX_LAYOUT_LOGGED : OUTBOX_LAYOUT_ALONE;
 }
 
 enum error outbox_commit(struct outbox *outbox)

@@ -1,6 +1,7 @@
 // The outbox: `outbox.mdb` in a directory of its own, the durable queue of this node's writes on
-// their way to PostgreSQL, and the log in front of it (cache/outbox_log.h). Default sync, never
-// written through the map. Databases:
+// their way to PostgreSQL; the log in front of it (cache/outbox_log.h), and the ring of what is
+// acknowledged in memory alone (cache/outbox_ring.h). Default sync, never written through the map.
+// Databases:
 //
 //   entries    seq -> entry (base/entry.h), appended; applied ones stay for writes.retain
 //   meta       the node, its starts, whose outbox it is, what PostgreSQL confirmed, ...
@@ -16,6 +17,7 @@
 #include "base/messages.h"
 #include "base/ports.h"
 #include "cache/outbox_log.h"
+#include "cache/outbox_ring.h"
 #include "cache/rows.h"
 #include "cachefile/directory.h"
 #include "cachefile/environment.h"
@@ -24,14 +26,31 @@ enum { OUTBOX_INCARNATIONS_MAX = 256, UUID_BYTES = 37, OUTBOX_SEQ_CHUNK = 1 << 2
 
 #define ID_LIFE_US (600 * (int64_t)1000000)
 
-// What of it counts. A release that does not know a layout does not open the outbox, so that
-// nothing that is in the log alone is passed over. APART is of earlier releases: nothing that is in
-// the log and counts there is in the outbox. With LOGGED it may be in both.
-enum { OUTBOX_LAYOUT_ALONE = 1, OUTBOX_LAYOUT_APART = 2, OUTBOX_LAYOUT_LOGGED = 3 };
+// What counts beside it. A release that does not know a layout does not open the outbox, so that
+// nothing that is in the log or in the ring alone is passed over. APART is of earlier releases:
+// nothing that is in the log and counts there is in the outbox. With LOGGED it may be in both.
+enum {
+    OUTBOX_LAYOUT_ALONE = 1,
+    OUTBOX_LAYOUT_APART = 2,
+    OUTBOX_LAYOUT_LOGGED = 3,
+    OUTBOX_LAYOUT_RINGED = 4, // no log
+    OUTBOX_LAYOUT_LOGGED_AND_RINGED = 5,
+    OUTBOX_LAYOUT_MAX = OUTBOX_LAYOUT_LOGGED_AND_RINGED
+};
+
+static inline bool outbox_layout_logs(uint64_t layout)
+{
+    return layout != OUTBOX_LAYOUT_ALONE && layout != OUTBOX_LAYOUT_RINGED;
+}
+
+static inline bool outbox_layout_rings(uint64_t layout)
+{
+    return layout == OUTBOX_LAYOUT_RINGED || layout == OUTBOX_LAYOUT_LOGGED_AND_RINGED;
+}
 
 // Changed by the writer within a transaction, restored where that comes to nothing.
 struct outbox_state {
-    uint64_t layout;      // LOGGED: acknowledged entries may be in the log alone
+    uint64_t layout;      // where acknowledged entries may be beside it
     uint64_t ceiling;     // numbers up to here may have been used
     uint64_t last_seq;    // the newest entry there has been
     uint64_t trimmed_seq; // the newest entry that is no longer retained
@@ -56,11 +75,14 @@ struct outbox {
     char incarnations[OUTBOX_INCARNATIONS_MAX][UUID_BYTES]; // of earlier starts
     size_t incarnations_count;
     struct outbox_identity identity;
+    char boot_id[BOOT_ID_BYTES]; // for which it counts
+    uint64_t lost_count;         // memory-acknowledged writes that the start found to be lost
     // The writer's:
     uint64_t next_seq;
     struct outbox_state state;
     struct outbox_state committed;
     struct outbox_log log;
+    struct outbox_ring ring;
     char log_id[OUTBOX_LOG_ID_BYTES]; // of the log that it names; "": none
     size_t moved;      // entries of the log that earlier commits of its generation have taken over
     size_t taken_over; // and that the transaction has appended
@@ -71,6 +93,7 @@ struct outbox {
 struct outbox_options {
     const char *dir;
     size_t capacity_bytes;
+    const char *boot_id; // NULL: the kernel's
     bool goes_without_log;
 };
 
@@ -79,8 +102,9 @@ struct outbox_options {
 // run left in the log. Before the process has threads.
 enum error outbox_open(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure);
-// The log has nothing that is not in the outbox, and takes nothing more: the next start needs none,
-// and a release that knows none opens it. The writer's last words; none may follow.
+// The log and the ring have nothing that is not in the outbox, and take nothing more: the next
+// start needs none, and a release that knows none opens it. The writer's last words; none may
+// follow.
 void outbox_rest(struct outbox *outbox);
 // Accepts an outbox of which outbox_open failed.
 void outbox_close(struct outbox *outbox);
@@ -102,8 +126,14 @@ void outbox_abort(struct outbox *outbox);
 // The second half of a commit, whoever does it: ends the transaction, and says nothing of it to
 // `committed` and the log. Nothing of it is there where that fails.
 enum error outbox_write_out(struct outbox *outbox);
-// What a commit makes of the layout, by whether the log is in use.
+// What a commit makes of the layout, by whether the log and the ring are in use.
 uint64_t outbox_layout(const struct outbox *outbox);
+
+// Whether writes may be acknowledged from the ring: it is there, and a start knows of it.
+static inline bool outbox_rings(const struct outbox *outbox)
+{
+    return outbox->ring.header != NULL && outbox_layout_rings(outbox->committed.layout);
+}
 
 // The next number. Within a transaction always; outside only while outbox_has_seq.
 uint64_t outbox_take_seq(struct outbox *outbox);
@@ -170,11 +200,6 @@ void outbox_note_move(struct outbox *outbox, enum error error, const struct rows
 enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq,
                         bool (*visit)(void *context, const struct entry *entry), void *context);
 
-// The same of a database of encoded entries by seq, by a cursor of a transaction of the caller's.
-enum error outbox_visit_rows(MDB_cursor *cursor, uint64_t after_seq, uint64_t up_to_seq,
-                             bool (*visit)(void *context, const struct entry *entry),
-                             void *context);
-
 // How many entries have a seq greater than `after_seq` and up to `up_to_seq`.
 size_t outbox_count(struct outbox *outbox, uint64_t after_seq, uint64_t up_to_seq);
 
@@ -221,6 +246,19 @@ enum error outbox_take_over_log(struct outbox *outbox, const struct outbox_optio
 enum error outbox_make_log(struct outbox *outbox, size_t capacity_bytes);
 // Last: what an operator said of a lost log was said of that one.
 void outbox_forget_lost_log(const struct outbox *outbox);
+
+// ---- the ring at the start, and while it runs; outbox_take_ring.c
+
+// Within the transaction of the start, the log taken over: appends what the last run of this boot
+// left in the ring and counts what is lost of it (`lost_count`): a memory acknowledgement is no
+// reason to stop the start. Opens the ring where it is of use. ERROR_SYSTEM with words.
+enum error outbox_take_over_ring(struct outbox *outbox, struct failure *failure);
+// After the start's commit, or whenever there is none and nothing is in memory alone: makes it
+// where it was not opened. Goes without where that cannot be: logged unless `is_quiet`. It is in
+// use once a commit has written the layout.
+void outbox_make_ring(struct outbox *outbox, bool is_quiet);
+// Gives it up where its file was deleted: logged. True then.
+bool outbox_leave_lost_ring(struct outbox *outbox);
 
 // ---- meta records; outbox_meta.c
 

@@ -164,7 +164,7 @@ static int seek(MDB_cursor *cursor, uint64_t after_seq, MDB_val *key, MDB_val *v
     return mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
 }
 
-enum error outbox_visit_rows(MDB_cursor *cursor, uint64_t after_seq, uint64_t up_to_seq,
+static enum error visit_rows(MDB_cursor *cursor, uint64_t after_seq, uint64_t up_to_seq,
                              bool (*visit)(void *context, const struct entry *entry), void *context)
 {
     MDB_val key, value;
@@ -195,7 +195,7 @@ enum error outbox_visit(struct outbox *outbox, uint64_t after_seq, uint64_t up_t
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
-    enum error error = outbox_visit_rows(cursor, after_seq, up_to_seq, visit, context);
+    enum error error = visit_rows(cursor, after_seq, up_to_seq, visit, context);
     close_reading(txn, cursor);
     return error;
 }

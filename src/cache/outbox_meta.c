@@ -107,7 +107,7 @@ static enum error load_layout(struct outbox *outbox)
     if (error == ERROR_NONE && *layout == 0) {
         *layout = OUTBOX_LAYOUT_ALONE;
     }
-    return error == ERROR_NONE && *layout > OUTBOX_LAYOUT_LOGGED ? ERROR_CORRUPT : error;
+    return error == ERROR_NONE && *layout > OUTBOX_LAYOUT_MAX ? ERROR_CORRUPT : error;
 }
 
 static enum error load_log(struct outbox *outbox)
@@ -118,7 +118,7 @@ static enum error load_log(struct outbox *outbox)
         error = outbox_row_get(outbox, "log", &id);
     }
     if (error == ERROR_NOT_FOUND) {
-        return outbox->state.layout != OUTBOX_LAYOUT_ALONE ? ERROR_CORRUPT : ERROR_NONE;
+        return outbox_layout_logs(outbox->state.layout) ? ERROR_CORRUPT : ERROR_NONE;
     }
     if (error == ERROR_NONE && id.len != sizeof outbox->log_id) {
         error = ERROR_CORRUPT;

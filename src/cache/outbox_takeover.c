@@ -2,7 +2,7 @@
 // one commit that every start makes. Then it serves this run; where it cannot, a new one is made
 // after that commit, by which the old one counts no more.
 //
-// A log counts only where the outbox says so (OUTBOX_LAYOUT_LOGGED, or APART of a release before),
+// A log counts only where the outbox says so (outbox_layout_logs; APART is of a release before),
 // which an orderly stop takes back. What the outbox has of it already is passed over. One that
 // counts and is missing, damaged or another outbox's may have held acknowledged writes: the start
 // stops, until somebody says that they are lost. So it does where one that does not count went on
@@ -37,7 +37,7 @@ static enum error append_entry(void *context, const struct entry *entry)
     struct outbox *outbox = context;
     // Moved by a commit that left the log as it was. A release that makes none would have taken it
     // over with whatever went beyond it.
-    if (entry->seq <= outbox->state.last_seq && outbox->state.layout == OUTBOX_LAYOUT_LOGGED) {
+    if (entry->seq <= outbox->state.last_seq && outbox->state.layout != OUTBOX_LAYOUT_APART) {
         outbox->moved++;
         return ERROR_NONE;
     }
@@ -135,7 +135,7 @@ static enum error go_on(struct outbox *outbox, struct failure *failure)
 // What counts of the log is appended. The log is open where it may go on.
 static enum error take_over(struct outbox *outbox, struct failure *failure)
 {
-    bool counts = outbox->state.layout != OUTBOX_LAYOUT_ALONE;
+    bool counts = outbox_layout_logs(outbox->state.layout);
     enum error error = outbox->log_id[0] == '\0'
                            ? ERROR_NOT_FOUND
                            : outbox_log_open(&outbox->log, &outbox->directory, outbox->log_id);

@@ -1,7 +1,9 @@
 // The start of the writer, before anybody reads: what the last run left in two environments
-// becomes one state again. Each step may be cut off by a crash and done again.
+// becomes one state again. The outbox has been opened, and has taken over what was in its log and
+// in its ring. Each step may be cut off by a crash and done again.
 //
-//   1. rows of `memory` that are not in the outbox go there, in order
+//   1. what the release before left in the cache's `memory` goes to the outbox, in order, and the
+//      database goes
 //   2. pending records whose write is not unapplied any more are dropped
 //   3. unapplied entries are laid over the cache, as pending
 #include <errno.h>
@@ -14,7 +16,7 @@
 
 enum { LAY_ENTRIES_PER_COMMIT = 1024, DROPS_PER_COMMIT = 4096 };
 
-// ---- 1. memory-acknowledged writes
+// ---- 1. memory-acknowledged writes of the release before
 
 static void count_lost(struct writer *writer, const struct store_found *found)
 {
@@ -49,10 +51,10 @@ static enum error move_rows(struct writer *writer, MDB_cursor *cursor, size_t *m
     return code == MDB_NOTFOUND ? ERROR_NONE : environment_error(code);
 }
 
-static enum error move_memory_rows(struct writer *writer, MDB_txn *txn)
+static enum error move_memory(struct writer *writer, MDB_txn *txn, MDB_dbi memory)
 {
     MDB_cursor *cursor;
-    int code = mdb_cursor_open(txn, writer->store.memory, &cursor);
+    int code = mdb_cursor_open(txn, memory, &cursor);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
@@ -68,7 +70,7 @@ static enum error move_memory_rows(struct writer *writer, MDB_txn *txn)
     }
     mdb_cursor_close(cursor);
     if (error == ERROR_NONE && moved > 0) {
-        LOG_INFO("memory-acknowledged writes recovered", LOG_INT("count", moved));
+        LOG_INFO("memory-acknowledged writes recovered from the cache", LOG_INT("count", moved));
     }
     return error;
 }
@@ -76,17 +78,20 @@ static enum error move_memory_rows(struct writer *writer, MDB_txn *txn)
 static enum error recover_memory(struct writer *writer)
 {
     MDB_txn *txn;
+    MDB_dbi memory;
     int code = mdb_txn_begin(writer->store.env, NULL, 0, &txn);
     if (code != MDB_SUCCESS) {
         return environment_error(code);
     }
-    enum error error = move_memory_rows(writer, txn);
+    code = mdb_dbi_open(txn, STORE_MEMORY, MDB_INTEGERKEY, &memory);
+    enum error error =
+        code == MDB_SUCCESS ? move_memory(writer, txn, memory) : environment_error(code);
     if (error == ERROR_NONE) {
-        error = environment_error(mdb_drop(txn, writer->store.memory, 0));
+        error = environment_error(mdb_drop(txn, memory, 1));
     }
     if (error != ERROR_NONE) {
         mdb_txn_abort(txn);
-        return error;
+        return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
     }
     return environment_error(mdb_txn_commit(txn));
 }
@@ -261,6 +266,8 @@ enum error writer_recover(struct writer *writer, const struct store_found *found
                           struct failure *failure)
 {
     count_lost(writer, found);
+    status_add(writer->status, STATUS_OUTBOX_LOST, (int64_t)writer->outbox.lost_count);
+    writer->outbox.lost_count = 0;
     enum error error = recover_memory(writer);
     writer->applied_seq = writer->outbox.committed.applied_seq;
     writer->last_seq = writer->outbox.committed.last_seq;

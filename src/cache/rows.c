@@ -71,6 +71,13 @@ void rows_precede(struct rows *rows, struct rows *before)
     *before = (struct rows){0};
 }
 
+struct rows_cursor rows_cursor_from(const struct rows *rows, struct rows_mark mark)
+{
+    struct slice all = buffer_slice(&rows->bytes);
+    CHECK(mark.bytes <= all.len);
+    return (struct rows_cursor){slice_of(all.at + mark.bytes, all.len - mark.bytes)};
+}
+
 struct rows_cursor rows_cursor_after(struct rows *rows, uint64_t seq)
 {
     if (seq < rows->passed_seq) {

@@ -49,6 +49,9 @@ static inline struct rows_cursor rows_cursor_of(const struct rows *rows)
     return (struct rows_cursor){.rest = buffer_slice(&rows->bytes)};
 }
 
+// Before what was added since.
+struct rows_cursor rows_cursor_from(const struct rows *rows, struct rows_mark mark);
+
 // Before the first with a greater seq.
 struct rows_cursor rows_cursor_after(struct rows *rows, uint64_t seq);
 

@@ -91,7 +91,7 @@ static void wipe(struct store *store, const char *reason)
     control_publish(store->control.page, &blank);
 }
 
-// What the control page knows of writes that were only in the files now wiped.
+// What the control page knows of writes that the release before had in the files now wiped.
 static void note_lost(const struct store *store, struct store_found *found)
 {
     struct control_page *page = store->control.page;
@@ -116,13 +116,13 @@ static enum error open_environment(struct store *store, const struct store_optio
         note_lost(store, found);
         wipe(store, reason);
     } else if (file_bytes(store) == 0) {
-        // Somebody emptied the directory: what was acknowledged in memory went with it.
+        // Somebody emptied the directory, and what the release before acknowledged in memory.
         found->lost_count = atomic_load(&store->control.page->memory_count);
         found->lost_seq = atomic_load(&store->control.page->memory_last_seq);
         begin_generation(store);
     }
-    // After a crash a file larger than the setting stays, since it may hold memory-acknowledged
-    // writes; it is wiped at the first start after an orderly stop.
+    // After a crash a file larger than the setting stays: it may hold what the release before
+    // acknowledged in memory. It is wiped at the first start after an orderly stop.
     size_t present_bytes = file_bytes(store);
     store->map_bytes = options->size_bytes > present_bytes ? options->size_bytes : present_bytes;
     enum error error = store_open_files(store, failure);
@@ -266,8 +266,7 @@ int64_t store_now_us(struct store *store)
 
 size_t store_used_bytes(const struct store *store, MDB_txn *txn)
 {
-    const MDB_dbi dbis[] = {store->records, store->memory};
-    return environment_pages(txn, dbis, 2) * store->page_bytes;
+    return environment_pages(txn, &store->records, 1) * store->page_bytes;
 }
 
 size_t store_room_bytes(const struct store *store)
@@ -287,7 +286,8 @@ size_t store_entries(const struct store *store, MDB_txn *txn)
 
 enum error store_open_cursor(const struct store *store, MDB_txn *txn, MDB_cursor **cursor)
 {
-    return environment_error(mdb_cursor_open(txn, store->records, cursor));
+    int code = FAULT_POINT(CACHE_CURSOR) ? ENOMEM : mdb_cursor_open(txn, store->records, cursor);
+    return environment_error(code);
 }
 
 enum error store_get(MDB_cursor *cursor, struct slice key, struct record *record)

@@ -1,6 +1,7 @@
-// The cache's LMDB environment: `cache.mdb` in the cache's directory with the databases `records`
-// (key -> record) and `memory` (seq -> entry acknowledged in memory only, until it is in the
-// outbox). Disposable: whatever is wrong with it, it is wiped and made anew.
+// The cache's LMDB environment: `cache.mdb` in the cache's directory with the database `records`
+// (key -> record). Disposable: whatever is wrong with it, it is wiped and made anew. The release
+// before had another one, `memory` (seq -> entry acknowledged in memory only), which the first
+// start takes over (STORE_MEMORY).
 //
 // The map is written in place (MDB_WRITEMAP) and never synced, so its file is preallocated whole:
 // a page that the disk has no room for would be a SIGBUS.
@@ -23,12 +24,12 @@ struct cache_clock {
 
 #define STORE_FILE      "cache.mdb"
 #define STORE_LOCK_FILE "cache.mdb-lock"
+#define STORE_MEMORY    "memory"
 
 // One generation of the files, while anybody of the daemon reads it.
 struct store_files {
     MDB_env *env;
     MDB_dbi records;
-    MDB_dbi memory;
     size_t users; // under the store's files_mutex: readers, and the store for the present one
 };
 
@@ -42,7 +43,6 @@ struct store {
     // The present generation, as the writer thread uses it:
     MDB_env *env;
     MDB_dbi records;
-    MDB_dbi memory;
     // The same for readers, which follow when it changes:
     struct store_files *_Atomic files;
     pthread_mutex_t files_mutex;
@@ -68,7 +68,7 @@ struct store_options {
 // What the start found, for the recovery.
 struct store_found {
     bool wiped;          // there was something, and it could not be used
-    uint64_t lost_count; // memory-acknowledged writes that were in it, as far as is known
+    uint64_t lost_count; // memory-acknowledged writes that the release before had in it
     uint64_t lost_seq;   // the newest of them
 };
 
@@ -86,8 +86,8 @@ void store_mark_serving(struct store *store);
 void store_mark_clean(struct store *store);
 void store_mark_spoiled(struct store *store);
 
-// Leaves behind a reader that holds pages: goes on in new files, with what is pending, what was
-// acknowledged in memory and some of what is warm. Readers of the daemon follow with their next
+// Leaves behind a reader that holds pages: goes on in new files, with what is pending and some of
+// what is warm. Readers of the daemon follow with their next
 // begin, those of other processes see the generation change; the old files' room is free once the
 // last of them is gone. The writer thread, between transactions. ERROR_SYSTEM or ERROR_FULL where
 // there is no room for new files: nothing has changed then.

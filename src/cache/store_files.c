@@ -37,9 +37,6 @@ static enum error open_databases(struct store *store, struct store_files *files)
     }
     code = mdb_dbi_open(txn, "records", MDB_CREATE, &files->records);
     if (code == MDB_SUCCESS) {
-        code = mdb_dbi_open(txn, "memory", MDB_CREATE | MDB_INTEGERKEY, &files->memory);
-    }
-    if (code == MDB_SUCCESS) {
         code = mdb_stat(txn, files->records, &stat);
     }
     if (code != MDB_SUCCESS) {
@@ -110,7 +107,6 @@ static void present(struct store *store, struct store_files *files)
 {
     store->env = files->env;
     store->records = files->records;
-    store->memory = files->memory;
     atomic_store_explicit(&store->files, files, memory_order_release);
 }
 
@@ -188,21 +184,20 @@ static bool is_worth_copying(struct copying *copying, MDB_val key, MDB_val value
     return record.pending || warm;
 }
 
-// All rows of `memory`, and the records that count.
-static int copy_rows(struct copying *copying, MDB_txn *from, MDB_dbi from_dbi, MDB_dbi to_dbi,
-                     bool records)
+// The records that count.
+static int copy_records(struct copying *copying, MDB_txn *from)
 {
     MDB_cursor *cursor;
     MDB_val key, value;
-    int code = mdb_cursor_open(from, from_dbi, &cursor);
+    int code = mdb_cursor_open(from, copying->store->records, &cursor);
     if (code != MDB_SUCCESS) {
         return code;
     }
     while ((code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
-        if (records && !is_worth_copying(copying, key, value)) {
+        if (!is_worth_copying(copying, key, value)) {
             continue;
         }
-        code = mdb_put(copying->txn, to_dbi, &key, &value, MDB_APPEND);
+        code = mdb_put(copying->txn, copying->to->records, &key, &value, MDB_APPEND);
         code = code != MDB_SUCCESS ? code : commit_some(copying);
         if (code != MDB_SUCCESS) {
             break;
@@ -226,10 +221,7 @@ static enum error copy_files(struct store *store, struct store_files *to)
     }
     code = mdb_txn_begin(to->env, NULL, 0, &copying.txn);
     if (code == MDB_SUCCESS) {
-        code = copy_rows(&copying, from, store->memory, to->memory, false);
-    }
-    if (code == MDB_SUCCESS) {
-        code = copy_rows(&copying, from, store->records, to->records, true);
+        code = copy_records(&copying, from);
     }
     if (code == MDB_SUCCESS) {
         code = mdb_txn_commit(copying.txn);

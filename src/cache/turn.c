@@ -5,6 +5,7 @@
 // of the cache; the pg worker sees a request before it sees its entry, since the newest visible
 // seq is raised last.
 #include "cache/answer.h"
+#include "cache/journal.h"
 
 #include <stdlib.h>
 
@@ -133,31 +134,12 @@ static void note_accepted(struct turn *turn)
         if (turn->is_journaled) {
             continue;
         }
-        memory->first_seq = memory->first_seq == 0 ? item->entry.seq : memory->first_seq;
         if (memory->count == memory->moving_count) {
             memory->oldest_boot_us = turn->now_boot_us;
         }
-        memory->last_seq = item->entry.seq;
         memory->count++;
         memory->bytes += item->message->bytes;
     }
-}
-
-// Only what changes: each direct read looks at words beside them.
-static void publish_number(_Atomic uint64_t *place, uint64_t number)
-{
-    if (atomic_load_explicit(place, memory_order_relaxed) != number) {
-        atomic_store_explicit(place, number, memory_order_relaxed);
-    }
-}
-
-static void publish_memory(struct writer *writer)
-{
-    struct control_page *page = writer->store.control.page;
-    const struct memory_writes *memory = &writer->memory;
-    publish_number(&page->memory_count, memory->count);
-    publish_number(&page->memory_first_seq, memory->first_seq);
-    publish_number(&page->memory_last_seq, memory->last_seq);
 }
 
 // Only now that what another server's rows were is out of the cache: a start that finds the former
@@ -173,11 +155,9 @@ static void publish_server(struct turn *turn)
 static void publish(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    writer->memory.moved_seq = 0;
     writer->pending_count = turn->pending_count;
     note_accepted(turn);
     note_applied(turn);
-    publish_memory(writer);
     if (turn->page_changed) {
         writer->page = turn->page;
         control_publish(writer->store.control.page, &writer->page);
@@ -223,21 +203,6 @@ static void answer(struct turn *turn)
     }
 }
 
-// What cannot be rescued is counted at the next start, by what the control page says of it. What is
-// in the log needs no rescue.
-static void rescue_memory(struct turn *turn)
-{
-    struct writer *writer = turn->writer;
-    enum error error = journal_rescue(turn);
-    if (error != ERROR_NONE) {
-        const struct memory_writes *memory = &writer->memory;
-        size_t logged = rows_count_up_to(&memory->rows, writer->outbox.log.last_seq);
-        LOG_ERROR("memory-acknowledged writes not journaled",
-                  LOG_INT("count", memory->count - logged), LOG_TEXT("error", error_text(error)));
-    }
-    publish_memory(writer);
-}
-
 static bool do_phases(struct turn *turn)
 {
     struct writer *writer = turn->writer;
@@ -249,7 +214,6 @@ static bool do_phases(struct turn *turn)
     (void)FAULT_POINT(BETWEEN_COMMITS);
     error = apply_turn(turn);
     if (error != ERROR_NONE) {
-        rescue_memory(turn);
         writer_fail(writer, "cache failed", error, true);
         return false;
     }
@@ -321,6 +285,7 @@ static void look_after(struct turn *turn)
     retention_tick(&writer->retention, turn->now_boot_us, connected);
     answer_owed_resyncs(writer);
     look_after_readers(turn);
+    journal_look_after_ring(turn);
     if (turn->now_boot_us < writer->upkeep_boot_us) {
         return;
     }

@@ -29,9 +29,10 @@ struct turn {
     bool is_journaled;      // the outbox committed something of the turn's
     bool has_moved;         // it committed what came before
     bool is_logged;         // its writes are, or may be, in the outbox's log
+    bool is_ringed;         // they are in its ring
+    struct rows_mark rows;  // those of `memory` before its own
     int64_t accepted_bytes; // of the writes that were accepted, about
     // Of the cache phase; begun anew at each try:
-    struct rows_mark rows; // those of `memory` before it
     MDB_txn *txn;
     MDB_cursor *records; // of the transaction
     struct page_view page;
@@ -53,10 +54,6 @@ struct turn {
 // answered with OVERLOADED, what else had to be journaled is not durable, and the turn goes on;
 // other errors end the node.
 enum error journal_turn(struct turn *turn);
-
-// The cache has failed, and its files are given up: what was acknowledged from memory, which is
-// only there, goes to the outbox as far as it can still be read.
-enum error journal_rescue(struct turn *turn);
 
 // ---- apply.c: the cache's part: every item that goes on, in order, in one commit.
 enum error apply_turn(struct turn *turn);

@@ -115,6 +115,7 @@ static enum error open_all(struct writer *writer, const struct writer_options *o
     const struct outbox_options outbox = {
         .dir = settings->writes.dir,
         .capacity_bytes = settings->writes.outbox_bytes,
+        .boot_id = options->boot_id,
         .goes_without_log = options->goes_without_log,
     };
     enum error error = outbox_open(&writer->outbox, &outbox, failure);
@@ -151,10 +152,12 @@ enum error writer_open(const struct writer_options *options, struct writer **wri
     opened->stop = options->stop;
     opened->has_readers = options->has_readers;
     opened->clock = options->clock != NULL ? *options->clock : MACHINE_CLOCK;
+    CHECK(pthread_mutex_init(&opened->memory.mutex, NULL) == 0);
     mover_init(&opened->mover, &opened->outbox, &opened->mailbox, opened->clock);
     enum error error = mailbox_init(&opened->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
     if (error != ERROR_NONE) {
         mover_deinit(&opened->mover);
+        pthread_mutex_destroy(&opened->memory.mutex);
         free(opened);
         return failure_set(failure, error, "no file descriptor is left");
     }
@@ -312,6 +315,7 @@ void writer_measure_outbox(struct writer *writer)
     status_set(writer->status, STATUS_OUTBOX_DEAD_LETTERS,
                (int64_t)outbox_letters(&writer->outbox));
     status_set(writer->status, STATUS_OUTBOX_LOG, outbox_log_is_in_use(&writer->outbox.log));
+    status_set(writer->status, STATUS_OUTBOX_RING, outbox_rings(&writer->outbox));
 }
 
 // ---- stop and close
@@ -363,6 +367,7 @@ void writer_close(struct writer *writer)
     mailbox_deinit(&writer->mailbox);
     awaited_deinit(&writer->awaited);
     rows_deinit(&writer->memory.rows);
+    pthread_mutex_destroy(&writer->memory.mutex);
     mover_deinit(&writer->mover);
     tallies_close(&writer->tallies);
     store_close(&writer->store);
@@ -444,7 +449,7 @@ static enum error port_visit_accepted(void *outbox, uint64_t after_seq,
                                       void *context)
 {
     struct writer *writer = outbox;
-    return accepted_visit(&writer->store, &writer->outbox, after_seq, visit, context);
+    return accepted_visit(writer, after_seq, visit, context);
 }
 
 struct outbox_port writer_outbox_port(struct writer *writer)

@@ -24,20 +24,19 @@ enum { MEMORY_AGE_US = 10000, MEMORY_AGE_MAX_US = 250000, MEMORY_AGE_COMMITS = 1
 // answers, so that PostgreSQL sees them soon where there is little to do.
 enum { LOGGED_IDLE_US = 1000 };
 
-// Writes that are not known to be in the outbox, acknowledged in memory only or from the log: rows
-// of the store's `memory`.
+// Writes that are not known to be in the outbox, acknowledged in memory only, which the ring holds
+// as well, or from the log.
 struct memory_writes {
-    uint64_t first_seq; // 0: none
-    uint64_t last_seq;
     size_t count;
     size_t bytes;             // about what they will take in the outbox
     size_t moving_count;      // of them, the oldest, which the mover has
     size_t moving_bytes;      // of `bytes`
-    struct rows rows;         // the others, as they lie in `memory`
+    struct rows rows;         // the others
     int64_t oldest_boot_us;   // when the first of those was acknowledged
     int64_t answered_boot_us; // when the last was answered
-    uint64_t moved_seq;       // rows up to here are in the outbox and can go
     int64_t commit_us;        // what the last commit of the outbox took
+    // Held while rows, or those of the mover, are changed, and by others while they read them.
+    pthread_mutex_t mutex;
 };
 
 struct writer {
@@ -60,6 +59,7 @@ struct writer {
     bool is_started;
     // The writer thread's:
     bool memory_is_recovered;  // of use to the start only
+    int64_t ring_boot_us;      // when to look after the outbox's ring again
     bool failed;               // stopped by an error it cannot go on after
     struct message *backlog;   // taken from the mailbox, for the next turns
     struct message *undurable; // settled in the cache, to be journaled once the disk has room
@@ -125,7 +125,7 @@ bool writer_renew_cache(struct writer *writer, int holder_pid);
 // The gauges of the outbox.
 void writer_measure_outbox(struct writer *writer);
 
-// Makes the opened environments one again: memory-acknowledged writes go to the outbox, pending
-// records without an entry go, entries that PostgreSQL may not have are laid over the cache.
+// Makes the opened environments one again: pending records without an entry go, entries that
+// PostgreSQL may not have are laid over the cache.
 enum error writer_recover(struct writer *writer, const struct store_found *found,
                           struct failure *failure);

@@ -12,7 +12,7 @@
 //     16  boot id, node uuid                    constant while serving
 //     96  source: hash of server and table      constant while serving
 //    104  pid, clean, generation                pid: 0 while not serving
-//    120  memory-acknowledged writes            of use to the next start only
+//    120  memory-acknowledged writes            of the release before, for the start after it
 //    152  server: its start, its timeline        of use to the daemon only
 //    176  namespace of the pids                 constant while serving
 //    184  life: a lock held while serving       the kernel marks it where its holder dies
@@ -47,7 +47,8 @@ struct control_page {
     uint64_t source;
     _Atomic uint32_t pid;   // of the daemon that serves; 0: none
     _Atomic uint32_t clean; // 1: stopped in order, the files are whole whatever the machine did
-    _Atomic uint64_t generation;       // changes where the cache files were made anew
+    _Atomic uint64_t generation; // changes where the cache files were made anew
+    // Of the release before, whose cache held them alone:
     _Atomic uint64_t memory_first_seq; // oldest memory-acknowledged write not yet in the outbox
     _Atomic uint64_t memory_last_seq;  // newest
     _Atomic uint64_t memory_count;

@@ -5,6 +5,9 @@
 #include "system/harness/load.h"
 #include "system/harness/random.h"
 
+#include <ftw.h>
+#include <stdio.h>
+
 enum { KILLS = 100, ACKS_A_ROUND = 400, INCRS_A_ROUND = 12 };
 
 enum moment {
@@ -67,12 +70,50 @@ static void the_outbox_survives_on_its_own(struct scenario *scenario)
     load_stop_and_check(load);
 }
 
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+// What is acknowledged in memory alone survives the process, whatever becomes of the cache.
+static void memory_acks_survive_without_the_cache(struct scenario *scenario)
+{
+    struct random random = random_of(random_seed(), UINT64_MAX - 2);
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(
+        scenario, pg,
+        &(struct node_options){.config = "log.level = \"info\"\nwrites.ack = \"memory\"\n"});
+    struct load *load = load_start(scenario, pg, node);
+    load_await_acks(load, 0, ACKS_A_ROUND);
+    int kills = test_rounds(KILLS / 10);
+    for (int i = 0; i < kills; i++) {
+        load_await_acks(load, 1u << LOAD_COUNTER | 1u << LOAD_LEDGER,
+                        1 + random_below(&random, ACKS_A_ROUND));
+        node_kill(node);
+        remove_tree(node->cache_dir);
+        node_spawn(node);
+    }
+    load_stop_and_check(load);
+    assert_int_equal(node_stat_int(node, "outbox.lost"), 0);
+    // Some of them were in the ring alone.
+    assert_true(node_log_has(node, "memory-acknowledged writes recovered"));
+}
+
 int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
         SCENARIO(nothing_acknowledged_is_lost_or_repeated),
         SCENARIO(the_outbox_survives_on_its_own),
+        SCENARIO(memory_acks_survive_without_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

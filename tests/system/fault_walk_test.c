@@ -32,6 +32,7 @@ static enum drive drive_of(enum fault fault)
 {
     switch (fault) {
     case FAULT_OUTBOX_OPEN:
+    case FAULT_OUTBOX_RING_ROOM:
     case FAULT_OUTBOX_LOG_FULL: // of these four, since a log that has failed is not used again
     case FAULT_OUTBOX_BEFORE_LOG:
     case FAULT_OUTBOX_AFTER_LOG:

@@ -2,6 +2,7 @@
 // clients.c.
 #include "simulation/world/node.h"
 
+#include <ftw.h>
 #include <lmdb.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -80,6 +81,42 @@ enum error __wrap_outbox_log_write(struct outbox_log *log)
     }
     free(before);
     CHECK(error == ERROR_NONE || error == ERROR_FULL);
+    longjmp(crash.out, 1);
+}
+
+enum error __real_outbox_ring_add(struct outbox_ring *ring, uint64_t before_seq,
+                                  struct rows_cursor rows);
+
+// Whatever was added to the ring may be there up to any byte, in the order in which it was stored:
+// the records, and then the header.
+static void tear_ring(struct outbox_ring *ring, uint64_t from, const uint8_t *before)
+{
+    uint8_t *map = (uint8_t *)ring->header;
+    uint64_t cut = from + machine_below((uint32_t)(ring->end - from) + 1);
+    for (uint64_t at = cut; at < ring->end; at++) {
+        size_t offset = RING_HEADER_BYTES + at % ring->capacity_bytes;
+        map[offset] = before[offset];
+    }
+    memcpy(map, before, RING_HEADER_BYTES);
+}
+
+// Writes that are acknowledged in memory alone pass here.
+enum error __wrap_outbox_ring_add(struct outbox_ring *ring, uint64_t before_seq,
+                                  struct rows_cursor rows)
+{
+    bool is_last = crash.commits_left > 0 && --crash.commits_left == 0;
+    if (!is_last) {
+        return __real_outbox_ring_add(ring, before_seq, rows);
+    }
+    uint64_t from = ring->end;
+    size_t bytes = RING_HEADER_BYTES + ring->capacity_bytes;
+    uint8_t *before = memory_zeroed(1, bytes);
+    memcpy(before, ring->header, bytes);
+    enum error error = __real_outbox_ring_add(ring, before_seq, rows);
+    if (error == ERROR_NONE && !crash.after) {
+        tear_ring(ring, from, before);
+    }
+    free(before);
     longjmp(crash.out, 1);
 }
 
@@ -259,6 +296,22 @@ void node_crash(struct node *node)
     // What is said from here on, nobody hears: it only frees memory and closes connections.
     worker_end(node->worker);
     close_rest(node);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+void node_lose_cache(struct node *node)
+{
+    if (node->given.loses_cache && machine_chance(300)) {
+        trace("the cache of node %d is deleted", node->number);
+        CHECK(nftw(node->settings.cache.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
+    }
 }
 
 void node_stop(struct node *node)

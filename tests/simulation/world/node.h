@@ -28,6 +28,7 @@ struct node_settings {
     bool preload;
     bool sends_late;  // a loop may wait between a read's look into the cache and its question
     bool has_readers; // the hot tier is kept, and read by the clients
+    bool loses_cache; // a crash may take the cache's directory with it
     int64_t step_us;  // how much time passes with a step, about
 };
 
@@ -41,6 +42,8 @@ int64_t node_stale_count(struct node *node);
 bool node_has_failed(const struct node *node);
 void node_start(struct node *node);
 void node_crash(struct node *node);
+// Somebody deletes the cache's directory, perhaps. For a node that has crashed.
+void node_lose_cache(struct node *node);
 // As by SIGTERM, with nothing left undone.
 void node_stop(struct node *node);
 // The machine goes down with it: what was not on the disk is lost. For a node that is down.

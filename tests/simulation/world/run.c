@@ -285,10 +285,12 @@ static void act_fault(const struct choice *choice)
     case ACTION_CRASH:
         node_crash(node);
         go_down(node);
+        node_lose_cache(node);
         break;
     case ACTION_CRASH_IN_TURN:
         node_turn_and_crash(node);
         go_down(node);
+        node_lose_cache(node);
         break;
     case ACTION_STOP:
         node_stop(node);
@@ -446,6 +448,7 @@ static void make_nodes(const char *directory, uint64_t seed)
             .preload = machine_mix(seed, 0x9e10ad) % 4 == 0,
             .has_readers = machine_mix(seed, 0x40840) % 2 == 0,
             .sends_late = machine_mix(seed, 0x5e4d3) % 3 == 0,
+            .loses_cache = machine_mix(seed, 0xcac4e) % 3 == 0,
             .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,
             .step_us = world.step_us,
         };

@@ -42,6 +42,7 @@ static void all_is_in_order(void **state)
     assert_item(&rig, "outbox directory", "MiB free");
     assert_item(&rig, "outbox room", "ok: ");
     assert_item(&rig, "outbox log", "wrong: not in use");
+    assert_item(&rig, "outbox ring", "ok: in use");
     assert_item(&rig, "dead letters", "ok: 0 dead letters");
     assert_item(&rig, "reader slots", "ok: ");
     rig_deinit(&rig);

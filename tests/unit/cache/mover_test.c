@@ -51,12 +51,7 @@ static void set_when_due(struct rig *rig, const char *key, const char *value, en
 
 static size_t memory_rows(struct rig *rig)
 {
-    MDB_txn *txn;
-    MDB_stat stat;
-    assert_int_equal(mdb_txn_begin(rig->writer->store.env, NULL, MDB_RDONLY, &txn), 0);
-    assert_int_equal(mdb_stat(txn, rig->writer->store.memory, &stat), 0);
-    mdb_txn_abort(txn);
-    return stat.ms_entries;
+    return rig->writer->mover.move.rows.count + rig->writer->memory.rows.count;
 }
 
 // ---- beside turns
@@ -287,11 +282,11 @@ static void a_cache_that_fails_meanwhile_loses_nothing(void **state)
     rig_arm("cache.commit=fail:1");
     rig_push_set(rig, "c", "3", ACK_MEMORY);
     writer_turn(rig->writer);
-    rig_expect_home(rig, ERROR_INTERNAL);
+    rig_expect_home(rig, ERROR_OUTCOME_UNKNOWN);
     rig_arm(NULL);
     rig_crash(rig);
     open_at_rest(rig);
-    rig_assert_entries(rig, "..");
+    rig_assert_entries(rig, "...");
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
 }
 

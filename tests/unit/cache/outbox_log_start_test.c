@@ -168,7 +168,7 @@ static void an_orderly_stop_needs_none(void **state)
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG_GROUPS), 2);
     rig_crash(rig);
     // A release that knows none does not open it now.
-    assert_int_equal(layout_of(rig), OUTBOX_LAYOUT_LOGGED);
+    assert_int_equal(layout_of(rig), OUTBOX_LAYOUT_LOGGED_AND_RINGED);
     // The log that an orderly stop left is used again.
     rig_open(rig);
     rig_stop(rig);
@@ -189,7 +189,7 @@ static void a_later_layout_is_not_taken_for_damage(void **state)
     rig_stop(rig);
     struct raw_outbox raw;
     uint8_t row[ROW_BYTES_MAX];
-    const uint64_t later = OUTBOX_LAYOUT_LOGGED + 1;
+    const uint64_t later = OUTBOX_LAYOUT_MAX + 1;
     raw_outbox_open(&raw, rig);
     ssize_t bytes = raw_outbox_get(&raw, "layout", row, sizeof row);
     raw_outbox_put(&raw, "layout", (const uint8_t *)&later, sizeof later);
@@ -252,7 +252,7 @@ static void an_outbox_without_one_gets_one(void **state)
     rig_open(rig);
     rig_set(rig, "a", "1");
     rig_crash(rig);
-    assert_int_equal(layout_of(rig), OUTBOX_LAYOUT_ALONE);
+    assert_int_equal(layout_of(rig), OUTBOX_LAYOUT_RINGED);
     assert_false(exists(rig, OUTBOX_LOG_FILE));
     rig->has_log = true;
     rig_open(rig);

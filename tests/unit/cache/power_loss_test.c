@@ -388,8 +388,9 @@ static void copy_file(const char *from, const char *to)
     assert_int_equal(fclose(out), 0);
 }
 
-// The cache's files are whatever the crash left; here, as they were at the end.
-static void copy_cache(const struct power_run *run, const struct rig *rig)
+// The cache's files, and the ring's, which is not synced either, are whatever the crash left; here,
+// as they were at the end.
+static void copy_unsynced(const struct power_run *run, const struct rig *rig)
 {
     static const char *const NAMES[] = {"cache.mdb", "control", "sketch"};
     assert_int_equal(mkdir(rig->cache_dir, 0750), 0);
@@ -400,6 +401,11 @@ static void copy_cache(const struct power_run *run, const struct rig *rig)
         snprintf(to, sizeof to, "%s/%s", rig->cache_dir, NAMES[i]);
         copy_file(from, to);
     }
+    char from[128];
+    char to[128];
+    snprintf(from, sizeof from, "%s/%s", run->rig.outbox_dir, OUTBOX_RING_FILE);
+    snprintf(to, sizeof to, "%s/%s", rig->outbox_dir, OUTBOX_RING_FILE);
+    copy_file(from, to);
 }
 
 static void start_fully(const struct power_run *run, const struct disk_replay *replay,
@@ -409,7 +415,7 @@ static void start_fully(const struct power_run *run, const struct disk_replay *r
     rig_init(&rig);
     rig.has_log = true;
     disk_replay_lose_power(replay, random, rig.outbox_dir);
-    copy_cache(run, &rig);
+    copy_unsynced(run, &rig);
     rig_boot(&rig, 2);
     rig_open(&rig);
     for (int i = 0; i < run->writes_count; i++) {
