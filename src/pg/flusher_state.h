@@ -78,7 +78,7 @@ struct flusher {
     struct flush_pace pace;
     struct failure last_failure; // of the connection
     bool has_connected;
-    bool is_connected; // in this life of the connection
+    bool is_connected;      // in this life of the connection
     struct sent_batch sent; // until FLUSHED is back
     struct early_batch early;
     struct batch_ahead ahead;
