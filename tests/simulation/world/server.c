@@ -196,6 +196,11 @@ void session_add_change(struct session *session, struct batch_change change)
 {
     struct batch_commit *batch = &session->txn.batch;
     CHECK(batch->changes_count < CHANGES_MAX);
+    // What has made nothing of the key has seen the state of now: others may change it before the
+    // commit, since a row that is not there is not locked.
+    if (!change.effect && !session->txn.changed[change.key]) {
+        change.order = server.rows[change.key].order;
+    }
     session->txn.changes[batch->changes_count++] = change;
 }
 
@@ -279,7 +284,9 @@ static void commit_batch(struct session *session, struct commit *commit)
 {
     struct txn *txn = &session->txn;
     for (size_t i = 0; i < txn->batch.changes_count; i++) {
-        txn->changes[i].order = server.rows[txn->changes[i].key].order;
+        if (txn->changes[i].effect || txn->changed[txn->changes[i].key]) {
+            txn->changes[i].order = server.rows[txn->changes[i].key].order;
+        }
     }
     txn->batch.node = txn->origin;
     txn->batch.changes = txn->changes;
