@@ -88,7 +88,8 @@ static void miss_all(struct many *many)
 }
 
 // What the hot tier says is of now, and the rest of the snapshot: they are of one moment where
-// nothing was committed meanwhile. Else the snapshot says it all.
+// nothing was committed meanwhile. Else a snapshot says it all, a new one, which is not behind what
+// the tier has said.
 static bool find_once(struct many *many)
 {
     struct direct *direct = &many->handle->direct;
@@ -97,6 +98,10 @@ static bool find_once(struct many *many)
     }
     look_for_all(many, true);
     if (many->hot_count > 0 && !direct_is_of_now(direct)) {
+        direct_end(direct);
+        if (!direct_begin(direct)) {
+            return false;
+        }
         look_for_all(many, false);
     }
     bool found = direct_holds(direct);
