@@ -25,6 +25,9 @@
 
 enum { RETRY_AFTER_US = 100000 };
 
+// Where a disk is nearly full, room comes and goes with each flush: what of it is said.
+#define SAY_FULL_AFTER_US INT64_C(10000000)
+
 // ---- whether a commit is needed
 
 static bool needs_outbox(const struct turn *turn, const struct turn_item *item)
@@ -182,10 +185,11 @@ static void note_committed(struct turn *turn)
     turn->is_journaled = true;
     journal_note_moved(writer);
     writer->confirm_boot_us = 0;
-    if (writer->retry_boot_us != 0) {
+    writer->retry_boot_us = 0;
+    if (writer->is_said_full) {
+        writer->is_said_full = false;
         LOG_INFO("outbox grows again", LOG_TEXT("dir", writer->outbox.directory.path));
     }
-    writer->retry_boot_us = 0;
     status_add(writer->status, STATUS_OUTBOX_COMMITS, 1);
 }
 
@@ -245,7 +249,9 @@ static enum error journal_all(struct turn *turn)
 static void await_room(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    if (writer->retry_boot_us == 0) {
+    if (!writer->is_said_full && turn->now_boot_us >= writer->say_full_boot_us) {
+        writer->is_said_full = true;
+        writer->say_full_boot_us = turn->now_boot_us + SAY_FULL_AFTER_US;
         LOG_ERROR("outbox cannot grow", LOG_TEXT("dir", writer->outbox.directory.path),
                   LOG_INT("free_bytes", directory_free_bytes(writer->outbox.directory.path)));
     }

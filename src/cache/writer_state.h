@@ -64,6 +64,8 @@ struct writer {
     struct message *backlog;   // taken from the mailbox, for the next turns
     struct message *undurable; // settled in the cache, to be journaled once the disk has room
     int64_t retry_boot_us;     // when to try the undurable again; 0: nothing to try
+    bool is_said_full;         // that the outbox cannot grow stands in the log
+    int64_t say_full_boot_us;  // not again before
     struct page_view page;     // as published
     int64_t hits_seen;         // when the readers were last looked after
     int64_t writes_seen;
