@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +27,9 @@ struct ring_header {
     uint64_t bytes;
     char boot_id[BOOT_ID_BYTES];
     char node[BOOT_ID_BYTES];
-    // Changed with every turn, before its answers:
-    alignas(LINE_BYTES) _Atomic uint64_t begin;
+    // Changed with every turn, before its answers, on a line of the processor's cache of their own:
+    char unused[LINE_BYTES - (32 + 2 * BOOT_ID_BYTES) % LINE_BYTES];
+    _Atomic uint64_t begin;
     _Atomic uint64_t count;
     _Atomic uint64_t last_seq;
 };
@@ -44,6 +44,7 @@ struct ring_record {
 };
 
 _Static_assert(sizeof(struct ring_record) == 40, "no padding, which would be part of the checksum");
+_Static_assert(offsetof(struct ring_header, begin) % LINE_BYTES == 0, "a line of its own");
 _Static_assert(sizeof(struct ring_header) <= RING_HEADER_BYTES, "the records begin behind it");
 
 static uint64_t checksum_of_header(const struct ring_header *header)

@@ -220,7 +220,7 @@ static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
 enum { ALIKE = 64, ALIKE_WRITES = 2000 };
 
 struct alike {
-    char names[ALIKE][16];
+    char names[ALIKE][24];
     pgnear_bytes keys[ALIKE];
 };
 
