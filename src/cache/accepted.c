@@ -1,6 +1,9 @@
 // A write moves to the outbox by a commit there, after which its row goes. So the rows are copied
 // first: what is missing in them is in the outbox by then. What is in both is older than what is a
 // row alone.
+//
+// Rows begin with the turn that takes a write on, which may still come to nothing (a full disk) and
+// is not in the cache yet: those of a turn that is not through are passed by.
 #include "cache/accepted.h"
 
 #include "base/fault.h"
@@ -30,7 +33,7 @@ static void copy_rows(struct writer *writer, struct buffer *copy)
     pthread_mutex_unlock(&memory->mutex);
 }
 
-static enum error visit_rows(struct visiting *visiting, struct slice rows)
+static enum error visit_rows(struct visiting *visiting, struct slice rows, uint64_t up_to_seq)
 {
     struct rows_cursor cursor = {.rest = rows};
     uint64_t seq;
@@ -38,7 +41,7 @@ static enum error visit_rows(struct visiting *visiting, struct slice rows)
     enum error error = ERROR_NONE;
     while (error == ERROR_NONE && visiting->goes_on && rows_next(&cursor, &seq, &bytes)) {
         struct entry entry;
-        if (seq <= visiting->last_seq) {
+        if (seq <= visiting->last_seq || seq > up_to_seq) {
             continue;
         }
         error = entry_decode(seq, bytes, &entry);
@@ -55,12 +58,13 @@ enum error accepted_visit(struct writer *writer, uint64_t after_seq,
     struct visiting visiting = {
         .visit = visit, .context = context, .last_seq = after_seq, .goes_on = true};
     struct buffer rows = {0};
+    uint64_t accepted_seq = (uint64_t)status_get(writer->status, STATUS_OUTBOX_LAST_SEQ);
     copy_rows(writer, &rows);
     enum error error = FAULT_POINT(CACHE_VISIT) ? ERROR_SYSTEM
                                                 : outbox_visit(&writer->outbox, after_seq,
                                                                UINT64_MAX, pass_on, &visiting);
     if (error == ERROR_NONE) {
-        error = visit_rows(&visiting, buffer_slice(&rows));
+        error = visit_rows(&visiting, buffer_slice(&rows), accepted_seq);
     }
     buffer_deinit(&rows);
     return error;

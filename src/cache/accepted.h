@@ -5,8 +5,8 @@
 #include "cache/writer_state.h"
 
 // In order of seq from the first greater than `after_seq`, each once, while `visit` answers true:
-// all whose seq STATUS_OUTBOX_LAST_SEQ has reached before the call, and perhaps newer ones, also
-// such as are not answered yet. Slices live during the visit. Any thread. ERROR_CORRUPT where an
-// entry cannot be decoded.
+// all whose seq STATUS_OUTBOX_LAST_SEQ has reached before the call, and perhaps newer ones that are
+// in the outbox, also such as are not answered yet. Slices live during the visit. Any thread.
+// ERROR_CORRUPT where an entry cannot be decoded.
 enum error accepted_visit(struct writer *writer, uint64_t after_seq,
                           bool (*visit)(void *context, const struct entry *entry), void *context);

@@ -97,6 +97,26 @@ static void what_is_in_memory_only_is_accepted_all_the_same(void **state)
     assert_accepted(rig, first_seq + 2, "d");
 }
 
+static void what_a_turn_is_still_at_is_not_accepted_yet(void **state)
+{
+    struct rig *rig = *state;
+    rig_push_set(rig, "a", "v", ACK_MEMORY);
+    rig_turn(rig);
+    uint64_t seq = rig_expect_home(rig, ERROR_NONE);
+    struct pair pair = {.key = rig_text("b"), .value = rig_text("v")};
+    struct call call = rig_call(METHOD_SET, ACK_JOURNAL, &pair);
+    struct entry entry;
+    struct buffer pairs = {0};
+    entry_of_call(&call, &entry, &pairs);
+    entry.seq = seq + 1;
+    struct rows *rows = &rig->writer->memory.rows;
+    struct rows_mark mark = rows_mark(rows);
+    rows_add(rows, &entry);
+    assert_accepted(rig, 0, "a");
+    rows_cut(rows, mark);
+    buffer_deinit(&pairs);
+}
+
 static void many_memory_writes_do_not_wait(void **state)
 {
     struct rig *rig = *state;
@@ -140,6 +160,7 @@ int main(void)
         TEST(a_memory_write_is_read_at_once_and_journaled_soon),
         TEST(a_journal_ack_covers_the_memory_writes_before_it),
         TEST(what_is_in_memory_only_is_accepted_all_the_same),
+        TEST(what_a_turn_is_still_at_is_not_accepted_yet),
         TEST(many_memory_writes_do_not_wait),
         TEST(a_flush_journals_memory_writes_and_goes_to_pg),
     };
