@@ -148,7 +148,7 @@ static void note_unannounced(struct feed *feed)
 static bool judge_shape(struct feed *feed)
 {
     const struct table_shape *found = &feed->heartbeat.shape;
-    if (feed->knows_shape && found->triggers < feed->shape.triggers) {
+    if (feed->knows_shape && table_shape_lost_triggers(found, &feed->shape)) {
         note_unannounced(feed);
         return false;
     }

@@ -5,21 +5,58 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+// A partitioned table and its leaves have triggers of different numbers, and so have the document's
+// table and that of its pairs: the least of all would hide what the others lose.
 const char TABLE_SHAPE_SQL[] =
-    "WITH RECURSIVE own (oid) AS ("
-    "SELECT to_regclass(name)::oid FROM unnest(ARRAY[$1, $2]) AS named (name)"
-    " UNION SELECT inhrelid FROM pg_catalog.pg_inherits JOIN own ON inhparent = own.oid)"
-    " SELECT md5(string_agg(shape, ' ' ORDER BY oid)), coalesce(min(triggers), 0) FROM ("
-    "SELECT c.oid, (SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid"
-    " AND t.tgenabled IN ('A', 'R') AND t.tgname LIKE '%pgnear%') AS triggers,"
+    "WITH RECURSIVE own (oid, place) AS ("
+    "SELECT to_regclass(name)::oid, place"
+    " FROM unnest(ARRAY[$1, $2]) WITH ORDINALITY AS named (name, place) WHERE place = 1 OR $1 <> $2"
+    " UNION SELECT inhrelid, place FROM pg_catalog.pg_inherits JOIN own ON inhparent = own.oid)"
+    " SELECT md5(string_agg(shape, ' ' ORDER BY place, oid)),"
+    " coalesce(min(triggers) FILTER (WHERE place = 1 AND relkind = 'r'), -1),"
+    " coalesce(min(triggers) FILTER (WHERE place = 1 AND relkind = 'p'), -1),"
+    " coalesce(min(triggers) FILTER (WHERE place = 2 AND relkind = 'r'), -1),"
+    " coalesce(min(triggers) FILTER (WHERE place = 2 AND relkind = 'p'), -1),"
+    " coalesce(min(replicated) FILTER (WHERE place = 1 AND relkind = 'r'), -1),"
+    " bool_or(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = shapes.oid))"
+    " FROM ("
+    "SELECT c.oid, own.place, c.relkind, (SELECT count(*) FROM pg_catalog.pg_trigger t"
+    " WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname LIKE '%pgnear%'"
+    " AND t.tgname <> 'pgnear_replicated') AS triggers,"
+    " (SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid"
+    " AND t.tgenabled IN ('A', 'R') AND t.tgname = 'pgnear_replicated') AS replicated,"
     " concat_ws(' ', c.oid, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum)"
     " FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),"
     " (SELECT string_agg(t.xmin::text, ',' ORDER BY t.oid) FROM pg_catalog.pg_trigger t"
     " WHERE t.tgrelid = c.oid AND t.tgname LIKE '%pgnear%')) AS shape"
     " FROM own JOIN pg_catalog.pg_class c ON c.oid = own.oid) AS shapes";
 
+static int64_t count_at(const PGresult *result, int column)
+{
+    return strtoll(PQgetvalue(result, 0, column), NULL, 10);
+}
+
 void table_shape_take(struct table_shape *shape, const PGresult *result)
 {
     snprintf(shape->digest, sizeof shape->digest, "%s", PQgetvalue(result, 0, 0));
-    shape->triggers = strtoll(PQgetvalue(result, 0, 1), NULL, 10);
+    for (int i = 0; i < TABLE_SHAPE_KINDS; i++) {
+        shape->triggers[i] = count_at(result, 1 + i);
+    }
+    shape->replicated = count_at(result, 1 + TABLE_SHAPE_KINDS);
+    shape->is_subscribed = *PQgetvalue(result, 0, 2 + TABLE_SHAPE_KINDS) == 't';
+}
+
+static bool is_fewer(int64_t found, int64_t known)
+{
+    return found >= 0 && found < known;
+}
+
+bool table_shape_lost_triggers(const struct table_shape *found, const struct table_shape *known)
+{
+    bool is_less = found->digest[0] == '\0' ||
+                   (found->is_subscribed && is_fewer(found->replicated, known->replicated));
+    for (int i = 0; i < TABLE_SHAPE_KINDS; i++) {
+        is_less = is_less || is_fewer(found->triggers[i], known->triggers[i]);
+    }
+    return is_less;
 }

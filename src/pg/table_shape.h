@@ -2,18 +2,27 @@
 // anew, put another in its place, changed a column, turned triggers off. No trigger announces that.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <libpq-fe.h>
 
 enum { TABLE_SHAPE_BYTES = 40 };
+// Of each of the two tables that are asked about: what holds rows (itself or its partitions), and
+// what is partitioned.
+enum { TABLE_SHAPE_KINDS = 4 };
 
 struct table_shape {
     // Of the table with its partitions, its columns and our triggers: another one after every
     // change of them. "": there is no such table.
     char digest[TABLE_SHAPE_BYTES];
-    // How many triggers of ours always fire on that of these tables which has the fewest.
-    int64_t triggers;
+    // How many triggers of ours always fire on that table of each kind which has the fewest; -1:
+    // there is none of the kind.
+    int64_t triggers[TABLE_SHAPE_KINDS];
+    // The same of the one trigger for what logical replication applies, which nothing but a
+    // subscription needs.
+    int64_t replicated;
+    bool is_subscribed; // some subscription has one of the tables
 };
 
 // One row, for table_shape_take. $1 and $2 are names of tables, or twice the same. It takes no lock
@@ -21,3 +30,7 @@ struct table_shape {
 extern const char TABLE_SHAPE_SQL[];
 
 void table_shape_take(struct table_shape *shape, const PGresult *result);
+
+// Whether changes that were announced when the shape was `known` are no longer: triggers have been
+// dropped or turned off since, or the table is gone. What was lacking then is for `check` to tell.
+bool table_shape_lost_triggers(const struct table_shape *found, const struct table_shape *known);

@@ -95,11 +95,27 @@ static void a_bulk_change_is_followed(struct scenario *scenario)
     end(&rig);
 }
 
+// Neither a sync nor a get says that nothing has changed while nobody would hear of it.
+static void a_trigger_that_is_off_is_noticed(struct scenario *scenario)
+{
+    struct rig rig;
+    start(scenario, &rig, "cache.audit_rate = 0\npostgres.partitions = 2\n");
+    assert_followed(&rig, "INSERT INTO kv_store VALUES ('a', '1')", "a", "1");
+    const char *leaf = pg_value(rig.pg, "SELECT tableoid::regclass FROM kv_store WHERE key = 'a'");
+    pg_exec(rig.pg, "ALTER TABLE %s DISABLE TRIGGER pgnear_replicated", leaf);
+    node_await_state(rig.node, "disconnected");
+    pg_exec(rig.pg, "ALTER TABLE %s ENABLE REPLICA TRIGGER pgnear_replicated", leaf);
+    node_await_state(rig.node, "live");
+    assert_followed(&rig, "UPDATE kv_store SET value = '2'", "a", "2");
+    end(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(what_is_applied_is_heard),
         SCENARIO(a_bulk_change_is_followed),
+        SCENARIO(a_trigger_that_is_off_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
