@@ -83,6 +83,7 @@ struct outbox {
     struct outbox_state committed;
     struct outbox_log log;
     struct outbox_ring ring;
+    bool puts_ring_aside; // the start found it to be of no use, and somebody may want to look at it
     char log_id[OUTBOX_LOG_ID_BYTES]; // of the log that it names; "": none
     size_t moved;      // entries of the log that earlier commits of its generation have taken over
     size_t taken_over; // and that the transaction has appended
@@ -250,14 +251,15 @@ void outbox_forget_lost_log(const struct outbox *outbox);
 // ---- the ring at the start, and while it runs; outbox_take_ring.c
 
 // Within the transaction of the start, the log taken over: appends what the last run of this boot
-// left in the ring and counts what is lost of it (`lost_count`): a memory acknowledgement is no
+// left in the ring and counts what is lost of it (`lost_count`, where another boot's was not synced
+// less than that): a memory acknowledgement is no
 // reason to stop the start. Opens the ring where it is of use. ERROR_SYSTEM with words.
 enum error outbox_take_over_ring(struct outbox *outbox, struct failure *failure);
 // After the start's commit, or whenever there is none and nothing is in memory alone: makes it
-// where it was not opened. Goes without where that cannot be: logged unless `is_quiet`. It is in
-// use once a commit has written the layout.
+// where it was not opened, in place of one that was judged. Goes without where that cannot be:
+// logged unless `is_quiet`. It is in use once a commit has written the layout.
 void outbox_make_ring(struct outbox *outbox, bool is_quiet);
-// Gives it up where its file was deleted: logged. True then.
+// Gives it up where its file was deleted or moved away: logged. True then.
 bool outbox_leave_lost_ring(struct outbox *outbox);
 
 // ---- meta records; outbox_meta.c

@@ -40,7 +40,7 @@ struct ring_record {
     uint64_t seq;
     uint64_t before_seq;
     uint32_t bytes;
-    uint32_t zero;
+    uint32_t entry_checksum; // so that no other whole entry passes for its own
 };
 
 _Static_assert(sizeof(struct ring_record) == 40, "no padding, which would be part of the checksum");
@@ -58,6 +58,11 @@ static uint64_t checksum_of_record(const struct ring_record *record, uint64_t id
 {
     size_t from = offsetof(struct ring_record, at);
     return checksum(slice_of((const uint8_t *)record + from, sizeof *record - from), id);
+}
+
+static uint32_t checksum_of_entry(struct slice entry, uint64_t id)
+{
+    return (uint32_t)checksum(entry, id);
 }
 
 static size_t record_bytes(size_t entry_bytes)
@@ -148,7 +153,7 @@ enum error outbox_ring_open(struct outbox_ring *ring, const struct directory *di
         return errno == ENOENT ? ERROR_NOT_FOUND : ERROR_SYSTEM;
     }
     if (fstat(fd, &status) != 0 || (size_t)status.st_size < file_bytes(RING_HEADER_BYTES) ||
-        (size_t)status.st_size > file_bytes(bytes_max)) {
+        (size_t)status.st_size > file_bytes(bytes_max) || status.st_size % RING_HEADER_BYTES != 0) {
         close(fd);
         return ERROR_NOT_FOUND;
     }
@@ -164,10 +169,13 @@ void outbox_ring_close(struct outbox_ring *ring)
     *ring = OUTBOX_RING_NONE;
 }
 
-bool outbox_ring_is_gone(const struct outbox_ring *ring)
+bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory *directory)
 {
-    struct stat status;
-    return fstat(ring->fd, &status) == 0 && status.st_nlink == 0;
+    struct stat own, named;
+    if (fstatat(directory->fd, OUTBOX_RING_FILE, &named, 0) != 0) {
+        return errno == ENOENT || errno == ELOOP;
+    }
+    return fstat(ring->fd, &own) == 0 && (own.st_dev != named.st_dev || own.st_ino != named.st_ino);
 }
 
 // ---- what a start finds; read and not mapped, since the disk may fail at it
@@ -248,7 +256,8 @@ static bool read_record(const struct replay *replay, uint64_t at, struct ring_re
     }
     *entry = slice_of(from + sizeof *record, record->bytes);
     struct entry decoded;
-    return entry_decode(record->seq, *entry, &decoded) == ERROR_NONE;
+    return record->entry_checksum == checksum_of_entry(*entry, replay->id) &&
+           entry_decode(record->seq, *entry, &decoded) == ERROR_NONE;
 }
 
 static enum error replay_records(const struct replay *replay, uint64_t begin,
@@ -337,6 +346,9 @@ void outbox_ring_begin(struct outbox_ring *ring, const struct outbox_ring_owner 
     header->checksum = checksum_of_header(header);
     atomic_thread_fence(memory_order_release);
     memcpy(header->magic, MAGIC, sizeof MAGIC);
+    // Where that fails, a start of another boot takes it for one that was never used, or of an
+    // earlier boot, and says the same of both.
+    (void)msync(header, RING_HEADER_BYTES, MS_SYNC);
     ring->begin = ring->end = ring->moving_end = 0;
     ring->count = ring->moving_count = 0;
 }
@@ -370,6 +382,7 @@ static void add_record(struct outbox_ring *ring, uint64_t before_seq, uint64_t s
         .seq = seq,
         .before_seq = before_seq,
         .bytes = (uint32_t)entry.len,
+        .entry_checksum = checksum_of_entry(entry, ring->header->id),
     };
     record.checksum = checksum_of_record(&record, ring->header->id);
     memcpy(to + sizeof record, entry.at, entry.len);

@@ -1,15 +1,15 @@
 // The ring: `outbox.ring` beside `outbox.mdb`, which holds what is acknowledged in memory alone
 // until the outbox has it, so that it survives a crash of the process whatever becomes of the
-// cache. A file of a fixed size, mapped and never synced: what was stored there is in the kernel's
-// page cache when the process is gone, and counts at the next start of the same boot of the
-// machine; after another one it is dropped, and counted.
+// cache. A file of a fixed size, mapped, of which the header is synced as it begins to be used, and
+// nothing else: what was stored there is in the kernel's page cache when the process is gone, and
+// counts at the next start of the same boot of the machine; after another one it is dropped.
 //
 //   | header 4096 | record | record | ... | room, or what is left of earlier laps |
 //
 // A record begins at 8 bytes, and never goes on at the front:
 //
-//   checksum 8 | place 8 | seq 8 | seq of the write accepted before it 8 | bytes 4 | 0 4 | entry
-//   (base/entry.h, which has a checksum of its own)
+//   checksum 8 | place 8 | seq 8 | seq of the write accepted before it 8 | bytes 4 | checksum of
+//   the entry 4 | entry
 //
 // Places go on from lap to lap, so that what is left of an earlier lap is none of the present one.
 // The header says where the oldest record is that counts and which was the newest that was added;
@@ -54,8 +54,8 @@ struct outbox_ring_owner {
 // errno.
 enum error outbox_ring_make(struct outbox_ring *ring, const struct directory *directory,
                             size_t bytes);
-// Opens the one that is there, as it is. ERROR_NOT_FOUND, also where it is larger than that or too
-// small to be one; ERROR_FULL or ERROR_SYSTEM with errno.
+// Opens the one that is there, as it is. ERROR_NOT_FOUND, also where it is larger than that or of
+// no size that one has; ERROR_FULL or ERROR_SYSTEM with errno.
 enum error outbox_ring_open(struct outbox_ring *ring, const struct directory *directory,
                             size_t bytes_max);
 // Accepts one of which opening failed.
@@ -73,7 +73,7 @@ enum outbox_ring_state {
 struct outbox_ring_found {
     enum outbox_ring_state state;
     uint64_t last_seq; // the newest that was added; of PRESENT and PAST
-    uint64_t count;    // how many at most were in no outbox
+    uint64_t count; // how many at most were in no outbox; of PAST, when the header was written out
 };
 
 // The file of that name, of whatever size. ERROR_NOT_FOUND; ERROR_SYSTEM with errno.
@@ -86,7 +86,8 @@ enum error outbox_ring_replay(const struct directory *directory,
                                                   struct slice entry),
                               void *context);
 
-// From now on nothing is in it, and it is of that owner.
+// From now on nothing is in it, and it is of that owner. Waits for the disk, so that another boot
+// finds whose it was.
 void outbox_ring_begin(struct outbox_ring *ring, const struct outbox_ring_owner *owner);
 
 // Adds rows, all of them or none: ERROR_FULL. `before_seq` is the newest that was accepted before.
@@ -98,5 +99,5 @@ void outbox_ring_note_moved(struct outbox_ring *ring, bool are_there);
 // The outbox has all that is in it.
 void outbox_ring_clear(struct outbox_ring *ring);
 
-// Whether the file was deleted, so that no start would find it.
-bool outbox_ring_is_gone(const struct outbox_ring *ring);
+// Whether the file was deleted or moved away, so that no start would find it.
+bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory *directory);

@@ -8,7 +8,6 @@
 // stops, until somebody says that they are lost. So it does where one that does not count went on
 // after the outbox: that is an old copy, from an orderly stop, put back alone.
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,10 +17,7 @@
 
 // Made by the operator beside a log that is lost.
 static const char LOST_NAME[] = "outbox.log.lost";
-// A log that is not, or not any more, this outbox's.
-static const char OLD_NAME[] = "outbox.log.old";
 
-enum { OLD_COUNT_MAX = 9 };
 enum { OUTBOX_PART = 8, LOG_BYTES_MIN = 1 << 18, LOG_BYTES_MAX = 4 << 20 };
 
 static size_t log_bytes(size_t outbox_bytes)
@@ -32,16 +28,24 @@ static size_t log_bytes(size_t outbox_bytes)
 
 // ---- what the last run left
 
+struct takeover {
+    struct outbox *outbox;
+    bool is_newer; // than the outbox, which is an old copy
+};
+
 static enum error append_entry(void *context, const struct entry *entry)
 {
-    struct outbox *outbox = context;
+    struct takeover *takeover = context;
+    struct outbox *outbox = takeover->outbox;
     // Moved by a commit that left the log as it was. A release that makes none would have taken it
     // over with whatever went beyond it.
     if (entry->seq <= outbox->state.last_seq && outbox->state.layout != OUTBOX_LAYOUT_APART) {
         outbox->moved++;
         return ERROR_NONE;
     }
-    if (entry->seq <= outbox->state.last_seq || entry->seq > outbox->state.ceiling) {
+    // Only another life of this outbox can have used numbers that this start gives out.
+    takeover->is_newer = entry->seq >= outbox->next_seq;
+    if (entry->seq <= outbox->state.last_seq || takeover->is_newer) {
         return ERROR_CORRUPT;
     }
     enum error error = outbox_append(outbox, entry);
@@ -103,8 +107,9 @@ static enum error give_up(struct outbox *outbox, enum outbox_log_damage damage,
 static enum error replay(struct outbox *outbox, struct failure *failure)
 {
     enum outbox_log_damage damage;
+    struct takeover takeover = {.outbox = outbox};
     enum error error =
-        outbox_log_replay(&outbox->log, outbox->state.generation, append_entry, outbox, &damage);
+        outbox_log_replay(&outbox->log, outbox->state.generation, append_entry, &takeover, &damage);
     if (outbox->taken_over > 0) {
         LOG_INFO("writes taken over from the log", LOG_INT("count", outbox->taken_over),
                  LOG_INT("newest_seq", outbox->state.last_seq));
@@ -113,7 +118,7 @@ static enum error replay(struct outbox *outbox, struct failure *failure)
         return error;
     }
     // What came before the damage is taken over all the same.
-    return give_up(outbox, damage, failure);
+    return give_up(outbox, takeover.is_newer ? OUTBOX_LOG_NEWER : damage, failure);
 }
 
 // One that holds nothing that counts goes on being this outbox's. Its next groups must not be of a
@@ -155,29 +160,14 @@ static enum error take_over(struct outbox *outbox, struct failure *failure)
 
 // ---- for this run
 
-// A name that is free; the last of them where none is.
-static char *free_old_path(const struct outbox *outbox)
-{
-    char *path = directory_path(&outbox->directory, OLD_NAME);
-    for (int number = 2; number <= OLD_COUNT_MAX && access(path, F_OK) == 0; number++) {
-        char name[sizeof OLD_NAME + 12]; // for a point and any number
-        snprintf(name, sizeof name, "%s.%d", OLD_NAME, number);
-        free(path);
-        path = directory_path(&outbox->directory, name);
-    }
-    return path;
-}
-
 // Whatever it holds, somebody may want to look at it, and at those before it.
 static void put_aside(const struct outbox *outbox)
 {
-    char *path = directory_path(&outbox->directory, OUTBOX_LOG_FILE);
-    char *old_path = free_old_path(outbox);
-    if (rename(path, old_path) == 0) {
+    char *old_path = directory_put_aside(&outbox->directory, OUTBOX_LOG_FILE);
+    if (old_path != NULL) {
         LOG_WARNING("log of another outbox put aside", LOG_TEXT("file", old_path));
     }
     free(old_path);
-    free(path);
 }
 
 static enum error name_log(struct outbox *outbox)

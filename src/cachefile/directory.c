@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -15,7 +16,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 
-enum { MODE_DIRECTORY = 0750, MODE_FILE = 0640 };
+enum { MODE_DIRECTORY = 0750, MODE_FILE = 0640, OLD_COUNT_MAX = 9 };
 
 static const struct {
     unsigned long magic;
@@ -197,6 +198,22 @@ char *directory_path(const struct directory *directory, const char *name)
     size_t bytes = strlen(directory->path) + strlen(name) + 2;
     char *path = memory_zeroed(bytes, 1);
     stpcpy(stpcpy(stpcpy(path, directory->path), "/"), name);
+    return path;
+}
+
+char *directory_put_aside(const struct directory *directory, const char *name)
+{
+    size_t name_bytes = strlen(name) + sizeof ".old." + 11; // any number
+    char *old_name = memory_zeroed(name_bytes, 1);
+    snprintf(old_name, name_bytes, "%s.old", name);
+    for (int number = 2; number <= OLD_COUNT_MAX &&
+                         faccessat(directory->fd, old_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+         number++) {
+        snprintf(old_name, name_bytes, "%s.old.%d", name, number);
+    }
+    bool is_aside = renameat(directory->fd, name, directory->fd, old_name) == 0;
+    char *path = is_aside ? directory_path(directory, old_name) : NULL;
+    free(old_name);
     return path;
 }
 

@@ -30,6 +30,11 @@ void directory_close(struct directory *directory);
 // The path of a file in it, for the caller to free().
 char *directory_path(const struct directory *directory, const char *name);
 
+// Renames a file in it to `NAME.old`, where there is such already to `NAME.old.2` and so on up to
+// `.9`, which makes way. Its new path, for the caller to free(); NULL where there is no such file
+// or it cannot be renamed.
+char *directory_put_aside(const struct directory *directory, const char *name);
+
 // Makes what was created or removed in it durable.
 enum error directory_sync(const struct directory *directory);
 

@@ -128,6 +128,27 @@ static void an_old_copy_of_the_outbox_beside_it_stops_the_start(void **state)
     assert_refused(rig, "is newer than outbox.mdb");
 }
 
+// What the outbox knows to be used of its numbers is older than the log, for whatever reason.
+static void numbers_of_the_log_are_not_used_again(void **state)
+{
+    struct rig *rig = *state;
+    struct raw_outbox raw;
+    uint8_t row[ROW_BYTES_MAX];
+    rig_open(rig);
+    rig_crash(rig);
+    raw_outbox_open(&raw, rig);
+    ssize_t bytes = raw_outbox_get(&raw, "ceiling", row, sizeof row);
+    assert_true(bytes > 0);
+    raw_outbox_close(&raw);
+    rig_open(rig);
+    rig_set(rig, "a", "1");
+    rig_crash(rig);
+    raw_outbox_open(&raw, rig);
+    raw_outbox_put(&raw, "ceiling", row, (size_t)bytes);
+    raw_outbox_close(&raw);
+    assert_refused(rig, "is newer than outbox.mdb");
+}
+
 // The operator put back the outbox of an orderly stop, and forgot the log.
 static void an_old_copy_from_an_orderly_stop_stops_the_start(void **state)
 {
@@ -297,6 +318,7 @@ int main(void)
         TEST(a_missing_one_stops_the_start),
         TEST(another_outboxs_stops_the_start),
         TEST(an_old_copy_of_the_outbox_beside_it_stops_the_start),
+        TEST(numbers_of_the_log_are_not_used_again),
         TEST(an_old_copy_from_an_orderly_stop_stops_the_start),
         TEST(an_orderly_stop_needs_none),
         TEST(a_later_layout_is_not_taken_for_damage),

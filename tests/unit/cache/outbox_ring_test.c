@@ -6,6 +6,7 @@
 #include "unit/cache/raw_outbox.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 enum { RING_BYTES = 8192, FILE_BYTES = RING_HEADER_BYTES + RING_BYTES };
@@ -79,10 +80,11 @@ static void bench_close(struct bench *bench)
     directory_close(&bench->directory);
 }
 
-static enum error add(struct bench *bench, int count, size_t value_bytes)
+static enum error add_filled(struct bench *bench, int count, size_t value_bytes, uint8_t fill)
 {
-    static const uint8_t VALUE[RING_BYTES];
-    struct pair pair = {.key = rig_text("k"), .value = slice_of(VALUE, value_bytes)};
+    static uint8_t value[RING_BYTES];
+    memset(value, fill, sizeof value);
+    struct pair pair = {.key = rig_text("k"), .value = slice_of(value, value_bytes)};
     struct call call = rig_call(METHOD_SET, ACK_MEMORY, &pair);
     struct buffer pairs = {0};
     struct rows rows = {0};
@@ -97,6 +99,11 @@ static enum error add(struct bench *bench, int count, size_t value_bytes)
     rows_deinit(&rows);
     buffer_deinit(&pairs);
     return error;
+}
+
+static enum error add(struct bench *bench, int count, size_t value_bytes)
+{
+    return add_filled(bench, count, value_bytes, 0);
 }
 
 static enum error note_record(void *context, uint64_t before_seq, uint64_t seq, struct slice entry)
@@ -266,6 +273,36 @@ static void a_sparse_one_is_filled(void **state)
     bench_close(&bench);
 }
 
+// A copy of the file whose pages are of two moments: an old entry, whole as it is, behind the head
+// of a new record is not what was added.
+static void an_entry_of_an_earlier_lap_is_none(void **state)
+{
+    enum { PAGE_BYTES = 4096, HEAD_BYTES = 40 };
+    static uint8_t old[FILE_BYTES], new[FILE_BYTES];
+    struct bench bench;
+    size_t first_bytes = PAGE_BYTES - 300;
+    bench_open(&bench, *state);
+    // Such that the head of the second one is the last thing on its page.
+    do {
+        outbox_ring_begin(&bench.ring, &OWNER);
+        assert_int_equal(add(&bench, 1, ++first_bytes), ERROR_NONE);
+        assert_true(bench.ring.end <= PAGE_BYTES - HEAD_BYTES);
+    } while (bench.ring.end < PAGE_BYTES - HEAD_BYTES);
+    assert_int_equal(add_filled(&bench, 1, 1000, 1), ERROR_NONE);
+    load_file(bench.rig, OUTBOX_RING_FILE, old, FILE_BYTES);
+    outbox_ring_clear(&bench.ring);
+    assert_int_equal(bench.ring.end % RING_BYTES, 0);
+    assert_int_equal(add(&bench, 1, first_bytes), ERROR_NONE);
+    assert_int_equal(add_filled(&bench, 1, 1000, 2), ERROR_NONE);
+    assert_int_equal(replay(&bench), 2);
+    load_file(bench.rig, OUTBOX_RING_FILE, new, FILE_BYTES);
+    size_t page = RING_HEADER_BYTES + PAGE_BYTES;
+    memcpy(new + page, old + page, PAGE_BYTES);
+    store_file(bench.rig, OUTBOX_RING_FILE, new, FILE_BYTES);
+    assert_int_equal(replay(&bench), 1);
+    bench_close(&bench);
+}
+
 // ---- through the writer
 
 static void memory_set(struct rig *rig, const char *key, const char *value)
@@ -273,6 +310,34 @@ static void memory_set(struct rig *rig, const char *key, const char *value)
     rig_push_set(rig, key, value, ACK_MEMORY);
     rig_turn(rig);
     rig_expect_home(rig, ERROR_NONE);
+}
+
+static bool exists(const struct rig *rig, const char *name)
+{
+    char path[160];
+    path_of(rig, name, path);
+    return access(path, F_OK) == 0;
+}
+
+// How many lines of the log of that start have these words.
+static int open_and_count(struct rig *rig, const char *words)
+{
+    static char text[1 << 16];
+    int count = 0;
+    int fd = memfd_create("log", MFD_CLOEXEC);
+    int true_stderr = dup(STDERR_FILENO);
+    assert_true(fd >= 0 && true_stderr >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    rig_open(rig);
+    dup2(true_stderr, STDERR_FILENO);
+    close(true_stderr);
+    ssize_t len = pread(fd, text, sizeof text - 1, 0);
+    assert_true(len >= 0);
+    text[len] = '\0';
+    close(fd);
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        count += strstr(line, words) != NULL;
+    }
+    return count;
 }
 
 static void no_cache_is_needed(void **state)
@@ -333,6 +398,10 @@ static void damage_in_its_midst_ends_what_counts(void **state)
     rig_assert_miss(rig, "b");
     rig_assert_miss(rig, "c");
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+    // It is kept as it was.
+    static uint8_t kept[FILE_BYTES];
+    load_file(rig, "outbox.ring.old", kept, FILE_BYTES);
+    assert_memory_equal(kept, bytes, FILE_BYTES);
 }
 
 // An older outbox beside it: what came in between is missing, so nothing goes on behind it.
@@ -358,6 +427,146 @@ static void an_old_copy_of_the_outbox_is_not_gone_on_with(void **state)
     rig_assert_entries(rig, ".");
     rig_assert_miss(rig, "c");
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 1);
+}
+
+// Put back from a stop in order: what it knows is all there, but its next numbers have been used.
+static void numbers_are_not_used_again_after_an_old_copy_of_the_outbox(void **state)
+{
+    static uint8_t old[1 << 20];
+    struct rig *rig = *state;
+    struct stat status;
+    char path[160];
+    rig_open(rig);
+    rig_set(rig, "a", "1");
+    rig_stop(rig);
+    path_of(rig, "outbox.mdb", path);
+    assert_int_equal(stat(path, &status), 0);
+    size_t len = (size_t)status.st_size < sizeof old ? (size_t)status.st_size : sizeof old;
+    load_file(rig, "outbox.mdb", old, len);
+    rig_open(rig);
+    memory_set(rig, "c", "3");
+    memory_set(rig, "d", "3");
+    rig_crash(rig);
+    store_file(rig, "outbox.mdb", old, len);
+    assert_int_equal(open_and_count(rig, "newer than the outbox"), 1);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+    assert_true(rig->writer->outbox.next_seq > rig->writer->outbox.state.last_seq);
+    assert_true(exists(rig, "outbox.ring.old"));
+    memory_set(rig, "e", "4");
+    rig_crash(rig);
+    rig_remove_tree(rig->cache_dir);
+    rig_open(rig);
+    rig_assert_entries(rig, "..");
+    rig_assert_pending(rig, "e", "4");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+}
+
+// It is never synced: what the disk has of it may be of any moment, or nothing.
+static void a_machine_that_went_down_is_told_whatever_the_disk_has(void **state)
+{
+    static uint8_t bytes[FILE_BYTES];
+    static const char WORDS[] = "machine went down: writes acknowledged in memory";
+    struct rig *rig = *state;
+    for (int is_blank = 0; is_blank < 2; is_blank++) {
+        rig_open(rig);
+        memory_set(rig, "a", "1");
+        load_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+        rig_set(rig, "b", "1");
+        memory_set(rig, "c", "1");
+        lose_machine(rig);
+        if (is_blank == 1) {
+            memset(bytes, 0, sizeof bytes);
+        }
+        store_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+        assert_int_equal(open_and_count(rig, WORDS), 1);
+        rig_stop(rig);
+        // A stop in order has left nothing there, even where the disk has a header of before it.
+        store_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+        rig_boot(rig, 50 + is_blank);
+        assert_int_equal(open_and_count(rig, "level=w") + rig_status(rig, STATUS_OUTBOX_LOST), 0);
+        rig_stop(rig);
+    }
+    rig_open(rig);
+}
+
+static void a_loss_is_counted_once_without_room_for_another(void **state)
+{
+    static uint8_t bytes[FILE_BYTES];
+    struct rig *rig = *state;
+    rig_open(rig);
+    memory_set(rig, "a", "1");
+    memory_set(rig, "b", "1");
+    lose_machine(rig);
+    rig_arm("outbox.ring_room=fail");
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+    assert_false(exists(rig, OUTBOX_RING_FILE));
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 2);
+    rig_arm(NULL);
+    rig_crash(rig);
+    rig_open(rig);
+    memory_set(rig, "c", "1");
+    rig_crash(rig);
+    load_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+    bytes[RING_HEADER_BYTES + 50] ^= 1;
+    store_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+    rig_arm("outbox.ring_room=fail");
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 3);
+    assert_true(exists(rig, "outbox.ring.old"));
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 3);
+    rig_arm(NULL);
+}
+
+static void one_of_another_size_is_made_anew(void **state)
+{
+    struct rig *rig = *state;
+    struct stat status;
+    char path[160];
+    path_of(rig, OUTBOX_RING_FILE, path);
+    rig_open(rig);
+    rig_stop(rig);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(truncate(path, status.st_size + 100), 0);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_RING), 1);
+    memory_set(rig, "a", "1");
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+    rig_assert_pending(rig, "a", "1");
+}
+
+static void one_that_is_moved_away_is_made_anew(void **state)
+{
+    struct rig *rig = *state;
+    char path[160], other[160];
+    path_of(rig, OUTBOX_RING_FILE, path);
+    path_of(rig, "elsewhere", other);
+    rig_open(rig);
+    for (int is_linked = 0; is_linked < 2; is_linked++) {
+        // A second name, so that it is not gone without the first.
+        assert_int_equal(is_linked == 1 ? link(path, other) : rename(path, other), 0);
+        assert_int_equal(is_linked == 1 ? unlink(path) : 0, 0);
+        rig_pass(rig, 2 * RIG_S);
+        rig_pass(rig, 2 * RIG_S);
+        assert_true(exists(rig, OUTBOX_RING_FILE));
+        assert_int_equal(unlink(other), 0);
+    }
+    // Another file in its place is none that a start would find.
+    assert_int_equal(rename(path, other), 0);
+    store_file(rig, OUTBOX_RING_FILE, (const uint8_t *)"", 1);
+    rig_pass(rig, 2 * RIG_S);
+    rig_pass(rig, 2 * RIG_S);
+    memory_set(rig, "a", "1");
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+    rig_assert_pending(rig, "a", "1");
 }
 
 static void without_room_for_it_memory_acks_are_synced(void **state)
@@ -469,6 +678,8 @@ static void a_strangers_is_not_taken(void **state)
     memset(bytes, 0x5a, sizeof bytes);
     store_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
     rig_open(rig);
+    assert_true(exists(rig, "outbox.ring.old"));
+    assert_true(exists(rig, "outbox.ring.old.2"));
     memory_set(rig, "b", "2");
     rig_crash(rig);
     rig_open(rig);
@@ -532,10 +743,16 @@ int main(void)
         TEST(it_goes_on_for_ever),
         TEST(what_does_not_fit_leaves_it_as_it_was),
         TEST(a_sparse_one_is_filled),
+        TEST(an_entry_of_an_earlier_lap_is_none),
         TEST(no_cache_is_needed),
         TEST(another_boot_is_counted),
         TEST(damage_in_its_midst_ends_what_counts),
         TEST(an_old_copy_of_the_outbox_is_not_gone_on_with),
+        TEST(numbers_are_not_used_again_after_an_old_copy_of_the_outbox),
+        TEST(a_machine_that_went_down_is_told_whatever_the_disk_has),
+        TEST(a_loss_is_counted_once_without_room_for_another),
+        TEST(one_of_another_size_is_made_anew),
+        TEST(one_that_is_moved_away_is_made_anew),
         TEST(without_room_for_it_memory_acks_are_synced),
         TEST(a_full_one_is_a_group_or_a_commit),
         TEST(one_that_is_deleted_is_made_anew),
