@@ -162,7 +162,8 @@ void conn_flush_output(struct conn *conn)
         conn_fail_later(conn);
         return;
     }
-    conn->has_sent_more = true;
+    conn->has_sent_more = conn->has_sent_more || (conn->has_output_left && left == 0);
+    conn->has_output_left = left == 1;
     conn_watch_socket(conn, conn->reading || conn->errand != ERRAND_NONE, left == 1);
 }
 
@@ -192,6 +193,8 @@ void conn_on_socket(evutil_socket_t fd, short events, void *context)
     } else if ((events & EV_READ) != 0) {
         conn_read(conn);
     } else {
+        // It takes some of what is left.
+        conn->has_sent_more = conn->has_sent_more || conn->has_output_left;
         conn_flush_output(conn);
     }
 }
@@ -217,6 +220,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     conn->pg = NULL;
     conn->prepared = (struct prepared){0};
     conn->reading = true;
+    conn->has_output_left = false;
     conn->errand = ERRAND_NONE;
     conn->refused = false;
     conn_set_state(conn, next);

@@ -70,10 +70,14 @@ static void mind_server(struct conn *conn)
 //
 // Timeouts of the role or the database are for people: a LISTEN is idle by nature, and how long a
 // statement may take is postgres.statement_timeout's to say. The server is to look for us as we
-// look for it: a backend whose client is gone unheard keeps the locks of its batch.
+// look for it: a backend whose client is gone unheard keeps the locks of its batch. Keepalives do
+// not count while answers are to be sent, so a large unit's session has tcp_user_timeout as well;
+// it counts for TCP alone, and where the server's system has none it is ignored.
 static void prepare_session(struct conn *conn)
 {
-    char script[512];
+    char script[1024];
+    int64_t busy_us = conn->options.busy_us;
+    int64_t user_timeout_us = busy_us == 0 ? 0 : conn->options.connect_timeout_us + busy_us;
     int pid = PQbackendPID(conn->pg);
     snprintf(script, sizeof script,
              "SELECT set_config('statement_timeout', '%lld', false),"
@@ -82,10 +86,12 @@ static void prepare_session(struct conn *conn)
              " set_config('tcp_keepalives_interval', '" CONN_KEEPALIVES_INTERVAL "', false),"
              " set_config('tcp_keepalives_count', '" CONN_KEEPALIVES_COUNT "', false)"
              " WHERE pg_backend_pid() = %d;"
-             "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings"
-             " WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
-             " AND setting <> '0' AND pg_backend_pid() = %d",
-             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS), pid, pid);
+             "SELECT set_config(name, CASE name WHEN 'tcp_user_timeout' THEN '%lld' ELSE '0' END,"
+             " false) FROM pg_catalog.pg_settings"
+             " WHERE (name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'"
+             " OR name = 'tcp_user_timeout' AND %d > 0) AND pg_backend_pid() = %d",
+             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS), pid,
+             (long long)(user_timeout_us / CLOCK_US_PER_MS), user_timeout_us > 0, pid);
     timer_disarm(conn->timer);
     timer_arm(conn->timer, conn->options.connect_timeout_us);
     conn_set_state(conn, CONN_PREPARING);

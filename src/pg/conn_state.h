@@ -27,8 +27,9 @@ struct conn {
     char server[256];   // that the attempt is busy with
     bool was_connected; // in this life
     struct failure
-        farewell; // what the server said before it hung up; .error == ERROR_NONE: nothing
-    bool reading; // false: back-pressure
+        farewell;         // what the server said before it hung up; .error == ERROR_NONE: nothing
+    bool reading;         // false: back-pressure
+    bool has_output_left; // libpq has some that the socket did not take yet
     // Since the answer was last begun to be waited for:
     bool has_sent_more;
     int unsent_bytes; // of ours in the kernel then

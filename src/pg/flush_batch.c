@@ -72,6 +72,7 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
     if (error != ERROR_NONE) {
         LOG_ERROR("outbox unreadable", LOG_TEXT("error", error_text(error)),
                   LOG_INT("after_seq", worker->applied_seq));
+        flusher->is_held_up = true;
         status_set_error(worker->status, TROUBLE_FLUSH, NULL, "the outbox cannot be read");
         return false;
     }
@@ -304,6 +305,10 @@ static void note_empty(struct flusher *flusher, uint64_t journaled)
 {
     // Numbers may be skipped: the newest one need not be a write.
     flush_batch_drop(flusher);
+    if (flusher->is_held_up && !flusher->is_stopped) {
+        flusher->is_held_up = false;
+        status_set_error(flusher->worker->status, TROUBLE_FLUSH, NULL, NULL);
+    }
     flusher->empty_seq = journaled;
     flush_requests_finish(flusher);
     fetcher_on_applied(flusher->worker->fetcher);

@@ -68,7 +68,8 @@ struct flusher {
     struct agreement agreement;
     bool is_claimed; // in this life of the connection
     bool is_stopped; // an operator's error
-    bool is_held_up; // a batch is to be tried again: a lock is waited for, or the like
+    bool is_held_up; // a batch is to be tried again: a lock is waited for, the outbox is not read,
+                     // ...
     uint64_t sent_seq;
     uint64_t empty_seq; // the outbox holds nothing after applied_seq up to here
     struct reapplied reapplied;

@@ -22,7 +22,8 @@ void node_row_sql(const struct schema_names *names, struct buffer *sql)
 }
 
 // The row's xmax is whoever has it locked. What ends a backend must see no other: so the ones found
-// are materialized first. ClientRead in the midst of a transaction: the rest of a batch is awaited.
+// are materialized first. In the midst of a transaction ClientRead awaits the rest of a batch, and
+// ClientWrite somebody who takes the answers.
 void node_row_free_sql(const struct schema_names *names, struct buffer *sql)
 {
     buffer_printf(sql,
@@ -31,7 +32,7 @@ void node_row_free_sql(const struct schema_names *names, struct buffer *sql)
                   " AND l.transactionid = n.xmax"
                   " JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid"
                   " WHERE n.node = $1::uuid AND a.pid <> pg_backend_pid()"
-                  " AND a.usename = current_user AND a.wait_event = 'ClientRead'"
+                  " AND a.usename = current_user AND a.wait_event IN ('ClientRead', 'ClientWrite')"
                   " AND a.application_name = current_setting('application_name'))"
                   " SELECT pid, pg_terminate_backend(pid) FROM stranded",
                   names->node_table);

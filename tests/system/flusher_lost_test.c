@@ -81,6 +81,16 @@ static void an_outbox_that_cannot_be_read_then_is_read_again(struct scenario *sc
     assert_int_equal(daemon->unread, 1);
     assert_int_equal(daemon->stop_status, -1);
     assert_value(daemon, daemon_call(daemon, call_of(METHOD_INCR, "n", "1")), "42");
+    // Nor is it told of any longer than it lasts, where a batch was to be made of it.
+    pthread_mutex_lock(&daemon->mutex);
+    daemon->unreadable_after = proxy;
+    pthread_mutex_unlock(&daemon->mutex);
+    assert_value(daemon, daemon_call(daemon, call_of(METHOD_INCR, "n", "1")), "43");
+    assert_int_equal(daemon->unread, 2);
+    struct failure failure = {0};
+    if (status_get_error(&daemon->status, &failure)) {
+        scenario_fail("%s", failure.message);
+    }
     daemon_end(daemon);
 }
 

@@ -83,6 +83,24 @@ static void the_server_looks_for_its_client(struct scenario *scenario)
     }
 }
 
+// What PostgreSQL has set for the connection on which a batch comes, said by a trigger in it.
+static void the_server_does_not_write_for_ever(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.tcp = true});
+    const char *config = scenario_text(scenario,
+                                       "postgres.url = \"%s\"\npostgres.connect_timeout = \"3s\"\n"
+                                       "postgres.statement_timeout = \"4s\"\n",
+                                       pg_tcp_url(pg));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    pg_exec(pg, "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " NEW.value = to_jsonb(current_setting('tcp_user_timeout')); RETURN NEW; END $$;"
+                "CREATE TRIGGER a_note BEFORE INSERT ON kv_store"
+                " FOR EACH ROW EXECUTE FUNCTION note()");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+    assert_pg_value(pg, "\"7000\"", "SELECT value FROM kv_store WHERE key = 'k'");
+}
+
 static void await_last_error(struct node *node, const char *words)
 {
     struct deadline deadline = deadline_in(DEADLINE_MS);
@@ -146,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(idle_connections_stay),
         SCENARIO(the_server_looks_for_its_client),
+        SCENARIO(the_server_does_not_write_for_ever),
         SCENARIO(what_lacks_a_connection_is_told),
         SCENARIO(a_lock_that_is_waited_for_is_told),
     };

@@ -112,6 +112,26 @@ static void an_incr_is_applied_once_whatever_is_cut(struct scenario *scenario)
     }
 }
 
+// The answers to a batch are more than the network holds, and nobody takes them any more: the old
+// backend keeps neither the row of the node nor the key.
+static void answers_that_nobody_takes_hold_nothing_up(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct proxy *proxy = proxy_start(scenario, pg, "proxy");
+    const char *config = scenario_text(
+        scenario, "postgres.url = \"%s\"\npostgres.statement_timeout = \"1s\"\n", proxy_url(proxy));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = config});
+    pg_exec(pg, "INSERT INTO kv_store (key, value)"
+                " VALUES ('k', jsonb_build_object('large', repeat('x', 900000)))");
+    proxy_cut_at_commit(proxy, PROXY_CUT_UNREAD);
+    rpc_send(node_rpc(node), "merge", "[\"k\", {\"n\": 1}, {\"timeout_ms\": 20000}]");
+    await_cut(proxy, 0);
+    pg_await_value(pg, "1", "SELECT value -> 'n' FROM kv_store WHERE key = 'k'");
+    node_await_log(node, "event=\"stranded batch ended\"");
+    node_await_stat(node, "outbox.depth", "0");
+    assert_json(node_stat(node, "outbox.dead_letters"), "0");
+}
+
 // A network so slow that a batch takes longer than PostgreSQL lets a statement run: it is sent to
 // its end, PostgreSQL says so, and less is sent at a time.
 static void a_slow_network_gets_all_there(struct scenario *scenario)
@@ -234,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENARIO(postgresql_crashes),
         SCENARIO(an_incr_is_applied_once_whatever_is_cut),
+        SCENARIO(answers_that_nobody_takes_hold_nothing_up),
         SCENARIO(a_slow_network_gets_all_there),
         SCENARIO(what_an_earlier_life_sent_is_not_taken_back),
         SCENARIO(one_version_lets_one_write_through),

@@ -29,6 +29,7 @@ enum link_mode {
     LINK_FROZEN,       // both ends are read and nothing is passed on
     LINK_AWAIT_COMMIT, // what the server answers is swallowed; once it says COMMIT both are closed
     LINK_STRANDED,     // the client's end is closed; the server's stays until the server closes it
+    LINK_UNREAD,       // the same, and what the server answers is not read
     LINK_LATE, // the client's end is closed; what is kept goes to the server at late_boot_us
     LINK_HELD, // the server's end is not read before late_boot_us
 };
@@ -181,6 +182,12 @@ static void fire(struct proxy *proxy, struct link *link, struct slice bytes, siz
         close_end(&link->client);
         link->mode = LINK_STRANDED;
         return;
+    case PROXY_CUT_UNREAD:
+        buffer_append_slice(&link->to_server, bytes);
+        drain(link->server, &link->to_server);
+        close_end(&link->client);
+        link->mode = LINK_UNREAD;
+        return;
     default:
         buffer_append_slice(&link->to_server, bytes);
         close_end(&link->client);
@@ -291,7 +298,8 @@ static void ask_poll(const struct proxy *proxy, const struct link *link, struct 
 {
     *client = (struct pollfd){.fd = link->used ? link->client : -1};
     *server = (struct pollfd){.fd = link->used ? link->server : -1};
-    bool late = link->mode == LINK_LATE, held = link->mode == LINK_HELD;
+    bool late = link->mode == LINK_LATE,
+         held = link->mode == LINK_HELD || link->mode == LINK_UNREAD;
     client->events = (short)((buffer_len(&link->to_server) == 0 ? POLLIN : 0) |
                              (buffer_len(&link->to_client) > 0 ? POLLOUT : 0));
     server->events =

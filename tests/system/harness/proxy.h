@@ -15,6 +15,7 @@ enum proxy_cut {
     PROXY_CUT_AFTER,    // it is forwarded, the answer is awaited and swallowed: it is committed
     PROXY_CUT_LATE,     // the client's end is closed; what it sent arrives PROXY_LATE_MS later
     PROXY_CUT_STRANDED, // the client's end is closed, and the server waits for the COMMIT for ever
+    PROXY_CUT_UNREAD,   // the client's end is closed, and the server's answers are never read
     PROXY_CUT_COUNT
 };
 
