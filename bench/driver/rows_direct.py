@@ -26,20 +26,25 @@ LMDB_READS = {"mdb": ("", "mdb_get in a renewed transaction", 1.15, ""),
                            "sees no later write")}
 
 
-def register_against_lmdb(kind, count, value_bytes):
-    prefix, what, goal, note = LMDB_READS[kind]
-    name = f"{count_name(count)}-{size_name(value_bytes)}"
-
-    @row(f"direct-get-{prefix}{name}")
+def register_on_table(name, words, ways, goal, count, value_bytes, note):
+    """`ways`: how bench_direct reads the table, and how it does for the reference."""
+    @row(name)
     def _(world):
         keys = world.table_size(count, value_bytes)
         if keys is None:
             return None
         node = world.read_node(keys, value_bytes)
-        return Row(f"direct get, {name}, against {what}", "us",
-                   reader(world, "get", node, keys, value_bytes, microseconds),
-                   {kind: reader(world, kind, node, keys, value_bytes, microseconds)}, goal, False,
+        measured, reference = (reader(world, way, node, keys, value_bytes, microseconds)
+                               for way in ways)
+        return Row(words, "us", measured, {ways[1]: reference}, goal, False,
                    value_bytes=value_bytes, note=note)
+
+
+def register_against_lmdb(kind, count, value_bytes):
+    prefix, what, goal, note = LMDB_READS[kind]
+    name = f"{count_name(count)}-{size_name(value_bytes)}"
+    register_on_table(f"direct-get-{prefix}{name}", f"direct get, {name}, against {what}",
+                      ("get", kind), goal, count, value_bytes, note)
 
 
 for table in TABLES:
@@ -54,17 +59,10 @@ MANY_READS = {"mget": [(1_000_000, 100), (10_000_000, 100), (1_000_000, 1024)],
 
 def register_many(kind, count, value_bytes):
     name = f"{count_name(count)}-{size_name(value_bytes)}"
-
-    @row(f"direct-{kind}-{name}")
-    def _(world):
-        keys = world.table_size(count, value_bytes)
-        if keys is None:
-            return None
-        node = world.read_node(keys, value_bytes)
-        return Row(f"direct {kind} of 100 keys, {name}, each, against a direct get", "us",
-                   reader(world, kind, node, keys, value_bytes, microseconds),
-                   {"get": reader(world, "get", node, keys, value_bytes, microseconds)}, None,
-                   False, value_bytes=value_bytes, note="the latencies are of 100 keys together")
+    register_on_table(f"direct-{kind}-{name}",
+                      f"direct {kind} of 100 keys, {name}, each, against a direct get",
+                      (kind, "get"), None, count, value_bytes,
+                      "the latencies are of 100 keys together")
 
 
 for kind, tables in MANY_READS.items():

@@ -404,20 +404,27 @@ static void damage_in_its_midst_ends_what_counts(void **state)
     assert_memory_equal(kept, bytes, FILE_BYTES);
 }
 
+// The outbox as it is now, to be put back; how much of it there is.
+static size_t load_outbox(const struct rig *rig, uint8_t *bytes, size_t capacity_bytes)
+{
+    struct stat status;
+    char path[160];
+    path_of(rig, "outbox.mdb", path);
+    assert_int_equal(stat(path, &status), 0);
+    size_t len = (size_t)status.st_size < capacity_bytes ? (size_t)status.st_size : capacity_bytes;
+    load_file(rig, "outbox.mdb", bytes, len);
+    return len;
+}
+
 // An older outbox beside it: what came in between is missing, so nothing goes on behind it.
 static void an_old_copy_of_the_outbox_is_not_gone_on_with(void **state)
 {
     static uint8_t old[1 << 20];
     struct rig *rig = *state;
-    struct stat status;
-    char path[160];
     rig_open(rig);
     rig_set(rig, "a", "1");
     rig_crash(rig);
-    path_of(rig, "outbox.mdb", path);
-    assert_int_equal(stat(path, &status), 0);
-    size_t len = (size_t)status.st_size < sizeof old ? (size_t)status.st_size : sizeof old;
-    load_file(rig, "outbox.mdb", old, len);
+    size_t len = load_outbox(rig, old, sizeof old);
     rig_open(rig);
     rig_set(rig, "b", "2");
     memory_set(rig, "c", "3");
@@ -434,15 +441,10 @@ static void numbers_are_not_used_again_after_an_old_copy_of_the_outbox(void **st
 {
     static uint8_t old[1 << 20];
     struct rig *rig = *state;
-    struct stat status;
-    char path[160];
     rig_open(rig);
     rig_set(rig, "a", "1");
     rig_stop(rig);
-    path_of(rig, "outbox.mdb", path);
-    assert_int_equal(stat(path, &status), 0);
-    size_t len = (size_t)status.st_size < sizeof old ? (size_t)status.st_size : sizeof old;
-    load_file(rig, "outbox.mdb", old, len);
+    size_t len = load_outbox(rig, old, sizeof old);
     rig_open(rig);
     memory_set(rig, "c", "3");
     memory_set(rig, "d", "3");
