@@ -160,18 +160,6 @@ void entry_of_request(const struct request *request, struct entry *entry)
 // Fifteen numbers of up to nine bytes, and the id.
 enum { FIELDS_BYTES_MAX = 15 * 9 + 2 + REQUEST_ID_BYTES_MAX + 2 * 5 };
 
-static uint8_t *put_int(uint8_t *at, int64_t number)
-{
-    enum { INT64 = 0xd3 };
-    if (number >= 0) {
-        return mpack_put_uint(at, (uint64_t)number);
-    }
-    uint64_t big_endian = htobe64((uint64_t)number);
-    *at++ = INT64;
-    memcpy(at, &big_endian, sizeof big_endian);
-    return at + sizeof big_endian;
-}
-
 static uint8_t *put_bin(uint8_t *at, struct slice bytes)
 {
     struct slice copy;
@@ -196,9 +184,9 @@ static uint8_t *put_fields(uint8_t *at, const struct entry *entry)
     *at++ = (uint8_t)entry->ack;
     *at++ = (uint8_t)entry->condition;
     *at++ = entry->retired;
-    at = put_int(at, entry->if_version);
-    at = put_int(at, entry->accepted_us);
-    at = put_int(at, entry->expires_at_us);
+    at = mpack_put_int(at, entry->if_version);
+    at = mpack_put_int(at, entry->accepted_us);
+    at = mpack_put_int(at, entry->expires_at_us);
     at = put_str(at, entry->id, &copy);
     at = mpack_put_uint(at, entry->pairs_count);
     at = put_bin(at, entry->pairs);

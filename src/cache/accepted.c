@@ -33,25 +33,6 @@ static void copy_rows(struct writer *writer, struct buffer *copy)
     pthread_mutex_unlock(&memory->mutex);
 }
 
-static enum error visit_rows(struct visiting *visiting, struct slice rows, uint64_t up_to_seq)
-{
-    struct rows_cursor cursor = {.rest = rows};
-    uint64_t seq;
-    struct slice bytes;
-    enum error error = ERROR_NONE;
-    while (error == ERROR_NONE && visiting->goes_on && rows_next(&cursor, &seq, &bytes)) {
-        struct entry entry;
-        if (seq <= visiting->last_seq || seq > up_to_seq) {
-            continue;
-        }
-        error = entry_decode(seq, bytes, &entry);
-        if (error == ERROR_NONE) {
-            pass_on(visiting, &entry);
-        }
-    }
-    return error;
-}
-
 enum error accepted_visit(struct writer *writer, uint64_t after_seq,
                           bool (*visit)(void *context, const struct entry *entry), void *context)
 {
@@ -63,8 +44,9 @@ enum error accepted_visit(struct writer *writer, uint64_t after_seq,
     enum error error = FAULT_POINT(CACHE_VISIT) ? ERROR_SYSTEM
                                                 : outbox_visit(&writer->outbox, after_seq,
                                                                UINT64_MAX, pass_on, &visiting);
-    if (error == ERROR_NONE) {
-        error = visit_rows(&visiting, buffer_slice(&rows), accepted_seq);
+    if (error == ERROR_NONE && visiting.goes_on) {
+        const struct rows_cursor cursor = {.rest = buffer_slice(&rows)};
+        error = rows_visit(cursor, visiting.last_seq, accepted_seq, pass_on, &visiting);
     }
     buffer_deinit(&rows);
     return error;

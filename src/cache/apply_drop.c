@@ -43,18 +43,8 @@ static bool keep_pending(void *context, const struct entry *entry)
 
 static enum error keep_of_rows(struct keep_visit *visit, const struct rows *rows)
 {
-    struct rows_cursor cursor = rows_cursor_of(rows);
-    uint64_t seq;
-    struct slice bytes;
-    enum error error = ERROR_NONE;
-    while (error == ERROR_NONE && rows_next(&cursor, &seq, &bytes)) {
-        struct entry entry;
-        error = entry_decode(seq, bytes, &entry);
-        if (error == ERROR_NONE && !keep_pending(visit, &entry)) {
-            error = visit->error;
-        }
-    }
-    return error;
+    enum error error = rows_visit(rows_cursor_of(rows), 0, UINT64_MAX, keep_pending, visit);
+    return error == ERROR_NONE ? visit->error : error;
 }
 
 // Every pending record has an entry that is not applied: in the outbox, or on its way there.

@@ -63,22 +63,12 @@ static void inspect_room(struct writer *writer, struct reply *reply)
     add(reply, "outbox room", !tight && !full, text);
 }
 
-static void inspect_log(struct writer *writer, struct reply *reply)
+// A file that the outbox can go without.
+static void inspect_use(struct writer *writer, struct reply *reply, enum status_item use,
+                        const char *item, const char *otherwise)
 {
-    bool in_use = status_get(writer->status, STATUS_OUTBOX_LOG) == 1;
-    add(reply, "outbox log", in_use,
-        in_use ? "in use"
-               : "not in use: it could not be made or written, as the daemon's log says; each "
-                 "journaled write waits for a commit of the outbox");
-}
-
-static void inspect_ring(struct writer *writer, struct reply *reply)
-{
-    bool in_use = status_get(writer->status, STATUS_OUTBOX_RING) == 1;
-    add(reply, "outbox ring", in_use,
-        in_use ? "in use"
-               : "not in use: it could not be made, as the daemon's log says; writes that are "
-                 "acknowledged in memory are synced as journaled ones");
+    bool in_use = status_get(writer->status, use) == 1;
+    add(reply, item, in_use, in_use ? "in use" : otherwise);
 }
 
 static void inspect_letters(struct writer *writer, struct reply *reply)
@@ -122,8 +112,12 @@ void inspect(struct writer *writer, struct reply *reply)
     inspect_directory(reply, "cache directory", writer->settings->cache.dir, DIRECTORY_DISPOSABLE);
     inspect_directory(reply, "outbox directory", writer->settings->writes.dir, DIRECTORY_DURABLE);
     inspect_room(writer, reply);
-    inspect_log(writer, reply);
-    inspect_ring(writer, reply);
+    inspect_use(writer, reply, STATUS_OUTBOX_LOG, "outbox log",
+                "not in use: it could not be made or written, as the daemon's log says; each "
+                "journaled write waits for a commit of the outbox");
+    inspect_use(writer, reply, STATUS_OUTBOX_RING, "outbox ring",
+                "not in use: it could not be made, as the daemon's log says; writes that are "
+                "acknowledged in memory are synced as journaled ones");
     inspect_letters(writer, reply);
     inspect_readers(writer, reply);
 }

@@ -5,9 +5,8 @@
 //           side asks to be written down
 //   log     one group, where nothing but entries has to be durable; the writes go to the outbox
 //   with
-//           the next commit of it
-//   ring    no sync, where all its writes are acknowledged in memory: they survive the process
-//   there
+//           its next commit
+//   ring    no sync, where all its writes are acknowledged in memory: it survives the process
 //
 // What is in the ring and in the log moves to the outbox by the first way, or in a commit of the
 // mover while turns go on by the others (journal_memory.c).
@@ -280,6 +279,9 @@ static void note_full(struct turn *turn)
 static enum error ring_accepted(struct turn *turn)
 {
     struct writer *writer = turn->writer;
+    if (writer->memory.rows.count == turn->rows.count) {
+        return ERROR_NONE; // it has no writes, and there need be no ring
+    }
     enum error error = outbox_ring_add(&writer->outbox.ring, writer->last_seq,
                                        rows_cursor_from(&writer->memory.rows, turn->rows));
     turn->is_ringed = error == ERROR_NONE;
@@ -313,8 +315,7 @@ static enum error accept_turn(struct turn *turn, enum way way)
     enum error error = ERROR_FULL;
     journal_accept(turn);
     if (way == WAY_RING) {
-        error =
-            turn->writer->memory.rows.count > turn->rows.count ? ring_accepted(turn) : ERROR_NONE;
+        error = ring_accepted(turn);
         way = error == ERROR_FULL ? way_of_log(turn) : way;
     }
     if (way == WAY_LOG) {

@@ -63,24 +63,6 @@ static bool write_all(int fd, const uint8_t *bytes, size_t len, size_t at)
     return true;
 }
 
-static bool read_all(int fd, void *bytes, size_t len, size_t at)
-{
-    uint8_t *to = bytes;
-    while (len > 0) {
-        ssize_t got = pread(fd, to, len, (off_t)at);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return false;
-        }
-        to += got;
-        len -= (size_t)got;
-        at += (size_t)got;
-    }
-    return true;
-}
-
 // ---- open and close
 
 static bool fill(int fd, const char *id, size_t bytes)
@@ -158,7 +140,7 @@ enum error outbox_log_open(struct outbox_log *log, const struct directory *direc
         errno = code;
         return code == ENOENT ? ERROR_NOT_FOUND : ERROR_SYSTEM;
     }
-    if (fstat(fd, &status) != 0 || !read_all(fd, &header, sizeof header, 0) ||
+    if (fstat(fd, &status) != 0 || !directory_read(fd, &header, sizeof header, 0) ||
         !is_file_header(&header, id)) {
         close(fd);
         return ERROR_CORRUPT;
@@ -188,7 +170,7 @@ static bool read_group(struct outbox_log *log, size_t at, struct header *header,
     if (log->capacity_bytes < at + BLOCK_BYTES) {
         return false;
     }
-    if (!read_all(log->fd, header, sizeof *header, at)) {
+    if (!directory_read(log->fd, header, sizeof *header, at)) {
         *failed = true;
         return false;
     }
@@ -199,7 +181,7 @@ static bool read_group(struct outbox_log *log, size_t at, struct header *header,
     }
     size_t bytes = sizeof *header + header->bytes;
     buffer_clear(&log->group, SIZE_MAX);
-    if (!read_all(log->fd, buffer_reserve(&log->group, bytes), bytes, at)) {
+    if (!directory_read(log->fd, buffer_reserve(&log->group, bytes), bytes, at)) {
         *failed = true;
         return false;
     }
@@ -336,12 +318,6 @@ static void note_entry(struct outbox_log *log, uint64_t seq)
                  (unsigned long long)log->group_last_seq);
     log->group_last_seq = seq;
     log->group_count++;
-}
-
-void outbox_log_add(struct outbox_log *log, const struct entry *entry)
-{
-    row_append(&log->group, entry);
-    note_entry(log, entry->seq);
 }
 
 void outbox_log_add_encoded(struct outbox_log *log, uint64_t seq, struct slice bytes)

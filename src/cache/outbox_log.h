@@ -89,7 +89,6 @@ static inline bool outbox_log_is_in_use(const struct outbox_log *log)
 
 // A group: begun, entries in order of seq added, written and synced.
 void outbox_log_group(struct outbox_log *log);
-void outbox_log_add(struct outbox_log *log, const struct entry *entry);
 void outbox_log_add_encoded(struct outbox_log *log, uint64_t seq, struct slice bytes);
 // ERROR_FULL: it does not fit, and nothing was written. ERROR_SYSTEM: the disk failed; whether the
 // group is on it is not known, and the log takes no other: logged.

@@ -180,23 +180,6 @@ bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory 
 
 // ---- what a start finds; read and not mapped, since the disk may fail at it
 
-static bool read_all(int fd, void *bytes, size_t len)
-{
-    uint8_t *to = bytes;
-    size_t done = 0;
-    while (done < len) {
-        ssize_t got = pread(fd, to + done, len - done, (off_t)done);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return false;
-        }
-        done += (size_t)got;
-    }
-    return true;
-}
-
 static enum outbox_ring_state state_of(const struct ring_header *header,
                                        const struct outbox_ring_owner *owner)
 {
@@ -224,7 +207,7 @@ enum error outbox_ring_look(const struct directory *directory,
         return errno == ENOENT ? ERROR_NOT_FOUND : ERROR_SYSTEM;
     }
     *found = (struct outbox_ring_found){.state = OUTBOX_RING_DAMAGED};
-    if (read_all(fd, &header, sizeof header)) {
+    if (directory_read(fd, &header, sizeof header, 0)) {
         found->state = state_of(&header, owner);
         found->last_seq = atomic_load(&header.last_seq);
         found->count = atomic_load(&header.count);
@@ -297,7 +280,7 @@ enum error outbox_ring_replay(const struct directory *directory,
             .capacity_bytes = (size_t)status.st_size - RING_HEADER_BYTES,
         };
         // Up to where the disk fails: what is behind is zeroes, and no record.
-        (void)read_all(fd, replay.file, (size_t)status.st_size);
+        (void)directory_read(fd, replay.file, (size_t)status.st_size, 0);
         struct ring_header header;
         memcpy(&header, replay.file, sizeof header);
         replay.id = header.id;

@@ -4,19 +4,6 @@
 
 enum { KEEP_BYTES = 2 << 20 };
 
-struct slice row_append(struct buffer *bytes, const struct entry *entry)
-{
-    size_t at = buffer_len(bytes);
-    uint32_t len = 0;
-    buffer_append(bytes, &entry->seq, sizeof entry->seq);
-    buffer_append(bytes, &len, sizeof len);
-    entry_encode(entry, bytes);
-    len = (uint32_t)(buffer_len(bytes) - at - ROW_HEADER_BYTES);
-    uint8_t *header = bytes->bytes + bytes->start + at;
-    memcpy(header + sizeof entry->seq, &len, sizeof len);
-    return slice_of(header + ROW_HEADER_BYTES, len);
-}
-
 void rows_deinit(struct rows *rows)
 {
     buffer_deinit(&rows->bytes);
@@ -33,10 +20,18 @@ struct slice rows_add(struct rows *rows, const struct entry *entry)
 {
     CHECK_VALUES(entry->seq > rows->last_seq, "seq %llu after %llu", (unsigned long long)entry->seq,
                  (unsigned long long)rows->last_seq);
-    struct slice encoded = row_append(&rows->bytes, entry);
+    struct buffer *bytes = &rows->bytes;
+    size_t at = buffer_len(bytes);
+    uint32_t len = 0;
+    buffer_append(bytes, &entry->seq, sizeof entry->seq);
+    buffer_append(bytes, &len, sizeof len);
+    entry_encode(entry, bytes);
+    len = (uint32_t)(buffer_len(bytes) - at - ROW_HEADER_BYTES);
+    uint8_t *header = bytes->bytes + bytes->start + at;
+    memcpy(header + sizeof entry->seq, &len, sizeof len);
     rows->count++;
     rows->last_seq = entry->seq;
-    return encoded;
+    return slice_of(header + ROW_HEADER_BYTES, len);
 }
 
 struct rows_mark rows_mark(const struct rows *rows)
@@ -113,6 +108,24 @@ bool rows_next(struct rows_cursor *cursor, uint64_t *seq, struct slice *entry)
     size_t taken = ROW_HEADER_BYTES + (size_t)bytes;
     cursor->rest = slice_of(rest.at + taken, rest.len - taken);
     return true;
+}
+
+enum error rows_visit(struct rows_cursor cursor, uint64_t after_seq, uint64_t up_to_seq,
+                      bool (*visit)(void *context, const struct entry *entry), void *context)
+{
+    uint64_t seq;
+    struct slice bytes;
+    while (rows_next(&cursor, &seq, &bytes) && seq <= up_to_seq) {
+        struct entry entry;
+        if (seq <= after_seq) {
+            continue;
+        }
+        enum error error = entry_decode(seq, bytes, &entry);
+        if (error != ERROR_NONE || !visit(context, &entry)) {
+            return error;
+        }
+    }
+    return ERROR_NONE;
 }
 
 uint64_t rows_first_seq(const struct rows *rows)

@@ -23,9 +23,7 @@ struct rows_mark {
     uint64_t last_seq;
 };
 
-// One of them, put at the end of `bytes`: the encoding, until those are next changed.
-enum { ROW_HEADER_BYTES = 12 };
-struct slice row_append(struct buffer *bytes, const struct entry *entry);
+enum { ROW_HEADER_BYTES = 12 }; // before the entry
 
 void rows_deinit(struct rows *rows);
 void rows_clear(struct rows *rows);
@@ -57,6 +55,12 @@ struct rows_cursor rows_cursor_after(struct rows *rows, uint64_t seq);
 
 // False at the end.
 bool rows_next(struct rows_cursor *cursor, uint64_t *seq, struct slice *entry);
+
+// As outbox_visit, of those that the cursor is before: in order from the first with a seq greater
+// than `after_seq` to the last up to `up_to_seq`, while `visit` answers true. ERROR_CORRUPT where
+// one cannot be decoded.
+enum error rows_visit(struct rows_cursor cursor, uint64_t after_seq, uint64_t up_to_seq,
+                      bool (*visit)(void *context, const struct entry *entry), void *context);
 
 // The first of them; 0: there is none.
 uint64_t rows_first_seq(const struct rows *rows);

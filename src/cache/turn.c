@@ -5,7 +5,6 @@
 // of the cache; the pg worker sees a request before it sees its entry, since the newest visible
 // seq is raised last.
 #include "cache/answer.h"
-#include "cache/journal.h"
 
 #include <stdlib.h>
 
@@ -13,6 +12,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cache/journal.h"
 
 enum { TURN_MESSAGES_MAX = 4096 };
 // Of a turn: while others wait, and where little room is left besides; and in any case.

@@ -61,19 +61,6 @@ static uint64_t source_of(const struct postgres_settings *postgres)
     return source;
 }
 
-static enum error boot_id_of(const struct writer_options *options, char boot_id[BOOT_ID_BYTES],
-                             struct failure *failure)
-{
-    memset(boot_id, 0, BOOT_ID_BYTES);
-    if (options->boot_id != NULL) {
-        strncpy(boot_id, options->boot_id, BOOT_ID_BYTES - 1);
-        return ERROR_NONE;
-    }
-    enum error error = directory_boot_id(boot_id);
-    return error == ERROR_NONE ? error
-                               : failure_set(failure, error, "cannot read the kernel's boot id");
-}
-
 // Who may read everything over the socket may read the files, and nobody else.
 static bool group_reads(const struct server_settings *server)
 {
@@ -85,17 +72,12 @@ static enum error open_store(struct writer *writer, const struct writer_options 
                              struct store_found *found, struct failure *failure)
 {
     const struct settings *settings = options->settings;
-    char boot_id[BOOT_ID_BYTES];
-    enum error error = boot_id_of(options, boot_id, failure);
-    if (error != ERROR_NONE) {
-        return error;
-    }
     const struct store_options store = {
         .dir = settings->cache.dir,
         .size_bytes = settings->cache.size_bytes,
         .clock = writer->clock,
         .status = options->status,
-        .boot_id = boot_id,
+        .boot_id = writer->outbox.boot_id,
         .node = writer->outbox.identity.node,
         .source = source_of(&settings->postgres),
         .group_reads = group_reads(&settings->server),

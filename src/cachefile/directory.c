@@ -222,6 +222,24 @@ enum error directory_sync(const struct directory *directory)
     return fsync(directory->fd) == 0 ? ERROR_NONE : ERROR_SYSTEM;
 }
 
+bool directory_read(int fd, void *bytes, size_t len, size_t at)
+{
+    uint8_t *to = bytes;
+    while (len > 0) {
+        ssize_t got = pread(fd, to, len, (off_t)at);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return false;
+        }
+        to += got;
+        len -= (size_t)got;
+        at += (size_t)got;
+    }
+    return true;
+}
+
 static enum error read_id(const char *path, char id[BOOT_ID_BYTES])
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

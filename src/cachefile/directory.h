@@ -46,6 +46,10 @@ int64_t directory_free_bytes(const char *path);
 // else on the disk.
 int directory_reserve(int fd, size_t bytes);
 
+// Reads the `len` bytes of a file from `at` on. False where it has fewer or the disk fails: those
+// before that are read.
+bool directory_read(int fd, void *bytes, size_t len, size_t at);
+
 // The name of a file system that `use` refuses, NULL where it is fine.
 const char *directory_refused_file_system(const char *path, enum directory_use use);
 

@@ -114,10 +114,6 @@ static void find_many(struct many *many)
     int looks = 0;
     bool found = false;
     if (many->count <= KEYS_MAX && !get_asks_postgres(many->options)) {
-        many->hashes = arena_alloc_raw(&many->arena, many->count * sizeof *many->hashes);
-        for (size_t i = 0; i < many->count; i++) {
-            many->hashes[i] = sketch_hash(slice_of_bytes(many->keys[i]));
-        }
         do {
             found = find_once(many);
         } while (!found && direct_looks_again(&many->handle->direct, &looks));
@@ -140,7 +136,7 @@ static void pack_missing(struct many *many)
         struct slice key = slice_of_bytes(many->keys[many->missing[i]]);
         mpack_pack_slice(packer, key);
         many->missing_keys[i] = arena_copy(&many->arena, key);
-        direct_floor(&many->handle->direct, sketch_hash(key), &many->wish);
+        direct_floor(&many->handle->direct, many->hashes[many->missing[i]], &many->wish);
     }
     get_pack_options(many->handle, many->options, &many->wish);
 }
@@ -178,8 +174,9 @@ static pgnear_code ask_for_missing(struct many *many, pgnear_error *error)
         return result_garbled("mget", error);
     }
     for (size_t i = 0; i < many->missing_count; i++) {
-        many->items[many->missing[i]] = answered[i];
-        get_note(many->handle, sketch_hash(many->missing_keys[i]), many->options, &answered[i]);
+        uint32_t place = many->missing[i];
+        many->items[place] = answered[i];
+        get_note(many->handle, many->hashes[place], many->options, &answered[i]);
     }
     return PGNEAR_OK;
 }
@@ -188,6 +185,10 @@ static pgnear_code get_many(struct many *many, pgnear_error *error)
 {
     many->items = arena_alloc(&many->arena, many->count * sizeof *many->items);
     many->missing = arena_alloc(&many->arena, many->count * sizeof *many->missing);
+    many->hashes = arena_alloc_raw(&many->arena, many->count * sizeof *many->hashes);
+    for (size_t i = 0; i < many->count; i++) {
+        many->hashes[i] = sketch_hash(slice_of_bytes(many->keys[i]));
+    }
     find_many(many);
     if (many->missing_count > 0 || many->count == 0) {
         return ask_for_missing(many, error);

@@ -256,7 +256,7 @@ static bool try_real(const struct decimal *decimal, struct number *number)
     return true;
 }
 
-bool number_is_small_uint(struct slice text, uint64_t *uint)
+static bool is_small_uint(struct slice text, uint64_t *uint)
 {
     if (text.len == 0 || text.len > SMALL_DIGITS_MAX || (text.at[0] == '0' && text.len > 1)) {
         return false;
@@ -277,7 +277,7 @@ static bool try_small_int(struct slice text, struct number *number)
 {
     bool negative = text.len > 0 && text.at[0] == '-';
     uint64_t magnitude;
-    return number_is_small_uint(slice_of(text.at + negative, text.len - negative), &magnitude) &&
+    return is_small_uint(slice_of(text.at + negative, text.len - negative), &magnitude) &&
            set_int(negative, magnitude, number);
 }
 

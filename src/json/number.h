@@ -19,10 +19,6 @@ struct number {
     uint64_t expanded_bytes;
 };
 
-// Whether the text is a plain integer of few digits without a sign, as most numbers are. False says
-// nothing but that number_from_text is to be asked.
-bool number_is_small_uint(struct slice text, uint64_t *uint);
-
 // Reads text that must be a JSON number from its first byte to its last. NULL, or what is wrong
 // with it (static); the text must outlive a NUMBER_DECIMAL.
 const char *number_from_text(struct slice text, struct number *number);
