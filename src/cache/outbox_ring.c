@@ -217,7 +217,8 @@ enum error outbox_ring_look(const struct directory *directory,
 }
 
 struct replay {
-    uint8_t *file;
+    uint8_t *records; // as many bytes as there are of them, where the file was cut
+    size_t bytes;
     size_t capacity_bytes;
     uint64_t id;
 };
@@ -227,11 +228,11 @@ static bool read_record(const struct replay *replay, uint64_t at, struct ring_re
                         struct slice *entry)
 {
     size_t offset = (size_t)(at % replay->capacity_bytes);
-    size_t left = replay->capacity_bytes - offset;
+    size_t left = offset < replay->bytes ? replay->bytes - offset : 0;
     if (left < sizeof *record) {
         return false;
     }
-    const uint8_t *from = replay->file + RING_HEADER_BYTES + offset;
+    const uint8_t *from = replay->records + offset;
     memcpy(record, from, sizeof *record);
     if (record->at != at || record->checksum != checksum_of_record(record, replay->id) ||
         record->bytes > left - sizeof *record) {
@@ -264,30 +265,41 @@ static enum error replay_records(const struct replay *replay, uint64_t begin,
     return error;
 }
 
+// No more than the file has, nor than was in it when it was written: both may have been changed by
+// somebody since. Up to where the disk fails: what is behind is zeroes, and no record.
+static void read_records(struct replay *replay, int fd, const struct ring_header *header,
+                         size_t file_bytes)
+{
+    size_t bytes = file_bytes > RING_HEADER_BYTES ? file_bytes - RING_HEADER_BYTES : 0;
+    *replay = (struct replay){
+        .bytes = header->bytes < bytes ? header->bytes : bytes,
+        .capacity_bytes = header->bytes,
+        .id = header->id,
+    };
+    if (replay->bytes > 0) {
+        replay->records = memory_zeroed(1, replay->bytes);
+        (void)directory_read(fd, replay->records, replay->bytes, RING_HEADER_BYTES);
+    }
+}
+
 enum error outbox_ring_replay(const struct directory *directory,
                               enum error (*visit)(void *context, uint64_t before_seq, uint64_t seq,
                                                   struct slice entry),
                               void *context)
 {
     struct stat status;
+    struct ring_header header;
     enum error error = ERROR_NONE;
     int fd = open_file(directory, O_RDONLY);
     if (fd < 0 || fstat(fd, &status) != 0) {
         error = ERROR_SYSTEM;
-    } else if (status.st_size > RING_HEADER_BYTES) {
-        struct replay replay = {
-            .file = memory_zeroed(1, (size_t)status.st_size),
-            .capacity_bytes = (size_t)status.st_size - RING_HEADER_BYTES,
-        };
-        // Up to where the disk fails: what is behind is zeroes, and no record.
-        (void)directory_read(fd, replay.file, (size_t)status.st_size, 0);
-        struct ring_header header;
-        memcpy(&header, replay.file, sizeof header);
-        replay.id = header.id;
-        if (header.bytes == replay.capacity_bytes) {
+    } else if (directory_read(fd, &header, sizeof header, 0)) {
+        struct replay replay;
+        read_records(&replay, fd, &header, (size_t)status.st_size);
+        if (replay.bytes > 0) {
             error = replay_records(&replay, atomic_load(&header.begin), visit, context);
         }
-        free(replay.file);
+        free(replay.records);
     }
     if (fd >= 0) {
         close(fd);

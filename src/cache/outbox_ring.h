@@ -80,7 +80,8 @@ struct outbox_ring_found {
 enum error outbox_ring_look(const struct directory *directory,
                             const struct outbox_ring_owner *owner, struct outbox_ring_found *found);
 // Passes on the records that count and are whole, in order; `before_seq` is that of the write
-// accepted before. Stops with the first error of `visit`, which is returned.
+// accepted before. Where the file was cut or made longer, those that are there. Stops with the
+// first error of `visit`, which is returned.
 enum error outbox_ring_replay(const struct directory *directory,
                               enum error (*visit)(void *context, uint64_t before_seq, uint64_t seq,
                                                   struct slice entry),

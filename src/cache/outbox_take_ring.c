@@ -93,11 +93,8 @@ static enum error take_over(struct outbox *outbox, struct outbox_ring_found *fou
 {
     switch (found->state) {
     case OUTBOX_RING_PRESENT:
-        // What was not acknowledged need not be taken over.
-        if (found->last_seq > outbox->state.last_seq) {
-            return append_records(outbox, found);
-        }
-        break;
+        // Whatever the header says of the newest: that has no checksum, and the records have.
+        return append_records(outbox, found);
     case OUTBOX_RING_BLANK: // it was made, and the disk heard nothing of its first use
     case OUTBOX_RING_PAST:
         tell_machine_down(outbox, found);

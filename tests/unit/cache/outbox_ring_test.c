@@ -543,6 +543,41 @@ static void one_of_another_size_is_made_anew(void **state)
     rig_assert_pending(rig, "a", "1");
 }
 
+// What somebody made longer is read as far as it was written, whatever size it has.
+static void one_that_grew_loses_nothing(void **state)
+{
+    struct rig *rig = *state;
+    char path[160];
+    path_of(rig, OUTBOX_RING_FILE, path);
+    rig_open(rig);
+    memory_set(rig, "a", "1");
+    rig_crash(rig);
+    assert_int_equal(truncate(path, (off_t)1 << 40), 0);
+    rig_open(rig);
+    rig_assert_pending(rig, "a", "1");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+}
+
+// The number of the newest has no checksum; what is behind it has.
+static void a_wrong_number_of_the_newest_hides_nothing(void **state)
+{
+    enum { LAST_SEQ_AT = 144 };
+    static const uint8_t NOUGHT[8];
+    static uint8_t bytes[FILE_BYTES];
+    struct rig *rig = *state;
+    rig_open(rig);
+    memory_set(rig, "a", "1");
+    uint64_t last_seq = rig->writer->last_seq;
+    rig_crash(rig);
+    load_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+    assert_memory_equal(bytes + LAST_SEQ_AT, &last_seq, sizeof last_seq);
+    memcpy(bytes + LAST_SEQ_AT, NOUGHT, sizeof NOUGHT);
+    store_file(rig, OUTBOX_RING_FILE, bytes, FILE_BYTES);
+    rig_open(rig);
+    rig_assert_pending(rig, "a", "1");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOST), 0);
+}
+
 static void one_that_is_moved_away_is_made_anew(void **state)
 {
     struct rig *rig = *state;
@@ -754,6 +789,8 @@ int main(void)
         TEST(a_machine_that_went_down_is_told_whatever_the_disk_has),
         TEST(a_loss_is_counted_once_without_room_for_another),
         TEST(one_of_another_size_is_made_anew),
+        TEST(one_that_grew_loses_nothing),
+        TEST(a_wrong_number_of_the_newest_hides_nothing),
         TEST(one_that_is_moved_away_is_made_anew),
         TEST(without_room_for_it_memory_acks_are_synced),
         TEST(a_full_one_is_a_group_or_a_commit),
