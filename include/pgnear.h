@@ -688,7 +688,8 @@ PGNEAR_API int pgnear_fd(const pgnear *handle);
 // $.profile.names[0], $["a.b"][-1]. A name in quotes, single or double, takes \\ and its quote
 // after a backslash. What is not on the way is stepped over, not decoded. *part points into
 // `value`, and is empty where the path leads nowhere. PGNEAR_BAD_REQUEST where it is not such a
-// path, PGNEAR_INVALID_VALUE where the value is not MessagePack.
+// path, PGNEAR_INVALID_VALUE where what lies on the way, up to the part and the part included, is
+// not MessagePack of JSON; what lies behind it is not looked at.
 // [thread: any; blocks: no; memory: lent; errors: local]
 PGNEAR_API pgnear_code pgnear_path(pgnear_bytes value, const char *path, pgnear_bytes *part,
                                    pgnear_error *error);

@@ -94,11 +94,18 @@ static bool skip(struct mpack_cursor *cursor, uint64_t count)
     return true;
 }
 
+// What is there is no map, or no array, if it is MessagePack at all.
+static enum way beside(struct mpack_cursor cursor)
+{
+    struct mpack_token token;
+    return mpack_next(&cursor, &token) == DECODE_OK ? WAY_NOWHERE : WAY_BAD;
+}
+
 static enum way enter_map(struct mpack_cursor *cursor, const struct step *step)
 {
     uint32_t count;
     if (!mpack_read_map(cursor, &count)) {
-        return WAY_NOWHERE;
+        return beside(*cursor);
     }
     for (uint32_t i = 0; i < count; i++) {
         struct slice name;
@@ -119,7 +126,7 @@ static enum way enter_array(struct mpack_cursor *cursor, const struct step *step
 {
     uint32_t count;
     if (!mpack_read_array(cursor, &count)) {
-        return WAY_NOWHERE;
+        return beside(*cursor);
     }
     int64_t index = step->index < 0 ? step->index + count : step->index;
     if (index < 0 || index >= count) {
@@ -159,7 +166,7 @@ pgnear_code pgnear_path(pgnear_bytes value, const char *path, pgnear_bytes *part
         way = WAY_BAD;
     }
     if (way == WAY_BAD) {
-        return outcome_set(error, PGNEAR_INVALID_VALUE, "the value is not MessagePack");
+        return outcome_set(error, PGNEAR_INVALID_VALUE, "the value is not MessagePack of JSON");
     }
     if (part != NULL) {
         *part = bytes_of_slice(found);

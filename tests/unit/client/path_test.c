@@ -117,10 +117,39 @@ static void what_is_cut_off_is_refused(void **state)
             pgnear_bytes found;
             pgnear_code code = pgnear_path((pgnear_bytes){part, cut}, WAYS[i].path, &found, NULL);
             assert_true(code == PGNEAR_OK || code == PGNEAR_INVALID_VALUE);
+            assert_true(cut > 0 || code == PGNEAR_INVALID_VALUE);
         }
         free(part);
     }
     pgnear_free(bytes);
+}
+
+// Whatever the path asks of them.
+static void what_is_not_messagepack_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *value;
+        const char *path;
+    } CASES[] = {
+        {"\xc1", "$"},
+        {"\xc1", "$.b"},
+        {"\xc1", "$[0]"},
+        {"\x81\xa1\x62\xc1", "$.b"},
+        {"\x81\xa1\x62\xc1", "$.b.c"},
+        {"\x81\xa1\x62\xc1", "$.b[-1]"},
+        {"\x81\xa1\x61\xc1", "$.b"},
+        {"\x81\x01\x01", "$.b"},
+        {"\x92\xc1\x01", "$[1]"},
+        {"\xa5\x61\x62\x63", "$.b"},
+        {"", "$.b"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        pgnear_bytes value = {.at = CASES[i].value, .len = strlen(CASES[i].value)};
+        pgnear_error error;
+        assert_int_equal(pgnear_path(value, CASES[i].path, NULL, &error), PGNEAR_INVALID_VALUE);
+        assert_non_null(strstr(error.message, "not MessagePack"));
+    }
 }
 
 int main(void)
@@ -129,6 +158,7 @@ int main(void)
         cmocka_unit_test(leads_to_the_part),
         cmocka_unit_test(a_wrong_path_is_told),
         cmocka_unit_test(what_is_cut_off_is_refused),
+        cmocka_unit_test(what_is_not_messagepack_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
