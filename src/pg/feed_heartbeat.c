@@ -207,14 +207,14 @@ void feed_heartbeat_send(struct feed *feed)
     snprintf(payload, sizeof payload, "%lld", (long long)feed->heartbeat.sent_boot_us);
     quote_qualified(home->schema, home->table, home_name);
     const char *values[] = {feed->own_channel, payload};
-    const char *shape_values[] = {feed->worker->names.table, home_name};
+    const char *shape_values[] = {feed->worker->names.table, home_name, schema->table.table};
     const struct query queries[] = {
         {.sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,"
                 " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,"
                 " pg_is_in_recovery(), pg_notify($1, $2)",
          .params_count = 2,
          .values = values},
-        {.sql = TABLE_SHAPE_SQL, .params_count = 2, .values = shape_values},
+        {.sql = TABLE_SHAPE_SQL, .params_count = 3, .values = shape_values},
     };
     struct unit unit = {
         .queries = queries,

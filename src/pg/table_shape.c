@@ -6,12 +6,17 @@
 #include <stdlib.h>
 
 // A partitioned table and its leaves have triggers of different numbers, and so have the document's
-// table and that of its pairs: the least of all would hide what the others lose.
+// table and that of its pairs: the least of all would hide what the others lose. The document's
+// table may have those of other documents besides.
 const char TABLE_SHAPE_SQL[] =
     "WITH RECURSIVE own (oid, place) AS ("
     "SELECT to_regclass(name)::oid, place"
     " FROM unnest(ARRAY[$1, $2]) WITH ORDINALITY AS named (name, place) WHERE place = 1 OR $1 <> $2"
-    " UNION SELECT inhrelid, place FROM pg_catalog.pg_inherits JOIN own ON inhparent = own.oid)"
+    " UNION SELECT inhrelid, place FROM pg_catalog.pg_inherits JOIN own ON inhparent = own.oid"
+    "), ours AS ("
+    "SELECT t.oid, t.xmin::text AS made_by, t.tgrelid, t.tgname, t.tgenabled"
+    " FROM own JOIN pg_catalog.pg_trigger t ON t.tgrelid = own.oid"
+    " WHERE t.tgname LIKE '%pgnear%' AND (own.place = 1 OR starts_with(t.tgname, $3 || '_')))"
     " SELECT md5(string_agg(shape, ' ' ORDER BY place, oid)),"
     " coalesce(min(triggers) FILTER (WHERE place = 1 AND relkind = 'r'), -1),"
     " coalesce(min(triggers) FILTER (WHERE place = 1 AND relkind = 'p'), -1),"
@@ -20,15 +25,14 @@ const char TABLE_SHAPE_SQL[] =
     " coalesce(min(replicated) FILTER (WHERE place = 1 AND relkind = 'r'), -1),"
     " bool_or(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = shapes.oid))"
     " FROM ("
-    "SELECT c.oid, own.place, c.relkind, (SELECT count(*) FROM pg_catalog.pg_trigger t"
-    " WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgname LIKE '%pgnear%'"
-    " AND t.tgname <> 'pgnear_replicated') AS triggers,"
-    " (SELECT count(*) FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid"
-    " AND t.tgenabled IN ('A', 'R') AND t.tgname = 'pgnear_replicated') AS replicated,"
+    "SELECT c.oid, own.place, c.relkind, (SELECT count(*) FROM ours t WHERE t.tgrelid = c.oid"
+    " AND t.tgenabled = 'A' AND t.tgname <> 'pgnear_replicated') AS triggers,"
+    " (SELECT count(*) FROM ours t WHERE t.tgrelid = c.oid AND t.tgenabled IN ('A', 'R')"
+    " AND t.tgname = 'pgnear_replicated') AS replicated,"
     " concat_ws(' ', c.oid, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum)"
     " FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),"
-    " (SELECT string_agg(t.xmin::text, ',' ORDER BY t.oid) FROM pg_catalog.pg_trigger t"
-    " WHERE t.tgrelid = c.oid AND t.tgname LIKE '%pgnear%')) AS shape"
+    " (SELECT string_agg(t.made_by, ',' ORDER BY t.oid) FROM ours t"
+    " WHERE t.tgrelid = c.oid)) AS shape"
     " FROM own JOIN pg_catalog.pg_class c ON c.oid = own.oid) AS shapes";
 
 static int64_t count_at(const PGresult *result, int column)

@@ -25,8 +25,9 @@ struct table_shape {
     bool is_subscribed; // some subscription has one of the tables
 };
 
-// One row, for table_shape_take. $1 and $2 are names of tables, or twice the same. It takes no lock
-// of them, so that nobody's DDL holds it up.
+// One row, for table_shape_take. $1 and $2 are names of tables, or twice the same; of another
+// second one the triggers count whose names begin with $3 and "_". It takes no lock of them, so
+// that nobody's DDL holds it up.
 extern const char TABLE_SHAPE_SQL[];
 
 void table_shape_take(struct table_shape *shape, const PGresult *result);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "system/harness/cli.h"
+#include "system/harness/deadline.h"
 #include "system/harness/document.h"
 #include "system/harness/load.h"
 #include "system/harness/random.h"
@@ -290,6 +292,41 @@ static void the_companion_is_a_table_like_any_other(struct scenario *scenario)
     assert_rpc(node, "get", "[\"a\"]", "null");
 }
 
+// Has the node look at the table again, and see that this was altered, the `count`th time, alone.
+static void alter_and_await(struct pg *pg, struct node *node, const char *alteration, int count)
+{
+    static const char NEWS[] = "event=\"table altered\"";
+    pg_exec(pg, "ALTER TABLE game_sessions %s", alteration);
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    while (node_log_count(node, NEWS) < count) {
+        assert_true(deadline_again(&deadline));
+    }
+    assert_int_equal(node_log_count(node, NEWS), count);
+    assert_false(node_log_has(node, "changes not announced"));
+}
+
+// Making a document and taking it away alters the table of all, and is nothing to those that stay.
+static void a_document_goes_without_the_others(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    document_make_schema(pg);
+    pg_exec(pg, "INSERT INTO game_sessions (id, user_id) VALUES"
+                " ('00000000-0000-0000-0000-000000000001', " DOCUMENT_ID ")");
+    struct node *node = document_node(scenario, pg, "node", "");
+    struct node *other = document_node(
+        scenario, pg, "other", "postgres.document.id = \"00000000-0000-0000-0000-000000000001\"\n");
+    assert_int_equal(node_stop(other), 0);
+    alter_and_await(pg, node, "ADD COLUMN note text", 1);
+    struct cli drop = CLI(other, "schema", "--drop", "-c", other->config_path);
+    assert_int_equal(drop.status, 0);
+    pg_exec(pg, "%s", drop.out);
+    alter_and_await(pg, node, "DROP COLUMN note", 2);
+    node_await_ready(node);
+    pg_exec(pg, DOCUMENT_EDIT("{\"a\": 1}"));
+    assert_rpc(node, "sync", "[]", "true");
+    assert_rpc(node, "get", "[\"a\"]", "[1, \"*\"]");
+}
+
 // A backup copies the pairs, and a restore goes into the document beside the writes of two nodes.
 static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
 {
@@ -378,6 +415,7 @@ int main(void)
         SCENARIO(foreign_members_survive),
         SCENARIO(an_edit_of_everything_is_followed),
         SCENARIO(the_companion_is_a_table_like_any_other),
+        SCENARIO(a_document_goes_without_the_others),
         SCENARIO(backups_copy_and_restore_the_pairs),
         SCENARIO(expiry_and_history_are_those_of_a_table),
         SCENARIO(nothing_acknowledged_is_lost_or_repeated),
