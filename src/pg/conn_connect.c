@@ -73,25 +73,33 @@ static void mind_server(struct conn *conn)
 // look for it: a backend whose client is gone unheard keeps the locks of its batch. Keepalives do
 // not count while answers are to be sent, so a large unit's session has tcp_user_timeout as well;
 // it counts for TCP alone, and where the server's system has none it is ignored.
+//
+// All in one statement, and the transaction's timeout first: it counts for this statement too until
+// it is set.
 static void prepare_session(struct conn *conn)
 {
-    char script[1024];
+    enum { HAS_IDLE_SESSION_TIMEOUT = 140000, HAS_TRANSACTION_TIMEOUT = 170000 };
+    char script[1024], user_timeout[96] = "";
     int64_t busy_us = conn->options.busy_us;
-    int64_t user_timeout_us = busy_us == 0 ? 0 : conn->options.connect_timeout_us + busy_us;
-    int pid = PQbackendPID(conn->pg);
-    snprintf(script, sizeof script,
-             "SELECT set_config('statement_timeout', '%lld', false),"
-             " set_config('client_min_messages', 'warning', false),"
-             " set_config('tcp_keepalives_idle', '" CONN_KEEPALIVES_IDLE "', false),"
-             " set_config('tcp_keepalives_interval', '" CONN_KEEPALIVES_INTERVAL "', false),"
-             " set_config('tcp_keepalives_count', '" CONN_KEEPALIVES_COUNT "', false)"
-             " WHERE pg_backend_pid() = %d;"
-             "SELECT set_config(name, CASE name WHEN 'tcp_user_timeout' THEN '%lld' ELSE '0' END,"
-             " false) FROM pg_catalog.pg_settings"
-             " WHERE (name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0'"
-             " OR name = 'tcp_user_timeout' AND %d > 0) AND pg_backend_pid() = %d",
-             (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS), pid,
-             (long long)(user_timeout_us / CLOCK_US_PER_MS), user_timeout_us > 0, pid);
+    int version = PQserverVersion(conn->pg);
+    if (busy_us > 0) {
+        snprintf(user_timeout, sizeof user_timeout,
+                 ", set_config('tcp_user_timeout', '%lld', false)",
+                 (long long)((conn->options.connect_timeout_us + busy_us) / CLOCK_US_PER_MS));
+    }
+    snprintf(
+        script, sizeof script,
+        "SELECT %s%sset_config('statement_timeout', '%lld', false),"
+        " set_config('client_min_messages', 'warning', false),"
+        " set_config('tcp_keepalives_idle', '" CONN_KEEPALIVES_IDLE "', false),"
+        " set_config('tcp_keepalives_interval', '" CONN_KEEPALIVES_INTERVAL "', false),"
+        " set_config('tcp_keepalives_count', '" CONN_KEEPALIVES_COUNT "', false)%s"
+        " WHERE pg_backend_pid() = %d",
+        version >= HAS_TRANSACTION_TIMEOUT ? "set_config('transaction_timeout', '0', false), " : "",
+        version >= HAS_IDLE_SESSION_TIMEOUT ? "set_config('idle_session_timeout', '0', false), "
+                                            : "",
+        (long long)(conn->options.statement_timeout_us / CLOCK_US_PER_MS), user_timeout,
+        PQbackendPID(conn->pg));
     timer_disarm(conn->timer);
     timer_arm(conn->timer, conn->options.connect_timeout_us);
     conn_set_state(conn, CONN_PREPARING);

@@ -27,10 +27,15 @@ static void idle_connections_stay(struct scenario *scenario)
         pg_exec(pg, "ALTER ROLE app SET idle_session_timeout = '200ms'");
     }
     if (pg_int(pg, "SELECT current_setting('server_version_num')::int") >= 170000) {
-        pg_exec(pg, "ALTER ROLE app SET transaction_timeout = '1ms'");
+        pg_exec(pg, "ALTER ROLE app SET transaction_timeout = '100ms'");
     }
     node_spawn(node);
     node_await_ready(node);
+    // A batch takes longer than the role's transactions may.
+    pg_exec(pg, "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " PERFORM pg_sleep(0.3); RETURN NULL; END $$;"
+                "CREATE TRIGGER z_dawdle AFTER INSERT ON kv_store"
+                " FOR EACH STATEMENT EXECUTE FUNCTION dawdle()");
     assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
                "{\"seq\": \"*\", \"version\": \"*\"}");
     pg_await_value(pg, "t",
