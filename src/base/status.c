@@ -6,11 +6,13 @@
 #include "base/check.h"
 
 static const struct {
+    enum status_kind kind;
     const char *group;
     const char *name;
     const char *help;
 } ITEMS[STATUS_COUNT] = {
-#define STATUS_ROW(name, group, wire, writer, help) [STATUS_##name] = {group, wire, help},
+#define STATUS_ROW(name, kind, group, wire, writer, help)                                          \
+    [STATUS_##name] = {STATUS_##kind, group, wire, help},
     STATUS_TABLE(STATUS_ROW)
 #undef STATUS_ROW
 };
@@ -30,42 +32,9 @@ void status_deinit(struct status *status)
     pthread_mutex_destroy(&status->mutex);
 }
 
-bool status_is_gauge(enum status_item item)
+enum status_kind status_kind(enum status_item item)
 {
-    switch (item) {
-    case STATUS_CACHE_DIRECT_READERS:
-    case STATUS_CACHE_ENTRIES:
-    case STATUS_CACHE_BYTES:
-    case STATUS_CACHE_HOT_ENTRIES:
-    case STATUS_CACHE_HOT_BYTES:
-    case STATUS_CACHE_PENDING:
-    case STATUS_CACHE_EPOCH:
-    case STATUS_CACHE_AUDIT_STALE_AT_US:
-    case STATUS_CACHE_PRELOADING:
-    case STATUS_OUTBOX_DEPTH:
-    case STATUS_OUTBOX_BYTES:
-    case STATUS_OUTBOX_LAST_SEQ:
-    case STATUS_OUTBOX_JOURNALED_SEQ:
-    case STATUS_OUTBOX_APPLIED_SEQ:
-    case STATUS_OUTBOX_DEAD_LETTERS:
-    case STATUS_OUTBOX_LOG:
-    case STATUS_OUTBOX_OLDEST_US:
-    case STATUS_PG_STATE:
-    case STATUS_PG_FLUSHABLE:
-    case STATUS_PG_REFUSED:
-    case STATUS_PG_BACKUP_JOBS:
-    case STATUS_PG_BACKUP_ROWS:
-    case STATUS_PG_ROUND_TRIP_US:
-    case STATUS_PG_NOTIFY_QUEUE:
-    case STATUS_PG_TABLE_ROWS:
-    case STATUS_PG_TABLE_BYTES:
-    case STATUS_TABLE_BACKUPS:
-    case STATUS_SERVER_CONNECTIONS:
-    case STATUS_SERVER_WATCHERS:
-        return true;
-    default:
-        return false;
-    }
+    return ITEMS[item].kind;
 }
 
 const char *status_group(enum status_item item)

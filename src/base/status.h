@@ -11,86 +11,113 @@
 #include "base/histogram.h"
 #include "base/rate.h"
 
-// X(name, group, wire name, written by, help)
+// X(name, kind, group, wire name, written by, help); a GAUGE goes up and down, a COUNTER counts up
+// from the start
 #define STATUS_TABLE(X)                                                                            \
-    X(CACHE_HITS, "cache", "hits", "server", "reads answered from the cache")                      \
-    X(CACHE_HOT_HITS, "cache", "hot_hits", "server", "hits that the hot tier answered")            \
-    X(CACHE_DIRECT_HITS, "cache", "direct_hits", "cache", "direct reads answered from the cache")  \
-    X(CACHE_DIRECT_HOT_HITS, "cache", "direct_hot_hits", "cache",                                  \
+    X(CACHE_HITS, COUNTER, "cache", "hits", "server", "reads answered from the cache")             \
+    X(CACHE_HOT_HITS, COUNTER, "cache", "hot_hits", "server", "hits that the hot tier answered")   \
+    X(CACHE_DIRECT_HITS, COUNTER, "cache", "direct_hits", "cache",                                 \
+      "direct reads answered from the cache")                                                      \
+    X(CACHE_DIRECT_HOT_HITS, COUNTER, "cache", "direct_hot_hits", "cache",                         \
       "those that the hot tier answered")                                                          \
-    X(CACHE_DIRECT_MISSES, "cache", "direct_misses", "cache", "direct reads that asked the node")  \
-    X(CACHE_DIRECT_READERS, "cache", "direct_readers", "cache", "handles that read directly")      \
-    X(CACHE_NEGATIVE_HITS, "cache", "negative_hits", "server", "hits on a known absence")          \
-    X(CACHE_MISSES, "cache", "misses", "server", "reads that asked PostgreSQL")                    \
-    X(CACHE_LATE_HITS, "cache", "late_hits", "pg", "misses that the cache had by the next look")   \
-    X(CACHE_SUSPECT_READS, "cache", "suspect", "server", "misses on a record not yet swept")       \
-    X(CACHE_ENTRIES, "cache", "entries", "cache", "records held")                                  \
-    X(CACHE_BYTES, "cache", "bytes", "cache", "bytes of the pages in use")                         \
-    X(CACHE_HOT_ENTRIES, "cache", "hot_entries", "cache", "records in the hot tier")               \
-    X(CACHE_HOT_BYTES, "cache", "hot_bytes", "cache", "bytes of the hot tier's file")              \
-    X(CACHE_PENDING, "cache", "pending", "cache", "records whose write is on its way")             \
-    X(CACHE_FILLS, "cache", "fills", "cache", "answers of PostgreSQL stored")                      \
-    X(CACHE_INVALIDATIONS, "cache", "invalidations", "cache", "records dropped by a notify")       \
-    X(CACHE_EVICTIONS, "cache", "evictions", "cache", "records evicted for room")                  \
-    X(CACHE_EPOCH, "cache", "epoch", "cache", "number of the feed's present life")                 \
-    X(CACHE_AUDIT_COMPARED, "cache", "audit_compared", "pg", "records compared with PostgreSQL")   \
-    X(CACHE_AUDIT_PASSING, "cache", "audit_passing", "pg", "differences that were on their way")   \
-    X(CACHE_AUDIT_STALE, "cache", "audit_stale", "pg", "records that the audit found stale")       \
-    X(CACHE_AUDIT_STALE_US, "cache", "audit_stale_us", "pg", "for how long, at most, in all")      \
-    X(CACHE_AUDIT_STALE_AT_US, "cache", "audit_stale_at_us", "pg", "when the last one was found")  \
-    X(CACHE_AUDIT_REPAIRED, "cache", "audit_repaired", "cache", "stale records dropped for it")    \
-    X(CACHE_PRELOADING, "cache", "preloading", "pg", "1 while the preload is under way")           \
-    X(CACHE_PRELOADED, "cache", "preloaded", "pg", "rows that the preload brought")                \
-    X(OUTBOX_DEPTH, "outbox", "depth", "cache", "entries not yet in PostgreSQL")                   \
-    X(OUTBOX_BYTES, "outbox", "bytes", "cache", "bytes of the pages in use")                       \
-    X(OUTBOX_LAST_SEQ, "outbox", "last_seq", "cache", "number of the newest accepted write")       \
-    X(OUTBOX_JOURNALED_SEQ, "outbox", "journaled_seq", "cache",                                    \
+    X(CACHE_DIRECT_MISSES, COUNTER, "cache", "direct_misses", "cache",                             \
+      "direct reads that asked the node")                                                          \
+    X(CACHE_DIRECT_READERS, GAUGE, "cache", "direct_readers", "cache",                             \
+      "handles that read directly")                                                                \
+    X(CACHE_NEGATIVE_HITS, COUNTER, "cache", "negative_hits", "server", "hits on a known absence") \
+    X(CACHE_MISSES, COUNTER, "cache", "misses", "server", "reads that asked PostgreSQL")           \
+    X(CACHE_LATE_HITS, COUNTER, "cache", "late_hits", "pg",                                        \
+      "misses that the cache had by the next look")                                                \
+    X(CACHE_SUSPECT_READS, COUNTER, "cache", "suspect", "server",                                  \
+      "misses on a record not yet swept")                                                          \
+    X(CACHE_ENTRIES, GAUGE, "cache", "entries", "cache", "records held")                           \
+    X(CACHE_BYTES, GAUGE, "cache", "bytes", "cache", "bytes of the pages in use")                  \
+    X(CACHE_HOT_ENTRIES, GAUGE, "cache", "hot_entries", "cache", "records in the hot tier")        \
+    X(CACHE_HOT_BYTES, GAUGE, "cache", "hot_bytes", "cache", "bytes of the hot tier's file")       \
+    X(CACHE_PENDING, GAUGE, "cache", "pending", "cache", "records whose write is on its way")      \
+    X(CACHE_FILLS, COUNTER, "cache", "fills", "cache", "answers of PostgreSQL stored")             \
+    X(CACHE_INVALIDATIONS, COUNTER, "cache", "invalidations", "cache",                             \
+      "records dropped by a notify")                                                               \
+    X(CACHE_EVICTIONS, COUNTER, "cache", "evictions", "cache", "records evicted for room")         \
+    X(CACHE_EPOCH, GAUGE, "cache", "epoch", "cache", "number of the feed's present life")          \
+    X(CACHE_AUDIT_COMPARED, COUNTER, "cache", "audit_compared", "pg",                              \
+      "records compared with PostgreSQL")                                                          \
+    X(CACHE_AUDIT_PASSING, COUNTER, "cache", "audit_passing", "pg",                                \
+      "differences that were on their way")                                                        \
+    X(CACHE_AUDIT_STALE, COUNTER, "cache", "audit_stale", "pg",                                    \
+      "records that the audit found stale")                                                        \
+    X(CACHE_AUDIT_STALE_US, COUNTER, "cache", "audit_stale_us", "pg",                              \
+      "for how long, at most, in all")                                                             \
+    X(CACHE_AUDIT_STALE_AT_US, GAUGE, "cache", "audit_stale_at_us", "pg",                          \
+      "when the last one was found")                                                               \
+    X(CACHE_AUDIT_REPAIRED, COUNTER, "cache", "audit_repaired", "cache",                           \
+      "stale records dropped for it")                                                              \
+    X(CACHE_PRELOADING, GAUGE, "cache", "preloading", "pg", "1 while the preload is under way")    \
+    X(CACHE_PRELOADED, COUNTER, "cache", "preloaded", "pg", "rows that the preload brought")       \
+    X(OUTBOX_DEPTH, GAUGE, "outbox", "depth", "cache", "entries not yet in PostgreSQL")            \
+    X(OUTBOX_BYTES, GAUGE, "outbox", "bytes", "cache", "bytes of the pages in use")                \
+    X(OUTBOX_LAST_SEQ, GAUGE, "outbox", "last_seq", "cache",                                       \
+      "number of the newest accepted write")                                                       \
+    X(OUTBOX_JOURNALED_SEQ, GAUGE, "outbox", "journaled_seq", "cache",                             \
       "newest write that may be flushed")                                                          \
-    X(OUTBOX_APPLIED_SEQ, "outbox", "applied_seq", "pg", "newest write known to be in PostgreSQL") \
-    X(OUTBOX_DEAD_LETTERS, "outbox", "dead_letters", "cache", "writes parked as refused")          \
-    X(OUTBOX_OLDEST_US, "outbox", "oldest_us", "pg", "when the oldest unflushed write came")       \
-    X(OUTBOX_ACCEPTED_BYTES, "outbox", "accepted_bytes", "cache", "bytes of accepted writes")      \
-    X(OUTBOX_COMMITS, "outbox", "commits", "cache", "synced commits")                              \
-    X(OUTBOX_LOG, "outbox", "log", "cache", "1 while the log in front of it is in use")            \
-    X(OUTBOX_LOG_GROUPS, "outbox", "log_groups", "cache", "groups of writes synced to the log")    \
-    X(OUTBOX_RING, "outbox", "ring", "cache", "1 while memory acks are kept in its ring")          \
-    X(OUTBOX_LOST, "outbox", "lost", "cache", "memory-acknowledged writes lost with the machine")  \
-    X(OUTBOX_REWINDS, "outbox", "rewinds", "pg", "failovers that lost applied writes")             \
-    X(OUTBOX_REAPPLIED, "outbox", "reapplied", "pg", "lost writes that were applied again")        \
-    X(OUTBOX_REWINDS_SHORT, "outbox", "rewinds_short", "pg", "rewinds beyond what is retained")    \
-    X(PG_STATE, "postgres", "state", "pg", "enum node_state")                                      \
-    X(PG_FLUSHABLE, "postgres", "flushing", "pg", "1 while the flush connection works")            \
-    X(PG_REFUSED, "postgres", "refused", "pg", "1 while it says no for an operator to mend")       \
-    X(PG_BATCHES, "postgres", "batches", "pg", "batches committed")                                \
-    X(PG_ROWS, "postgres", "rows", "pg", "writes flushed, after coalescing")                       \
-    X(PG_FLUSH_YIELDS, "postgres", "flush_yields", "pg", "times the flush gave way to clients")    \
-    X(PG_FETCHES, "postgres", "fetches", "pg", "SELECTs sent for misses")                          \
-    X(PG_FETCHED_KEYS, "postgres", "fetched_keys", "pg", "keys asked for by them")                 \
-    X(PG_NOTIFICATIONS, "postgres", "notifications", "pg", "notifications heard")                  \
-    X(PG_GAPS, "postgres", "gaps", "pg", "times the feed was lost")                                \
-    X(PG_SWEPT, "postgres", "swept", "pg", "records revalidated by sweeps")                        \
-    X(PG_SWEEP_DROPS, "postgres", "sweep_drops", "pg", "records that sweeps found changed")        \
-    X(PG_RECONNECTS, "postgres", "reconnects", "pg", "connections made anew")                      \
-    X(PG_ROUND_TRIP_US, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")         \
-    X(PG_NOTIFY_QUEUE, "postgres", "notify_queue_percent", "pg",                                   \
+    X(OUTBOX_APPLIED_SEQ, GAUGE, "outbox", "applied_seq", "pg",                                    \
+      "newest write known to be in PostgreSQL")                                                    \
+    X(OUTBOX_DEAD_LETTERS, GAUGE, "outbox", "dead_letters", "cache", "writes parked as refused")   \
+    X(OUTBOX_OLDEST_US, GAUGE, "outbox", "oldest_us", "pg",                                        \
+      "when the oldest unflushed write came")                                                      \
+    X(OUTBOX_ACCEPTED_BYTES, COUNTER, "outbox", "accepted_bytes", "cache",                         \
+      "bytes of accepted writes")                                                                  \
+    X(OUTBOX_COMMITS, COUNTER, "outbox", "commits", "cache", "synced commits")                     \
+    X(OUTBOX_LOG, GAUGE, "outbox", "log", "cache", "1 while the log in front of it is in use")     \
+    X(OUTBOX_LOG_GROUPS, COUNTER, "outbox", "log_groups", "cache",                                 \
+      "groups of writes synced to the log")                                                        \
+    X(OUTBOX_RING, GAUGE, "outbox", "ring", "cache", "1 while memory acks are kept in its ring")   \
+    X(OUTBOX_LOST, COUNTER, "outbox", "lost", "cache",                                             \
+      "memory-acknowledged writes lost with the machine")                                          \
+    X(OUTBOX_REWINDS, COUNTER, "outbox", "rewinds", "pg", "failovers that lost applied writes")    \
+    X(OUTBOX_REAPPLIED, COUNTER, "outbox", "reapplied", "pg",                                      \
+      "lost writes that were applied again")                                                       \
+    X(OUTBOX_REWINDS_SHORT, COUNTER, "outbox", "rewinds_short", "pg",                              \
+      "rewinds beyond what is retained")                                                           \
+    X(PG_STATE, GAUGE, "postgres", "state", "pg", "enum node_state")                               \
+    X(PG_FLUSHABLE, GAUGE, "postgres", "flushing", "pg", "1 while the flush connection works")     \
+    X(PG_REFUSED, GAUGE, "postgres", "refused", "pg",                                              \
+      "1 while it says no for an operator to mend")                                                \
+    X(PG_BATCHES, COUNTER, "postgres", "batches", "pg", "batches committed")                       \
+    X(PG_ROWS, COUNTER, "postgres", "rows", "pg", "writes flushed, after coalescing")              \
+    X(PG_FLUSH_YIELDS, COUNTER, "postgres", "flush_yields", "pg",                                  \
+      "times the flush gave way to clients")                                                       \
+    X(PG_FETCHES, COUNTER, "postgres", "fetches", "pg", "SELECTs sent for misses")                 \
+    X(PG_FETCHED_KEYS, COUNTER, "postgres", "fetched_keys", "pg", "keys asked for by them")        \
+    X(PG_NOTIFICATIONS, COUNTER, "postgres", "notifications", "pg", "notifications heard")         \
+    X(PG_GAPS, COUNTER, "postgres", "gaps", "pg", "times the feed was lost")                       \
+    X(PG_SWEPT, COUNTER, "postgres", "swept", "pg", "records revalidated by sweeps")               \
+    X(PG_SWEEP_DROPS, COUNTER, "postgres", "sweep_drops", "pg",                                    \
+      "records that sweeps found changed")                                                         \
+    X(PG_RECONNECTS, COUNTER, "postgres", "reconnects", "pg", "connections made anew")             \
+    X(PG_ROUND_TRIP_US, GAUGE, "postgres", "round_trip_us", "pg", "last heartbeat, out and back")  \
+    X(PG_NOTIFY_QUEUE, GAUGE, "postgres", "notify_queue_percent", "pg",                            \
       "of the cluster's NOTIFY queue in use, -1: unknown")                                         \
-    X(PG_BACKUPS_MADE, "postgres", "backups_made", "pg", "backups made by this node")              \
-    X(PG_BACKUP_FAILURES, "postgres", "backup_failures", "pg", "backup jobs that failed")          \
-    X(PG_BACKUP_JOBS, "postgres", "backup_jobs", "pg", "backups and restores being done")          \
-    X(PG_BACKUP_ROWS, "postgres", "backup_rows", "pg", "rows that they have copied so far")        \
-    X(PG_REAPED, "postgres", "reaped", "pg", "expired rows removed by this node")                  \
-    X(PG_TRIMMED, "postgres", "history_removed", "pg", "old history rows removed by this node")    \
-    X(PG_TABLE_ROWS, "table", "count", "pg", "rows of the table, -1 where unknown")                \
-    X(PG_TABLE_BYTES, "table", "size_bytes", "pg", "size of the table, -1 where unknown")          \
-    X(TABLE_BACKUPS, "table", "backups", "pg", "backups of the table, at most 10 s old")           \
-    X(SERVER_CONNECTIONS, "server", "connections", "server", "clients connected")                  \
-    X(SERVER_REQUESTS, "server", "requests", "server", "requests decoded")                         \
-    X(SERVER_ERRORS, "server", "errors", "server", "requests answered with an error")              \
-    X(SERVER_REFUSED, "server", "refused", "server", "connections turned away")                    \
-    X(SERVER_WATCHERS, "server", "watchers", "server", "prefixes watched")
+    X(PG_BACKUPS_MADE, COUNTER, "postgres", "backups_made", "pg", "backups made by this node")     \
+    X(PG_BACKUP_FAILURES, COUNTER, "postgres", "backup_failures", "pg", "backup jobs that failed") \
+    X(PG_BACKUP_JOBS, GAUGE, "postgres", "backup_jobs", "pg", "backups and restores being done")   \
+    X(PG_BACKUP_ROWS, GAUGE, "postgres", "backup_rows", "pg", "rows that they have copied so far") \
+    X(PG_REAPED, COUNTER, "postgres", "reaped", "pg", "expired rows removed by this node")         \
+    X(PG_TRIMMED, COUNTER, "postgres", "history_removed", "pg",                                    \
+      "old history rows removed by this node")                                                     \
+    X(PG_TABLE_ROWS, GAUGE, "table", "count", "pg", "rows of the table, -1 where unknown")         \
+    X(PG_TABLE_BYTES, GAUGE, "table", "size_bytes", "pg", "size of the table, -1 where unknown")   \
+    X(TABLE_BACKUPS, GAUGE, "table", "backups", "pg", "backups of the table, at most 10 s old")    \
+    X(SERVER_CONNECTIONS, GAUGE, "server", "connections", "server", "clients connected")           \
+    X(SERVER_REQUESTS, COUNTER, "server", "requests", "server", "requests decoded")                \
+    X(SERVER_ERRORS, COUNTER, "server", "errors", "server", "requests answered with an error")     \
+    X(SERVER_REFUSED, COUNTER, "server", "refused", "server", "connections turned away")           \
+    X(SERVER_WATCHERS, GAUGE, "server", "watchers", "server", "prefixes watched")
+
+enum status_kind { STATUS_COUNTER, STATUS_GAUGE };
 
 enum status_item {
-#define STATUS_ENUM(name, group, wire, writer, help) STATUS_##name,
+#define STATUS_ENUM(name, kind, group, wire, writer, help) STATUS_##name,
     STATUS_TABLE(STATUS_ENUM)
 #undef STATUS_ENUM
         STATUS_COUNT
@@ -138,8 +165,7 @@ static inline int64_t status_get(struct status *status, enum status_item item)
     return atomic_load_explicit(&status->items[item], memory_order_acquire);
 }
 
-// Whether it goes up and down; else it counts up from the start.
-bool status_is_gauge(enum status_item item);
+enum status_kind status_kind(enum status_item item);
 const char *status_group(enum status_item item);
 const char *status_name(enum status_item item);
 const char *status_help(enum status_item item);

@@ -39,10 +39,11 @@ static void print_item(FILE *out, struct slice stats, enum status_item item)
         return;
     }
     bool is_time = ends_with(wire, "_us");
+    bool is_gauge = status_kind(item) == STATUS_GAUGE;
     int stem = (int)strlen(wire) - (is_time ? 3 : 0);
     snprintf(name, sizeof name, "pgnear_%s_%.*s%s%s", group, stem, wire, is_time ? "_seconds" : "",
-             status_is_gauge(item) ? "" : "_total");
-    print_head(out, name, status_help(item), status_is_gauge(item) ? "gauge" : "counter");
+             is_gauge ? "" : "_total");
+    print_head(out, name, status_help(item), is_gauge ? "gauge" : "counter");
     fprintf(out, "%s %.17g\n", name, is_time ? value / US_PER_S : value);
 }
 

@@ -43,10 +43,26 @@ static void an_error_stays_until_it_is_cleared(void **state)
     status_deinit(&status);
 }
 
+// A counter that fell to 0 would look like a restart to who sums it up.
+static void what_is_on_or_off_is_a_gauge(void **state)
+{
+    (void)state;
+    static const char ON[] = "1 while ";
+    int found = 0;
+    for (int item = 0; item < STATUS_COUNT; item++) {
+        if (strncmp(status_help((enum status_item)item), ON, strlen(ON)) == 0) {
+            found++;
+            assert_int_equal(status_kind((enum status_item)item), STATUS_GAUGE);
+        }
+    }
+    assert_true(found > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_not_measured_yet_is_unknown),
+        cmocka_unit_test(what_is_on_or_off_is_a_gauge),
         cmocka_unit_test(an_error_stays_until_it_is_cleared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
