@@ -19,9 +19,8 @@ extern "C" {
 #define MUST_CHECK [[nodiscard]]
 #endif
 
-// X(name, wire code, retryable, text)
-#define ERROR_TABLE(X)                                                                             \
-    X(NONE, "", false, "no error")                                                                 \
+// What clients see by its own name. X(name, wire code, retryable, text)
+#define ERROR_WIRE_TABLE(X)                                                                        \
     X(BAD_REQUEST, "BAD_REQUEST", false, "the request is malformed")                               \
     X(UNKNOWN_METHOD, "UNKNOWN_METHOD", false, "there is no such method")                          \
     X(INVALID_KEY, "INVALID_KEY", false, "a key is 1 to 511 bytes of UTF-8 without NUL")           \
@@ -34,7 +33,11 @@ extern "C" {
     X(OVERLOADED, "OVERLOADED", true, "the outbox or the disk is full")                            \
     X(REJECTED, "REJECTED", false, "PostgreSQL refused the write")                                 \
     X(DENIED, "DENIED", false, "not allowed on this connection")                                   \
-    X(INTERNAL, "INTERNAL", false, "a fault of pgnear")                                            \
+    X(INTERNAL, "INTERNAL", false, "a fault of pgnear")
+
+#define ERROR_TABLE(X)                                                                             \
+    X(NONE, "", false, "no error")                                                                 \
+    ERROR_WIRE_TABLE(X)                                                                            \
     X(NOT_FOUND, "INTERNAL", false, "not found")                                                   \
     X(FULL, "OVERLOADED", true, "the map or the disk is full")                                     \
     X(CORRUPT, "INTERNAL", false, "the files are damaged")                                         \

@@ -5,34 +5,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-// X(code, retryable)
-#define CODE_TABLE(X)                                                                              \
-    X(BAD_REQUEST, false)                                                                          \
-    X(UNKNOWN_METHOD, false)                                                                       \
-    X(INVALID_KEY, false)                                                                          \
-    X(INVALID_VALUE, false)                                                                        \
-    X(TOO_LARGE, false)                                                                            \
-    X(CONFLICT, false)                                                                             \
-    X(UNAVAILABLE, true)                                                                           \
-    X(TIMEOUT, true)                                                                               \
-    X(OUTCOME_UNKNOWN, false)                                                                      \
-    X(OVERLOADED, true)                                                                            \
-    X(REJECTED, false)                                                                             \
-    X(DENIED, false)                                                                               \
-    X(INTERNAL, false)                                                                             \
-    X(UNREACHABLE, true)                                                                           \
-    X(PROTOCOL, false)                                                                             \
-    X(FORKED, false)                                                                               \
-    X(OTHER, false)
-
 static const struct {
     const char *name;
     pgnear_code code;
     bool retryable;
 } CODES[] = {
-#define CODE_ROW(name, retryable) {#name, PGNEAR_##name, retryable},
-    CODE_TABLE(CODE_ROW)
+#define CODE_ROW(name, wire_code, retryable, text) {wire_code, PGNEAR_##name, retryable},
+    ERROR_WIRE_TABLE(CODE_ROW)
 #undef CODE_ROW
+    // What the library finds by itself.
+    {"UNREACHABLE", PGNEAR_UNREACHABLE, true},
+    {"PROTOCOL", PGNEAR_PROTOCOL, false},
+    {"FORKED", PGNEAR_FORKED, false},
+    {"OTHER", PGNEAR_OTHER, false},
 };
 
 enum { CODES_COUNT = sizeof CODES / sizeof CODES[0] };
