@@ -230,7 +230,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
 }
 
 // How a life ends.
-enum end { END_REFUSED, END_LOST, END_GIVEN_UP };
+enum end { END_REFUSED, END_LOST, END_GIVEN_UP, END_QUIET };
 
 static const char *const END_EVENTS[] = {
     [END_REFUSED] = "connection refused",
@@ -242,7 +242,8 @@ static const char *const END_EVENTS[] = {
 // to be used.
 static bool is_news(const struct conn *conn, enum end end, bool was_steady, const char *message)
 {
-    return end == END_LOST || was_steady || strcmp(message, conn->last_end) != 0;
+    return end != END_QUIET &&
+           (end == END_LOST || was_steady || strcmp(message, conn->last_end) != 0);
 }
 
 static void lose(struct conn *conn, const struct failure *failure, enum end end)
@@ -295,14 +296,24 @@ void conn_close(struct conn *conn)
     drop(conn, &failure, CONN_CLOSED);
 }
 
-void conn_fail(struct conn *conn, const char *reason)
+static void give_up(struct conn *conn, const char *reason, enum end end)
 {
     if (conn->pg == NULL) {
         return;
     }
     struct failure failure = {0};
     failure_note(&failure, ERROR_UNAVAILABLE, "%s", reason);
-    lose(conn, &failure, END_GIVEN_UP);
+    lose(conn, &failure, end);
+}
+
+void conn_fail(struct conn *conn, const char *reason)
+{
+    give_up(conn, reason, END_GIVEN_UP);
+}
+
+void conn_fail_quietly(struct conn *conn, const char *reason)
+{
+    give_up(conn, reason, END_QUIET);
 }
 
 // ---- The rest of the interface

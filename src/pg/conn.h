@@ -102,6 +102,8 @@ void conn_close(struct conn *conn);
 // Gives the connection up as if it had broken: the unit ends as LOST, on_lost hears `reason`, and
 // the next attempt comes after the backoff.
 void conn_fail(struct conn *conn, const char *reason);
+// The same for who logs the reason by itself: nothing is logged here.
+void conn_fail_quietly(struct conn *conn, const char *reason);
 
 enum conn_state conn_state(const struct conn *conn);
 // Whether conn_send may be called.

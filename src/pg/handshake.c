@@ -20,7 +20,7 @@ void handshake_give_up(struct handshake *handshake, const struct failure *failur
 {
     handshake->failure = *failure;
     handshake->has_failure = true;
-    conn_fail(handshake->conn, failure->message);
+    conn_fail_quietly(handshake->conn, failure->message); // on_lost says it
 }
 
 void handshake_give_up_words(struct handshake *handshake, const char *sqlstate, const char *message)

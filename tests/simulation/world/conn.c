@@ -377,6 +377,11 @@ void conn_fail(struct conn *conn, const char *reason)
     }
 }
 
+void conn_fail_quietly(struct conn *conn, const char *reason)
+{
+    conn_fail(conn, reason);
+}
+
 enum conn_state conn_state(const struct conn *conn)
 {
     return conn->state;
