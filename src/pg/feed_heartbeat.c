@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "pg/feed_mend.h"
 #include "pg/feed_sync.h"
 #include "pg/handshake.h"
 #include "pg/sqlstate.h"
@@ -130,12 +131,17 @@ static void note_full_queue(struct feed *feed, const struct failure *failure)
 static void note_unannounced(struct feed *feed)
 {
     static const char NOT_IN_PREREQUISITE_STATE[] = "55000";
+    const struct table_shape *found = &feed->heartbeat.shape;
+    const char *table = feed->worker->names.table;
     char words[FAILURE_MESSAGE_BYTES];
-    bool is_there = feed->heartbeat.shape.digest[0] != '\0';
-    snprintf(words, sizeof words, "%s %s%s",
-             is_there ? "changes are not announced: triggers of" : "relation",
-             feed->worker->names.table,
-             is_there ? " are disabled or gone (`pgnear check` names them)" : " does not exist");
+    if (found->digest[0] == '\0') {
+        snprintf(words, sizeof words, "relation %s does not exist", table);
+    } else {
+        snprintf(words, sizeof words, "changes are not announced: triggers of %s %s", table,
+                 found->is_demoted ? "are enabled, but not ENABLE ALWAYS (what `pgnear schema`"
+                                     " prints mends it)"
+                                   : "are disabled or gone (`pgnear check` names them)");
+    }
     if (!feed->is_unannounced) {
         LOG_ERROR("changes not announced", LOG_TEXT("error", words));
     }
@@ -150,6 +156,9 @@ static bool judge_shape(struct feed *feed)
     const struct table_shape *found = &feed->heartbeat.shape;
     if (feed->knows_shape && table_shape_lost_triggers(found, &feed->shape)) {
         note_unannounced(feed);
+        if (found->is_demoted) {
+            feed_mend_triggers(feed);
+        }
         return false;
     }
     if (feed->is_unannounced) {

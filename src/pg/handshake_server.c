@@ -126,11 +126,8 @@ static void find_table(struct handshake *handshake)
 
 static void make_schema(struct handshake *handshake)
 {
-    const struct schema_options *options = &handshake->worker->schema;
     struct buffer script = {0};
-    buffer_printf(&script, "BEGIN ISOLATION LEVEL READ COMMITTED;\n");
-    layout_of(options)->create_sql(options, &script);
-    buffer_printf(&script, "\nCOMMIT");
+    layout_create_script(&handshake->worker->schema, &script);
     struct unit unit = handshake_unit(handshake, NULL, open_pairs, NULL);
     conn_run_script(handshake->conn, buffer_text(&script), &unit);
     buffer_deinit(&script);

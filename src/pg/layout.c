@@ -41,6 +41,13 @@ enum error layout_options(const struct postgres_settings *settings, struct schem
                : table_name_parse(settings->table, &options->table, failure);
 }
 
+void layout_create_script(const struct schema_options *options, struct buffer *out)
+{
+    buffer_printf(out, "BEGIN ISOLATION LEVEL READ COMMITTED;\n");
+    layout_of(options)->create_sql(options, out);
+    buffer_printf(out, "\nCOMMIT");
+}
+
 void layout_settle(struct schema_options *options, const char *schema)
 {
     struct table_name *home = layout_of(options)->home(options);

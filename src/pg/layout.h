@@ -24,5 +24,8 @@ const struct layout *layout_of(const struct schema_options *options);
 enum error layout_options(const struct postgres_settings *settings, struct schema_options *options,
                           struct failure *failure);
 
+// Appends the script that makes what is missing, as one transaction for conn_run_script.
+void layout_create_script(const struct schema_options *options, struct buffer *out);
+
 // Puts the schema that schema_resolve_sql found for the home into `options`.
 void layout_settle(struct schema_options *options, const char *schema);

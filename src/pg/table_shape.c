@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // A partitioned table and its leaves have triggers of different numbers, and so have the document's
 // table and that of its pairs: the least of all would hide what the others lose. The document's
@@ -23,12 +24,14 @@ const char TABLE_SHAPE_SQL[] =
     " coalesce(min(triggers) FILTER (WHERE place = 2 AND relkind = 'r'), -1),"
     " coalesce(min(triggers) FILTER (WHERE place = 2 AND relkind = 'p'), -1),"
     " coalesce(min(replicated) FILTER (WHERE place = 1 AND relkind = 'r'), -1),"
-    " bool_or(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = shapes.oid))"
+    " bool_or(EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = shapes.oid)),"
+    " coalesce(string_agg(states, ''), '')"
     " FROM ("
     "SELECT c.oid, own.place, c.relkind, (SELECT count(*) FROM ours t WHERE t.tgrelid = c.oid"
     " AND t.tgenabled = 'A' AND t.tgname <> 'pgnear_replicated') AS triggers,"
     " (SELECT count(*) FROM ours t WHERE t.tgrelid = c.oid AND t.tgenabled IN ('A', 'R')"
     " AND t.tgname = 'pgnear_replicated') AS replicated,"
+    " (SELECT string_agg(t.tgenabled::text, '') FROM ours t WHERE t.tgrelid = c.oid) AS states,"
     " concat_ws(' ', c.oid, (SELECT string_agg(a.xmin::text, ',' ORDER BY a.attnum)"
     " FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),"
     " (SELECT string_agg(t.made_by, ',' ORDER BY t.oid) FROM ours t"
@@ -48,6 +51,8 @@ void table_shape_take(struct table_shape *shape, const PGresult *result)
     }
     shape->replicated = count_at(result, 1 + TABLE_SHAPE_KINDS);
     shape->is_subscribed = *PQgetvalue(result, 0, 2 + TABLE_SHAPE_KINDS) == 't';
+    const char *states = PQgetvalue(result, 0, 3 + TABLE_SHAPE_KINDS);
+    shape->is_demoted = strchr(states, 'O') != NULL && strchr(states, 'D') == NULL;
 }
 
 static bool is_fewer(int64_t found, int64_t known)

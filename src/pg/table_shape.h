@@ -23,6 +23,7 @@ struct table_shape {
     // subscription needs.
     int64_t replicated;
     bool is_subscribed; // some subscription has one of the tables
+    bool is_demoted;    // none of our triggers is disabled, and some do not always fire
 };
 
 // One row, for table_shape_take. $1 and $2 are names of tables, or twice the same; of another

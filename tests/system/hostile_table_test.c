@@ -228,6 +228,52 @@ static void triggers_of_a_partition_that_are_off_are_noticed(struct scenario *sc
     assert_all_there(&rig, 0);
 }
 
+#define NOT_ALWAYS                                                                                 \
+    "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'kv_store'::regclass"                         \
+    " AND tgname LIKE '%%pgnear%%' AND tgenabled NOT IN ('A', 'R')"
+
+// As pg_restore --disable-triggers does it: afterwards they are on, but not for what somebody does
+// under session_replication_role = replica. Nothing is mended while they are off.
+static void triggers_that_do_not_always_fire_are_mended(struct scenario *scenario)
+{
+    struct rig rig;
+    start(scenario, &rig);
+    pg_exec(rig.pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
+    pg_exec(rig.pg, "UPDATE kv_store SET value = '2' WHERE key = 'k'");
+    assert_held_up(&rig, "are disabled or gone");
+    assert_true(pg_int(rig.pg, NOT_ALWAYS) > 0);
+    pg_exec(rig.pg, "ALTER TABLE kv_store ENABLE TRIGGER ALL");
+    node_await_state(rig.reader, "live");
+    assert_int_equal(pg_int(rig.pg, NOT_ALWAYS), 0);
+    await_held(&rig, "[2, \"*\"]");
+    pg_exec(rig.pg, "SET session_replication_role = replica;"
+                    "UPDATE kv_store SET value = '3' WHERE key = 'k';"
+                    "RESET session_replication_role");
+    assert_rpc(rig.reader, "sync", "[{\"timeout_ms\": 30000}]", "true");
+    assert_rpc(rig.reader, "get", "[\"k\"]", "[3, \"*\"]");
+    assert_true(node_log_has(rig.reader, "event=\"triggers mended\"") ||
+                node_log_has(rig.writer, "event=\"triggers mended\""));
+    assert_all_there(&rig, 0);
+}
+
+// A daemon that is to run no DDL says what is wrong, and goes on when it is mended.
+static void triggers_are_not_mended_where_that_is_not_ours(struct scenario *scenario)
+{
+    const struct node_options require = {.config = "postgres.schema = \"require\"\n"};
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    assert_int_equal(node_stop(node), 0);
+    node_configure(node, pg, &require);
+    node_start_again(node);
+    pg_exec(pg, "ALTER TABLE kv_store ENABLE TRIGGER pgnear_update");
+    node_await_log(node, "are enabled, but not ENABLE ALWAYS");
+    node_await_state(node, "disconnected");
+    assert_int_equal(pg_int(pg, NOT_ALWAYS), 1);
+    pg_exec(pg, "ALTER TABLE kv_store ENABLE ALWAYS TRIGGER pgnear_update");
+    node_await_state(node, "live");
+    assert_false(node_log_has(node, "mended"));
+}
+
 // What it is for does not happen here: the feed goes on, and `check` tells.
 static void a_trigger_for_replication_is_not_needed(struct scenario *scenario)
 {
@@ -297,6 +343,8 @@ int main(void)
         SCENARIO(altered_columns_are_noticed),
         SCENARIO(triggers_that_are_off_are_noticed),
         SCENARIO(triggers_of_a_partition_that_are_off_are_noticed),
+        SCENARIO(triggers_that_do_not_always_fire_are_mended),
+        SCENARIO(triggers_are_not_mended_where_that_is_not_ours),
         SCENARIO(a_trigger_for_replication_is_not_needed),
         SCENARIO(rights_and_triggers_of_others_come_and_go),
     };

@@ -231,13 +231,14 @@ static enum outcome beat(struct session *session, const struct sent_query *query
 static enum outcome tell_shape(struct session *session, const struct sent_query *query)
 {
     (void)query;
-    PGresult *result = result_create(7);
+    PGresult *result = result_create(8);
     result_text(result, 0, 0, "nobody alters the table");
     result_text(result, 0, 1, "5"); // triggers
     for (int i = 2; i < 6; i++) {
         result_text(result, 0, i, "-1"); // no partitions, no document, no such trigger
     }
     result_text(result, 0, 6, "f"); // subscribed
+    result_text(result, 0, 7, "AAAAA");
     return answer_with(session, result);
 }
 
