@@ -48,26 +48,14 @@ static void answer_from_map(pgnear_batch *batch, size_t place, pgnear_item *item
     decide(batch, place);
 }
 
-// What gets need of the hot tier comes from memory some requests ahead of them, so that they wait
-// for it side by side.
-static void fetch_ahead(const pgnear_batch *batch, size_t place)
-{
-    const struct direct *direct = &batch->handle->direct;
-    if (place + DIRECT_PLACES_AHEAD < batch->count) {
-        direct_prefetch(direct, batch->requests[place + DIRECT_PLACES_AHEAD].hash);
-    }
-    if (place + DIRECT_ENTRIES_AHEAD < batch->count) {
-        direct_prefetch_entry(direct, batch->requests[place + DIRECT_ENTRIES_AHEAD].hash);
-    }
-}
-
 // Answers the gets that come behind nothing on their keys, as far as the map has them.
 static void answer_directly(pgnear_batch *batch)
 {
     memset(&batch->order, 0, sizeof batch->order);
     for (size_t i = 0; i < batch->count; i++) {
-        fetch_ahead(batch, i);
         const struct batch_request *request = &batch->requests[i];
+        direct_fetch_ahead(&batch->handle->direct, &batch->requests[0].hash, sizeof *request, i,
+                           batch->count);
         pgnear_item item;
         if (request->kind == REQUEST_GET && order_is_free(&batch->order, request->hash) &&
             get_look(batch->handle, batch_bytes(batch, request), &request->options, &item)) {

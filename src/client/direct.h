@@ -100,12 +100,11 @@ bool direct_look_hot(struct direct *direct, struct slice key, uint64_t hash,
 // Whether nothing was committed since the snapshot began. No system call.
 bool direct_is_of_now(const struct direct *direct);
 
-// Have what the hot tier holds of the key with that sketch_hash come from memory while something
-// else is done: the place of its entry, and, once that has come, the entry.
-// As many keys ahead of the one that is looked for: a look takes less time than memory does.
-enum { DIRECT_PLACES_AHEAD = 16, DIRECT_ENTRIES_AHEAD = 8 };
-void direct_prefetch(const struct direct *direct, uint64_t hash);
-void direct_prefetch_entry(const struct direct *direct, uint64_t hash);
+// For who looks for `count` keys one after the other, before each: has what the hot tier holds of
+// keys that come later come from memory meanwhile, so that they wait for it side by side.
+// `first_hash` is the sketch_hash of the first key, that of each other lies `stride_bytes` behind.
+void direct_fetch_ahead(const struct direct *direct, const uint64_t *first_hash,
+                        size_t stride_bytes, size_t place, size_t count);
 
 // What the daemon is to be asked besides about the key with that sketch_hash.
 void direct_floor(const struct direct *direct, uint64_t key_hash, struct direct_wish *wish);

@@ -46,30 +46,15 @@ static bool look_for(struct many *many, size_t place, bool hot)
     return true;
 }
 
-// What a look needs of the hot tier is asked for some keys ahead: first where the entry lies, and
-// the entry itself once that has come. So the keys wait for memory side by side.
-static void fetch_ahead(const struct many *many, size_t place)
-{
-    const struct direct *direct = &many->handle->direct;
-    if (place + DIRECT_PLACES_AHEAD < many->count) {
-        direct_prefetch(direct, many->hashes[place + DIRECT_PLACES_AHEAD]);
-    }
-    if (place + DIRECT_ENTRIES_AHEAD < many->count) {
-        direct_prefetch_entry(direct, many->hashes[place + DIRECT_ENTRIES_AHEAD]);
-    }
-}
-
 static void look_for_all(struct many *many, bool hot)
 {
     size_t bytes = 0;
     many->missing_count = 0;
     many->hot_count = 0;
-    for (size_t i = 0; hot && i < DIRECT_PLACES_AHEAD && i < many->count; i++) {
-        direct_prefetch(&many->handle->direct, many->hashes[i]);
-    }
     for (size_t i = 0; i < many->count; i++) {
         if (hot) {
-            fetch_ahead(many, i);
+            direct_fetch_ahead(&many->handle->direct, many->hashes, sizeof *many->hashes, i,
+                               many->count);
         }
         if (bytes <= DIRECT_BYTES_MAX && look_for(many, i, hot)) {
             bytes += many->items[i].value.len;
