@@ -12,23 +12,18 @@
 // may move. Whatever is moved lies behind every offset that is still in use.
 #include "json/builder.h"
 
-#include <endian.h>
 #include <msgpack/pack.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/memory.h"
 
 enum {
-    ROOM_BEHIND = 32,    // for headers and numbers, and what rank_of reads
+    ROOM_BEHIND = 32,    // for headers and numbers, and what pair_rank reads
     FIXED_STRING = 0xa0, // the first byte of a short one
     FIXED_LEN_MAX = 31,
     FIXED_UINT_MAX = 127,
     FIXED_COUNT_MAX = 15,
-    RANK_LEN_SHIFT = 48,
-    RANK_BYTES = RANK_LEN_SHIFT / 8, // of a key in its rank
-    INSERTED_MAX = 24,               // pairs that are sorted by insertion
-    PAIRS_BYTES_MIN = 1000,          // as much as malloc has at hand
+    PAIRS_BYTES_MIN = 1000, // as much as malloc has at hand
     SCRATCH_BYTES_MIN = 1000,
 
     EXPANDED_PER_VALUE_BYTE = 8,
@@ -92,10 +87,10 @@ static inline uint8_t *at_offset(const struct builder *builder, uint32_t offset)
     return builder->begin + offset;
 }
 
-static inline struct builder_pair *pairs_of(const struct builder *builder,
-                                            const struct builder_level *level)
+static inline struct pair *pairs_of(const struct builder *builder,
+                                    const struct builder_level *level)
 {
-    return (struct builder_pair *)(void *)builder->pairs.bytes + level->first_pair;
+    return (struct pair *)(void *)builder->pairs.bytes + level->first_pair;
 }
 
 static void reserve(struct builder *builder, size_t len)
@@ -283,37 +278,7 @@ bool builder_string(struct builder *builder, const void *text, size_t len)
     return true;
 }
 
-// A key's length and its first bytes, as a number: most keys differ in them, and are told apart by
-// one comparison. Behind the key are bytes that may be read.
-static inline uint64_t rank_of(const uint8_t *key, uint32_t len)
-{
-    uint64_t first;
-    memcpy(&first, key, sizeof first);
-    first = be64toh(first);
-    if (len < sizeof first) {
-        first &= ~(UINT64_MAX >> (8 * len));
-    }
-    uint64_t shown_len = len < UINT16_MAX ? len : UINT16_MAX;
-    return shown_len << RANK_LEN_SHIFT | first >> (64 - RANK_LEN_SHIFT);
-}
-
-// jsonb's order of keys: by length, then bytewise.
-static inline int compare_keys(const struct builder *builder, const struct builder_pair *a,
-                               const struct builder_pair *b)
-{
-    if (a->rank != b->rank) {
-        return a->rank < b->rank ? -1 : 1;
-    }
-    if (a->key_len <= RANK_BYTES) {
-        return 0; // the rank says all of it
-    }
-    if (a->key_len != b->key_len) {
-        return a->key_len < b->key_len ? -1 : 1;
-    }
-    return memcmp(at_offset(builder, a->key_at), at_offset(builder, b->key_at), a->key_len);
-}
-
-static void add_pair(struct builder *builder, const struct builder_pair *pair)
+static void add_pair(struct builder *builder, const struct pair *pair)
 {
     struct buffer *pairs = &builder->pairs;
     if (pairs->capacity - pairs->end < sizeof *pair) {
@@ -326,16 +291,16 @@ static void add_pair(struct builder *builder, const struct builder_pair *pair)
 bool builder_key(struct builder *builder, const void *text, size_t len)
 {
     struct builder_level *level = builder->level;
-    struct builder_pair pair = {.at = offset_now(builder), .key_len = (uint32_t)len};
+    struct pair pair = {.at = offset_now(builder), .key_len = (uint32_t)len};
     if (!has_room(builder, len)) {
         return false;
     }
     pack_string(builder, text, len);
     pair.key_at = offset_now(builder) - pair.key_len;
-    pair.rank = rank_of(at_offset(builder, pair.key_at), pair.key_len);
+    pair.rank = pair_rank(at_offset(builder, pair.key_at), pair.key_len);
     if (level->is_sorted && level->count > 0) {
-        const struct builder_pair *previous = pairs_of(builder, level) + level->count - 1;
-        level->is_sorted = compare_keys(builder, previous, &pair) < 0;
+        const struct pair *previous = pairs_of(builder, level) + level->count - 1;
+        level->is_sorted = pair_compare_keys(builder->begin, previous, &pair) < 0;
     }
     add_pair(builder, &pair);
     return true;
@@ -359,7 +324,7 @@ static bool open_level(struct builder *builder, bool is_map, uint32_t count_hint
         .is_sorted = true,
         .header_at = offset_now(builder),
         .header_len = header_len_of(count_hint),
-        .first_pair = (uint32_t)(buffer_len(&builder->pairs) / sizeof(struct builder_pair)),
+        .first_pair = (uint32_t)(buffer_len(&builder->pairs) / sizeof(struct pair)),
     };
     builder->end += builder->level->header_len; // written when the level is closed
     return true;
@@ -401,59 +366,29 @@ static void put_header(struct builder *builder, const struct builder_level *leve
     builder->end += content_len;
 }
 
-// Equal keys stay in their order, so that the last of them is the one that came last.
-static int compare_pairs(const struct builder *builder, const struct builder_pair *a,
-                         const struct builder_pair *b)
-{
-    int order = compare_keys(builder, a, b);
-    return order != 0 ? order : (a->at > b->at) - (a->at < b->at);
-}
-
-static int compare_for_qsort(const void *a, const void *b, void *builder)
-{
-    return compare_pairs(builder, a, b);
-}
-
-// Most objects have few keys, and many come nearly in order.
-static void sort_pairs(struct builder *builder, struct builder_pair *pairs, uint32_t count)
-{
-    if (count > INSERTED_MAX) {
-        qsort_r(pairs, count, sizeof *pairs, compare_for_qsort, builder);
-        return;
-    }
-    for (uint32_t i = 1; i < count; i++) {
-        struct builder_pair pair = pairs[i];
-        uint32_t at = i;
-        for (; at > 0 && compare_pairs(builder, &pairs[at - 1], &pair) > 0; at--) {
-            pairs[at] = pairs[at - 1];
-        }
-        pairs[at] = pair;
-    }
-}
-
 // The pairs of a level with their ends, sorted.
-static struct builder_pair *sorted_pairs(struct builder *builder, const struct builder_level *level)
+static struct pair *sorted_pairs(struct builder *builder, const struct builder_level *level)
 {
-    struct builder_pair *pairs = pairs_of(builder, level);
+    struct pair *pairs = pairs_of(builder, level);
     for (uint32_t i = 0; i < level->count; i++) {
         pairs[i].end = i + 1 < level->count ? pairs[i + 1].at : offset_now(builder);
     }
-    sort_pairs(builder, pairs, level->count);
+    pairs_sort(pairs, level->count, builder->begin);
     return pairs;
 }
 
 // Rewrites an object with its keys unique and in order.
 static void put_in_order(struct builder *builder, struct builder_level *level)
 {
-    const struct builder_pair *pairs = sorted_pairs(builder, level);
+    const struct pair *pairs = sorted_pairs(builder, level);
     struct buffer *sorted = &builder->scratch;
     uint32_t kept = 0;
     uint32_t len = offset_now(builder) - level->header_at;
     buffer_clear(sorted, SIZE_MAX);
     uint8_t *end = buffer_reserve(sorted, len > SCRATCH_BYTES_MIN ? len : SCRATCH_BYTES_MIN);
     for (uint32_t i = 0; i < level->count; i++) {
-        bool is_last =
-            i + 1 == level->count || compare_keys(builder, &pairs[i], &pairs[i + 1]) != 0;
+        bool is_last = i + 1 == level->count ||
+                       pair_compare_keys(builder->begin, &pairs[i], &pairs[i + 1]) != 0;
         if (is_last) {
             uint32_t pair_len = pairs[i].end - pairs[i].at;
             memcpy(end, at_offset(builder, pairs[i].at), pair_len);
@@ -478,7 +413,7 @@ void builder_close(struct builder *builder)
     } else {
         put_in_order(builder, level);
     }
-    builder->pairs.end = level->first_pair * sizeof(struct builder_pair);
+    builder->pairs.end = level->first_pair * sizeof(struct pair);
     builder->level--;
 }
 

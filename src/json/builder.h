@@ -9,15 +9,7 @@
 #include "json/events.h"
 #include "json/json.h"
 #include "json/number.h"
-
-// A pair of an open object, as offsets from where the value begins.
-struct builder_pair {
-    uint64_t rank; // of its key: what comes earlier in order has none that is higher
-    uint32_t at;
-    uint32_t end; // known once the object is closed
-    uint32_t key_at;
-    uint32_t key_len;
-};
+#include "json/pair.h"
 
 struct builder_level {
     bool is_map;
@@ -37,9 +29,9 @@ struct builder {
     uint64_t expanded_bytes;
     uint64_t expanded_bytes_max;
     size_t value_bytes_max;
-    struct buffer pairs;         // of struct builder_pair, those of the open objects
-    struct buffer scratch;       // an object being sorted, the text of a number
-    struct builder_level *level; // that is open
+    struct buffer pairs;                             // of struct pair, those of the open objects
+    struct buffer scratch;                           // an object being sorted, the text of a number
+    struct builder_level *level;                     // that is open
     struct builder_level levels[JSON_DEPTH_MAX + 1]; // the first is around the value
     struct complaint complaint;
 };
