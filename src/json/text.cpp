@@ -12,15 +12,13 @@
 #include "json/text.h"
 
 #include "json/bytes.h"
+#include "json/text_error.h"
 
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <string_view>
-
-#define SIMDJSON_EXCEPTIONS 0
-#include <simdjson.h>
 
 namespace
 {
@@ -56,27 +54,6 @@ struct workspace {
 };
 
 thread_local workspace kept;
-
-// What simdjson says in the words of this project; it knows no better for the rest.
-const char *reason_of(error_code error)
-{
-    switch (error) {
-    case simdjson::UTF8_ERROR:
-        return "invalid UTF-8";
-    case simdjson::UNESCAPED_CHARS:
-        return "control character in a string";
-    case simdjson::UNCLOSED_STRING:
-        return "unclosed string";
-    case simdjson::STRING_ERROR:
-        return "invalid escape or lone surrogate in a string";
-    case simdjson::EMPTY:
-        return "no value";
-    case simdjson::INCOMPLETE_ARRAY_OR_OBJECT:
-        return "unclosed array or object";
-    default:
-        return "invalid JSON";
-    }
-}
 
 // Ends the process where there is no memory, as base/memory.h does.
 void prepare(workspace &space, const std::uint8_t *text, std::size_t len)
@@ -135,6 +112,7 @@ class walk
 
     bool begin(std::size_t text_len);
     bool finish();
+    template <typename iterator> bool next(level &in, iterator &at);
     bool read_elements(level &in);
     bool read_fields(level &in);
     bool read_key(ondemand::field &field);
@@ -213,16 +191,25 @@ void walk::pop()
     }
 }
 
+// Steps to what comes next in the level; at its end leaves it and is false.
+template <typename iterator> bool walk::next(level &in, iterator &at)
+{
+    if (in.is_begun) {
+        ++at;
+    }
+    in.is_begun = true;
+    if (at == iterator()) {
+        pop();
+        return false;
+    }
+    return true;
+}
+
 // Up to the end of the array, or up to what is opened in it.
 bool walk::read_elements(level &in)
 {
     for (int inside = depth; depth == inside;) {
-        if (in.is_begun) {
-            ++in.elements;
-        }
-        in.is_begun = true;
-        if (in.elements == ondemand::array_iterator()) {
-            pop();
+        if (!next(in, in.elements)) {
             return true;
         }
         ondemand::value value;
@@ -244,12 +231,7 @@ bool walk::read_elements(level &in)
 bool walk::read_fields(level &in)
 {
     for (int inside = depth; depth == inside;) {
-        if (in.is_begun) {
-            ++in.fields;
-        }
-        in.is_begun = true;
-        if (in.fields == ondemand::object_iterator()) {
-            pop();
+        if (!next(in, in.fields)) {
             return true;
         }
         ondemand::field field;
@@ -415,39 +397,11 @@ const char *walk::place()
                                                                                           : nullptr;
 }
 
-// simdjson checks what is in strings for the whole text at once and does not say where. This looks
-// again, at leisure: for bad UTF-8, for a control character in a string or an unclosed string.
-std::size_t find_in_text(error_code error, std::string_view text)
-{
-    std::size_t string_at = text.size();
-    bool in_string = false;
-    for (std::size_t i = 0; i < text.size(); i++) {
-        unsigned char byte = static_cast<unsigned char>(text[i]);
-        if (error == simdjson::UTF8_ERROR) {
-            std::size_t len = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
-            bool is_cut = len > text.size() - i;
-            if (is_cut || (len > 1 && !simdjson::validate_utf8(text.data() + i, len))) {
-                return i;
-            }
-            i += len - 1;
-        } else if (byte == '"') {
-            in_string = !in_string;
-            string_at = i;
-        } else if (in_string && byte == '\\') {
-            i++;
-        } else if (in_string && byte < ' ' && error == simdjson::UNESCAPED_CHARS) {
-            return i;
-        }
-    }
-    return string_at;
-}
-
 std::size_t offset_of(walk &walk, const workspace &space, std::size_t text_len)
 {
     const char *begin = space.copy.get() + 1;
-    if (walk.error == simdjson::UTF8_ERROR || walk.error == simdjson::UNESCAPED_CHARS ||
-        walk.error == simdjson::UNCLOSED_STRING) {
-        return find_in_text(walk.error, std::string_view(begin, text_len));
+    if (text_error_is_of_strings(walk.error)) {
+        return text_error_find(walk.error, std::string_view(begin, text_len));
     }
     const char *place = walk.place();
     std::size_t offset =
@@ -471,7 +425,7 @@ bool text_read(const std::uint8_t *text, std::size_t len, struct builder *builde
         if (walk.error != simdjson::SUCCESS || walk.has_nul) {
             complaint->error = ERROR_INVALID_VALUE;
             complaint->reason =
-                walk.has_nul ? "\\u0000 cannot be in a string" : reason_of(walk.error);
+                walk.has_nul ? "\\u0000 cannot be in a string" : text_error_reason(walk.error);
         }
         complaint->offset = offset_of(walk, space, len);
     }
