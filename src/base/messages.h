@@ -10,6 +10,8 @@
 //   writer -> server    CHANGES: for watchers; REQUEST: home
 #pragma once
 
+#include <string.h>
+
 #include "base/entry.h"
 
 enum message_kind {
@@ -39,6 +41,11 @@ struct server_start {
     int64_t started_us; // the postmaster; 0: not known
     char timeline[16];
 };
+
+static inline bool server_start_is_same(const struct server_start *a, const struct server_start *b)
+{
+    return a->started_us == b->started_us && strcmp(a->timeline, b->timeline) == 0;
+}
 
 struct feed_message {
     struct message message;

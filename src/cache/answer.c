@@ -140,10 +140,12 @@ static void answer_retire(struct turn *turn, struct retire_message *retire)
 
 static void answer_bind(struct turn *turn, struct bind_message *bind)
 {
-    turn->writer->outbox.identity.binding = bind->binding;
-    struct control_page *page = turn->writer->store.control.page;
-    if (page->server_started_us == 0) {
-        control_note_server(page, bind->server.started_us, bind->server.timeline);
+    struct outbox_identity *identity = &turn->writer->outbox.identity;
+    identity->binding = bind->binding;
+    if (identity->server.started_us == 0) {
+        identity->server = bind->server;
+        control_note_server(turn->writer->store.control.page, bind->server.started_us,
+                            bind->server.timeline);
     }
     pass_to_pg(turn->writer, &bind->message);
 }

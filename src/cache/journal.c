@@ -155,7 +155,6 @@ static enum way way_of(struct turn *turn)
 
 static enum error journal_item(struct turn *turn, struct turn_item *item)
 {
-    struct outbox *outbox = &turn->writer->outbox;
     switch ((enum message_kind)item->message->kind) {
     case MESSAGE_REQUEST:
         if (item_is_discard(item)) {
@@ -167,7 +166,7 @@ static enum error journal_item(struct turn *turn, struct turn_item *item)
     case MESSAGE_RETIRE:
         return journal_retire(turn, item);
     case MESSAGE_BIND:
-        return outbox_bind(outbox, &((struct bind_message *)item->message)->binding);
+        return journal_bind(turn, (const struct bind_message *)item->message);
     case MESSAGE_REWIND:
         journal_rewind(turn, (struct rewind_message *)item->message);
         return ERROR_NONE;

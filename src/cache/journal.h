@@ -114,4 +114,5 @@ bool journal_concerns(const struct flushed_message *flushed);
 enum error journal_flushed(struct turn *turn, const struct flushed_message *flushed);
 // Reads the retired entry into the item, for the cache.
 enum error journal_retire(struct turn *turn, struct turn_item *item);
+enum error journal_bind(struct turn *turn, const struct bind_message *bind);
 void journal_rewind(struct turn *turn, struct rewind_message *rewind);

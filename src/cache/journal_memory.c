@@ -70,6 +70,7 @@ void journal_confirm(struct turn *turn, struct outbox_move *move)
     }
     *move = (struct outbox_move){
         .applied_seq = writer->applied_seq,
+        .server = writer->outbox.identity.server,
         .trim_seq = writer->trimmable_seq,
         .trim_count_max = MOVE_TRIM_MAX,
         .expire_count_max = MOVE_EXPIRE_MAX,

@@ -110,6 +110,11 @@ enum error journal_retire(struct turn *turn, struct turn_item *item)
     return error == ERROR_NONE ? journal_retired_id(turn, item) : error;
 }
 
+enum error journal_bind(struct turn *turn, const struct bind_message *bind)
+{
+    return outbox_bind(&turn->writer->outbox, &bind->binding, &bind->server);
+}
+
 void journal_rewind(struct turn *turn, struct rewind_message *rewind)
 {
     struct outbox_state *state = &turn->writer->outbox.state;

@@ -386,7 +386,7 @@ static int commit(MDB_txn *txn)
 
 enum error outbox_write_out(struct outbox *outbox)
 {
-    enum error error = outbox_put_numbers(outbox);
+    enum error error = outbox_put_state(outbox);
     MDB_txn *txn = outbox->txn;
     outbox->txn = NULL;
     if (error != ERROR_NONE) {

@@ -50,13 +50,14 @@ static inline bool outbox_layout_rings(uint64_t layout)
 
 // Changed by the writer within a transaction, restored where that comes to nothing.
 struct outbox_state {
-    uint64_t layout;      // where acknowledged entries may be beside it
-    uint64_t ceiling;     // numbers up to here may have been used
-    uint64_t last_seq;    // the newest entry there has been
-    uint64_t trimmed_seq; // the newest entry that is no longer retained
-    uint64_t applied_seq; // known to be in PostgreSQL
-    uint64_t reapply_seq; // entries up to here may have been, before a failover; 0: none
-    uint64_t generation;  // of the log: groups of any other one are in the outbox
+    uint64_t layout;            // where acknowledged entries may be beside it
+    uint64_t ceiling;           // numbers up to here may have been used
+    uint64_t last_seq;          // the newest entry there has been
+    uint64_t trimmed_seq;       // the newest entry that is no longer retained
+    uint64_t applied_seq;       // known to be in PostgreSQL
+    uint64_t reapply_seq;       // entries up to here may have been, before a failover; 0: none
+    uint64_t generation;        // of the log: groups of any other one are in the outbox
+    struct server_start server; // that took what is applied; .started_us == 0: not known
 };
 
 struct outbox {
@@ -177,9 +178,10 @@ size_t outbox_held_bytes(struct outbox *outbox, size_t waiting);
 // over what the outbox has of it. So neither has to be on the disk before the other.
 
 struct outbox_move {
-    struct rows rows;     // to be appended
-    uint64_t applied_seq; // to be written down
-    uint64_t trim_seq;    // up to which entries are given up, at most `trim_count_max`
+    struct rows rows;           // to be appended
+    uint64_t applied_seq;       // to be written down
+    struct server_start server; // the same; .started_us == 0: not known
+    uint64_t trim_seq;          // up to which entries are given up, at most `trim_count_max`
     size_t trim_count_max;
     size_t expire_count_max; // ids
     int64_t now_us;
@@ -268,9 +270,11 @@ bool outbox_leave_lost_ring(struct outbox *outbox);
 enum error outbox_load_meta(struct outbox *outbox);
 // Within the transaction: the log is that one from now on.
 enum error outbox_put_log_id(struct outbox *outbox, const char *id);
-// Within a transaction: the numbers of the state that it changed.
-enum error outbox_put_numbers(struct outbox *outbox);
-enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding);
+// Within a transaction: what it changed of the state.
+enum error outbox_put_state(struct outbox *outbox);
+// `server` is noted where none is.
+enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding,
+                       const struct server_start *server);
 // Any thread: whether the incarnation is of an earlier start.
 bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnation);
 

@@ -4,7 +4,7 @@
 #include "base/mpack.h"
 #include "cache/outbox_rows.h"
 
-enum { BINDING_FIELDS = 3, NUMBERS = 6 };
+enum { BINDING_FIELDS = 3, SERVER_FIELDS = 2, NUMBERS = 6 };
 
 struct number {
     const char *name;
@@ -96,6 +96,23 @@ static enum error load_binding(struct outbox *outbox)
                  read_text(&cursor, binding->system_identifier, SYSTEM_IDENTIFIER_BYTES) &&
                  read_text(&cursor, binding->database, DATABASE_BYTES) &&
                  read_text(&cursor, binding->table, TABLE_BYTES);
+    return whole ? ERROR_NONE : ERROR_CORRUPT;
+}
+
+// A release before this one noted it in the cache alone.
+static enum error load_server(struct outbox *outbox)
+{
+    struct slice bytes = {0};
+    enum error error = outbox_row_get(outbox, "server", &bytes);
+    if (error != ERROR_NONE) {
+        return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
+    }
+    struct server_start *server = &outbox->state.server;
+    struct mpack_cursor cursor = mpack_cursor_of(bytes);
+    uint32_t fields;
+    bool whole = mpack_read_array(&cursor, &fields) && fields == SERVER_FIELDS &&
+                 mpack_read_int(&cursor, &server->started_us) &&
+                 read_text(&cursor, server->timeline, sizeof server->timeline);
     return whole ? ERROR_NONE : ERROR_CORRUPT;
 }
 
@@ -194,8 +211,9 @@ static enum error put_numbers(struct outbox *outbox)
 enum error outbox_load_meta(struct outbox *outbox)
 {
     enum error (*const steps[])(struct outbox *) = {
-        load_layout, outbox_rows_check, load_node,        load_binding,    load_numbers,
-        load_log,    load_incarnations, outbox_check_ids, new_incarnation, put_numbers,
+        load_layout,      outbox_rows_check, load_node,   load_binding,
+        load_server,      load_numbers,      load_log,    load_incarnations,
+        outbox_check_ids, new_incarnation,   put_numbers,
     };
     enum error error = ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < sizeof steps / sizeof steps[0]; i++) {
@@ -216,7 +234,21 @@ bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnati
 
 // ---- what transactions write
 
-enum error outbox_put_numbers(struct outbox *outbox)
+static enum error put_server(struct outbox *outbox)
+{
+    const struct server_start *server = &outbox->state.server;
+    struct buffer bytes = {0};
+    msgpack_packer packer;
+    mpack_packer_init(&packer, &bytes);
+    msgpack_pack_array(&packer, SERVER_FIELDS);
+    msgpack_pack_int64(&packer, server->started_us);
+    mpack_pack_string(&packer, server->timeline);
+    enum error error = outbox_row_put(outbox, "server", buffer_slice(&bytes));
+    buffer_deinit(&bytes);
+    return error;
+}
+
+enum error outbox_put_state(struct outbox *outbox)
 {
     struct number numbers[NUMBERS];
     struct number then[NUMBERS];
@@ -228,12 +260,20 @@ enum error outbox_put_numbers(struct outbox *outbox)
             error = outbox_row_put_number(outbox, numbers[i].name, numbers[i].value);
         }
     }
+    if (error == ERROR_NONE &&
+        !server_start_is_same(&outbox->state.server, &outbox->committed.server)) {
+        error = put_server(outbox);
+    }
     return error;
 }
 
-enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding)
+enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding,
+                       const struct server_start *server)
 {
     CHECK(outbox->txn != NULL);
+    if (outbox->state.server.started_us == 0) {
+        outbox->state.server = *server;
+    }
     struct buffer bytes = {0};
     msgpack_packer packer;
     mpack_packer_init(&packer, &bytes);

@@ -10,6 +10,9 @@ enum error outbox_confirm(struct outbox *outbox, const struct outbox_move *move)
     if (move->applied_seq > state->applied_seq) {
         state->applied_seq = move->applied_seq;
     }
+    if (move->server.started_us != 0) {
+        state->server = move->server;
+    }
     bool more;
     enum error error = outbox_trim(outbox, move->trim_seq, move->trim_count_max);
     return error == ERROR_NONE

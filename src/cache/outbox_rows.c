@@ -12,7 +12,7 @@ static const struct {
 } ROWS[] = {
     {"layout", false},  {"node", false},    {"incarnations", false}, {"ceiling", false},
     {"applied", false}, {"trimmed", false}, {"binding", true},       {"log_generation", false},
-    {"log", true},      {"reapply", false},
+    {"log", true},      {"reapply", false}, {"server", true},
 };
 
 enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };

@@ -225,6 +225,20 @@ static enum error recover_entries(struct writer *writer)
 
 // ---- the start
 
+// What the cache holds may be of an earlier server than the one that the outbox names; where the
+// cache is a new one, that one is left.
+static void recover_server(struct writer *writer, const struct control_page *page)
+{
+    struct server_start *server = &writer->outbox.identity.server;
+    if (page->server_started_us == 0) {
+        *server = writer->outbox.committed.server;
+        return;
+    }
+    server->started_us = page->server_started_us;
+    memcpy(server->timeline, page->server_timeline, sizeof server->timeline);
+    server->timeline[sizeof server->timeline - 1] = '\0';
+}
+
 static void recover_page(struct writer *writer)
 {
     struct control_page *page = writer->store.control.page;
@@ -232,10 +246,7 @@ static void recover_page(struct writer *writer)
     // The feed of the last run is over; its heartbeats still bound how stale what is held may be.
     writer->page.feed_live = false;
     control_publish(page, &writer->page);
-    struct server_start *server = &writer->outbox.identity.server;
-    server->started_us = page->server_started_us;
-    memcpy(server->timeline, page->server_timeline, sizeof server->timeline);
-    server->timeline[sizeof server->timeline - 1] = '\0';
+    recover_server(writer, page);
     writer_set_max_stale(writer, writer->settings->cache.max_stale_us);
     atomic_store(&page->memory_count, 0);
     atomic_store(&page->memory_first_seq, 0);

@@ -143,12 +143,20 @@ static void note_accepted(struct turn *turn)
 }
 
 // Only now that what another server's rows were is out of the cache: a start that finds the former
-// one does it again.
+// one does it again. The outbox hears of it with its next commit, since the cache may be lost: what
+// names the former server there makes a start look closer than it need, which costs nothing.
 static void publish_server(struct turn *turn)
 {
-    if (turn->server.started_us != 0) {
-        control_note_server(turn->writer->store.control.page, turn->server.started_us,
-                            turn->server.timeline);
+    struct writer *writer = turn->writer;
+    struct outbox *outbox = &writer->outbox;
+    if (turn->server.started_us == 0) {
+        return;
+    }
+    control_note_server(writer->store.control.page, turn->server.started_us, turn->server.timeline);
+    outbox->identity.server = turn->server;
+    if (!server_start_is_same(&turn->server, &outbox->committed.server) &&
+        writer->confirm_boot_us == 0) {
+        writer->confirm_boot_us = turn->now_boot_us + CONFIRM_DELAY_US;
     }
 }
 

@@ -92,8 +92,10 @@ static void read_row(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
     // A row that is made on another server than before vouches for nothing: it is committed before
-    // it is judged, and this daemon may end in between.
-    uint64_t vouched_seq = handshake_is_replaced(handshake) ? 0 : worker->applied_seq;
+    // it is judged, and this daemon may end in between. Where the outbox was drained and is bound
+    // to another database now, there is nothing to be applied again.
+    bool has_lost = handshake_is_replaced(handshake) && !handshake->is_rebound;
+    uint64_t vouched_seq = has_lost ? 0 : worker->applied_seq;
     char applied[24];
     snprintf(applied, sizeof applied, "%llu", (unsigned long long)vouched_seq);
     struct buffer insert = {0}, select = {0};

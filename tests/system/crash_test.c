@@ -70,19 +70,6 @@ static void the_outbox_survives_on_its_own(struct scenario *scenario)
     load_stop_and_check(load);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-    assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
-
 // What is acknowledged in memory alone survives the process, whatever becomes of the cache.
 static void memory_acks_survive_without_the_cache(struct scenario *scenario)
 {
@@ -98,7 +85,7 @@ static void memory_acks_survive_without_the_cache(struct scenario *scenario)
         load_await_acks(load, 1u << LOAD_COUNTER | 1u << LOAD_LEDGER,
                         1 + random_below(&random, ACKS_A_ROUND));
         node_kill(node);
-        remove_tree(node->cache_dir);
+        assert_true(scenario_remove_tree(node->cache_dir));
         node_spawn(node);
     }
     load_stop_and_check(load);

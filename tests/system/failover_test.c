@@ -390,6 +390,25 @@ static void a_window_longer_than_retained_is_told(struct scenario *scenario)
     assert_rpc(node, "get", "[\"gone\"]", "null");
 }
 
+// The cache may be on a memory file system, and goes with a crash: which server took what is
+// applied is in the outbox too. This one has never heard of the node.
+static void a_start_without_the_cache_knows_the_server(struct scenario *scenario)
+{
+    struct servers servers = start_servers(scenario);
+    pg_cut_stream(servers.standby);
+    struct node *node = start_node(scenario, &servers, "");
+    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", "\"*\"");
+    assert_rpc(node, "incr", "[\"n\", 5]", "[5, \"*\"]");
+    node_kill(node);
+    assert_true(scenario_remove_tree(node->cache_dir));
+    fail_over(&servers);
+    node_start_again(node);
+    await_healed(node);
+    assert_pg_value(servers.standby, "1", "SELECT value FROM kv_store WHERE key = 'k'");
+    assert_pg_value(servers.standby, "5", "SELECT value FROM kv_store WHERE key = 'n'");
+    assert_rpc(node, "get", "[\"n\"]", "[5, \"*\"]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +418,7 @@ int main(void)
         SCENARIO(a_standby_is_only_waited_for),
         SCENARIO(a_demoted_primary_is_left),
         SCENARIO(a_split_brain_heals),
+        SCENARIO(a_start_without_the_cache_knows_the_server),
         SCENARIO(versions_drawn_again_leave_nothing_stale),
         SCENARIO(a_window_longer_than_retained_is_told),
     };

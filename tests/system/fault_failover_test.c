@@ -111,11 +111,41 @@ static void a_broken_chain_is_a_dead_letter(struct scenario *scenario)
     assert_pg_value(world.standby, "3", "SELECT value FROM kv_store WHERE key = 'chain'");
 }
 
+// The data was moved by other means, and the node, with nothing waiting, follows it. What it
+// retains of before is there already, whatever happens to its first start.
+static void a_move_to_another_database_repeats_nothing(struct scenario *scenario)
+{
+    struct pg *from = pg_start(scenario, &(struct pg_options){.name = "a"});
+    struct pg *to = pg_start(scenario, &(struct pg_options){.name = "b"});
+    pg_exec(to, "CREATE DATABASE moved");
+    const char *config = scenario_text(
+        scenario, "postgres.url = \"postgresql://postgres@/moved?host=%s\"\n", to->directory);
+    struct node *mover =
+        node_start(scenario, to, &(struct node_options){.name = "mover", .config = config});
+    struct faults *faults = faults_create(scenario, "node");
+    struct node_options options = {.environment = faults->environment};
+    struct node *node = node_start(scenario, from, &options);
+    assert_rpc(node, "incr", "[\"n\", 5]", "[5, \"*\"]");
+    assert_rpc(mover, "incr", "[\"n\", 5]", "[5, \"*\"]");
+    assert_int_equal(node_stop(node), 0);
+    options.config = config;
+    node_configure(node, to, &options);
+    faults_arm(faults,
+               &(struct fault_order){.fault = FAULT_NODE_CLAIM, .action = FAULT_CRASH, .pass = 1});
+    node_spawn(node);
+    node_await_exit(node);
+    faults_disarm(faults, FAULT_NODE_CLAIM);
+    node_start_again(node);
+    assert_rpc(node, "incr", "[\"n\", 1]", "[6, \"*\"]");
+    assert_int_equal(node_stat_int(node, "outbox.rewinds"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(a_chain_goes_on_after_a_crash),
         SCENARIO(a_broken_chain_is_a_dead_letter),
+        SCENARIO(a_move_to_another_database_repeats_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,11 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return remove(path);
 }
 
+bool scenario_remove_tree(const char *path)
+{
+    return nftw(path, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS) == 0;
+}
+
 int scenario_tear_down(void **state)
 {
     struct scenario *scenario = *state;
@@ -67,7 +72,7 @@ int scenario_tear_down(void **state)
     proxy_stop_all(scenario);
     if (scenario->passed) {
         pg_retire_all(scenario);
-        nftw(scenario->directory, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
+        scenario_remove_tree(scenario->directory);
     } else {
         process_print_logs(scenario);
         fprintf(stderr, "the files of the failed test are in %s\n", scenario->directory);

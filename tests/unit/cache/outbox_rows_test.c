@@ -5,8 +5,9 @@
 
 enum { ROW_BYTES_MAX = 16 << 10, CHECKSUM_BYTES = 8 };
 
-static const char *const ROWS[] = {"layout",  "node",    "incarnations",   "ceiling", "applied",
-                                   "trimmed", "binding", "log_generation", "log",     "reapply"};
+static const char *const ROWS[] = {"layout",  "node",    "incarnations", "ceiling",
+                                   "applied", "trimmed", "binding",      "log_generation",
+                                   "log",     "reapply", "server"};
 enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };
 
 // Every row is there, some entries are, one of them is applied, and the node is down.
@@ -24,10 +25,11 @@ static int setup(void **state)
         .database = "somewhere",
         .table = "kv_store",
     };
+    const struct server_start server = {.started_us = 1, .timeline = "00000001"};
     struct outbox *outbox = &rig->writer->outbox;
     assert_int_equal(outbox_begin(outbox, 0), ERROR_NONE);
     outbox->state.applied_seq = seq;
-    assert_int_equal(outbox_bind(outbox, &binding), ERROR_NONE);
+    assert_int_equal(outbox_bind(outbox, &binding, &server), ERROR_NONE);
     assert_int_equal(outbox_commit(outbox), ERROR_NONE);
     rig_crash(rig);
     *state = rig;

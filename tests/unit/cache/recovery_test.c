@@ -576,6 +576,35 @@ static void the_server_is_known_to_the_next_start(void **state)
     assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
 }
 
+// Nor is it lost with the cache, once the outbox has been committed.
+static void the_server_is_known_without_the_cache(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    feed_of(rig, FEED_STARTED, 77);
+    rig_pass(rig, 2 * RIG_S);
+    feed_of(rig, FEED_REPLACED, 78); // of which the outbox has not heard yet
+    rig_crash(rig);
+    rig_remove_tree(rig->cache_dir);
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 77);
+    assert_string_equal(writer_identity(rig->writer)->server.timeline, "00000002");
+    feed_of(rig, FEED_REPLACED, 78);
+    rig_stop(rig);
+    rig_remove_tree(rig->cache_dir);
+    rig_boot(rig, 2);
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
+    // The first server is known with the binding already.
+    struct bind_message *bind = message_create(MESSAGE_BIND, sizeof *bind);
+    bind->server = (struct server_start){.started_us = 79, .timeline = "00000003"};
+    rig_push_message(rig, bind);
+    rig_turn(rig);
+    rig_crash(rig);
+    rig_open(rig);
+    assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
 
 int main(void)
@@ -601,6 +630,7 @@ int main(void)
         TEST(a_seq_is_never_used_twice),
         TEST(slots_of_dead_readers_are_taken_back),
         TEST(the_server_is_known_to_the_next_start),
+        TEST(the_server_is_known_without_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
