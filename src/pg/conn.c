@@ -88,7 +88,8 @@ static void give_up_waiting(struct conn *conn)
 
 void conn_await_answer(struct conn *conn)
 {
-    if (conn->options.statement_timeout_us > 0 && conn->errand == ERRAND_UNIT && conn->pipelined) {
+    bool is_script = !conn->pipelined && conn->unit.on_copied == NULL;
+    if (conn->options.statement_timeout_us > 0 && conn->errand == ERRAND_UNIT && !is_script) {
         conn->has_sent_more = false;
         conn->unsent_bytes = unsent_bytes(conn);
         timer_arm(conn->timer, answer_max_us(conn));
@@ -150,6 +151,7 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined)
 {
     conn->errand = errand;
     conn->pipelined = pipelined;
+    conn->is_copying = false;
     conn->preludes = 0;
     conn->index = 0;
     conn->saw_result = false;
@@ -222,6 +224,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     conn->reading = true;
     conn->has_output_left = false;
     conn->errand = ERRAND_NONE;
+    conn->is_copying = false;
     conn->refused = false;
     conn_set_state(conn, next);
     if (conn->unit.on_done != NULL) {
@@ -357,16 +360,18 @@ void conn_send(struct conn *conn, const struct unit *unit)
     CHECK_VALUES(conn->state == CONN_IDLE, "%s is %s", conn->options.name,
                  STATE_NAMES[conn->state]);
     CHECK(unit->queries_count > 0 && unit->on_done != NULL);
-    CHECK(unit->queries_count == 1 || unit->queries[0].name == NULL);
+    CHECK(unit->queries_count == 1 || (unit->queries[0].name == NULL && unit->on_copied == NULL));
+    // libpq has no COPY in a pipeline.
+    bool pipelined = unit->on_copied == NULL;
     conn_set_state(conn, CONN_BUSY);
     conn->unit = *unit;
     conn->unit.queries = NULL;
-    conn_start_errand(conn, ERRAND_UNIT, true);
-    bool sent = !FAULT_POINT(CONN_SEND) && PQenterPipelineMode(conn->pg) == 1;
+    conn_start_errand(conn, ERRAND_UNIT, pipelined);
+    bool sent = !FAULT_POINT(CONN_SEND) && (!pipelined || PQenterPipelineMode(conn->pg) == 1);
     for (size_t i = 0; sent && i < unit->queries_count; i++) {
         sent = send_query(conn, &unit->queries[i]);
     }
-    if (!sent || PQpipelineSync(conn->pg) != 1) {
+    if (!sent || (pipelined && PQpipelineSync(conn->pg) != 1)) {
         fail_unsent(conn);
         return;
     }

@@ -3,16 +3,17 @@
 // exception is libpq's: the name of a server is looked up inside PQconnectStart; use addresses or a
 // local resolver where that matters.
 //
-// A unit is a run of queries sent as one pipeline and ended by one sync; a script is one string of
-// statements over the simple protocol, which is what DDL needs. Whatever became of it, the unit's
-// on_done is called exactly once, with the connection idle again or gone:
+// A unit is a run of queries sent as one pipeline and ended by one sync, or one COPY ... TO STDOUT;
+// a script is one string of statements over the simple protocol, which is what DDL needs. Whatever
+// became of it, the unit's on_done is called exactly once, with the connection idle again or gone:
 //
 //   OK        every query succeeded
 //   REFUSED   PostgreSQL answered one with an error; the rest did not run and an open transaction
 //             has been rolled back before on_done is called
 //   LOST      the connection went, or was closed: what had been sent may or may not have happened.
 //             Where nothing at all comes for longer than statement_timeout and connect_timeout
-//             together, nor anything goes out that is still to be sent, a pipeline is given up
+//             together, nor anything goes out that is still to be sent, a unit that is no script is
+//             given up
 //
 // Lifetime: everything runs on the loop's thread. Any function but conn_destroy may be called from
 // any of the callbacks. A lost connection tells its owner (on_lost) after it has told the unit, and
@@ -60,8 +61,9 @@ struct unit {
     void *context;
     // The rows of query `index`, in order; valid during the call. NULL: not wanted.
     void (*on_result)(void *context, size_t index, const PGresult *result);
-    // The same for who wants to keep the result and PQclears it; one of the two is NULL.
-    void (*on_result_taken)(void *context, size_t index, PGresult *result);
+    // For a unit of one query that is COPY ... TO STDOUT: the next bytes of what it sends; valid
+    // during the call. They are all of it only once the unit has ended OK. NULL for all others.
+    void (*on_copied)(void *context, struct slice bytes);
     // `failure` is NULL where OK; else .message is PostgreSQL's primary message alone and .sqlstate
     // its code (REFUSED: ERROR_REJECTED), or libpq's words (LOST: ERROR_UNAVAILABLE).
     void (*on_done)(void *context, enum unit_outcome outcome, const struct failure *failure);

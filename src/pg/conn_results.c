@@ -60,19 +60,6 @@ static void note_refusal(struct conn *conn, const PGresult *result)
              sqlstate == NULL ? "" : sqlstate);
 }
 
-static void give_result(struct conn *conn, PGresult *result)
-{
-    const struct unit *unit = &conn->unit;
-    if (unit->on_result_taken != NULL) {
-        unit->on_result_taken(unit->context, conn->index, result);
-        return;
-    }
-    if (unit->on_result != NULL) {
-        unit->on_result(unit->context, conn->index, result);
-    }
-    PQclear(result);
-}
-
 // The result is gone afterwards.
 static void take_result(struct conn *conn, PGresult *result)
 {
@@ -80,9 +67,15 @@ static void take_result(struct conn *conn, PGresult *result)
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
         if (conn->errand == ERRAND_UNIT && !conn->refused && conn->preludes == 0) {
-            give_result(conn, result);
-            return;
+            if (conn->unit.on_result != NULL) {
+                conn->unit.on_result(conn->unit.context, conn->index, result);
+            }
         }
+        break;
+    case PGRES_COPY_OUT:
+        CHECK_VALUES(conn->errand == ERRAND_UNIT && conn->unit.on_copied != NULL,
+                     "%s is sent what it did not ask for", conn->options.name);
+        conn->is_copying = true;
         break;
     case PGRES_PIPELINE_ABORTED:
         break;
@@ -92,9 +85,30 @@ static void take_result(struct conn *conn, PGresult *result)
     PQclear(result);
 }
 
+// Takes some of what COPY sends. False where there is nothing more to take now.
+static bool take_copied(struct conn *conn)
+{
+    unsigned life = conn->life;
+    char *bytes;
+    int len = PQgetCopyData(conn->pg, &bytes, 1);
+    if (len > 0) {
+        conn->unit.on_copied(conn->unit.context, slice_of(bytes, (size_t)len));
+        PQfreemem(bytes);
+    } else if (len == -1) {
+        conn->is_copying = false; // a result tells how it ended
+    } else if (len < -1) {
+        struct failure failure = conn_broken(conn);
+        conn_lose(conn, &failure);
+    }
+    return conn->life == life && len != 0;
+}
+
 // Takes one result. False where there is nothing more to take now.
 static bool process_result(struct conn *conn)
 {
+    if (conn->is_copying) {
+        return take_copied(conn);
+    }
     if (conn->errand == ERRAND_NONE || PQisBusy(conn->pg) == 1) {
         return false;
     }

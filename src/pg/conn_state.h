@@ -40,6 +40,7 @@ struct conn {
     enum errand errand;
     struct unit unit;
     bool pipelined;
+    bool is_copying; // COPY's bytes are what comes next
     bool refused;
     bool saw_result;   // of query `index`
     unsigned preludes; // results still to come before that of query 0: of what prepares it
@@ -61,8 +62,8 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined);
 void conn_send_script(struct conn *conn, const char *script);
 // Sends what libpq has buffered and waits for what the socket allows.
 void conn_flush_output(struct conn *conn);
-// A pipeline is given up where nothing comes for longer than PostgreSQL would let a statement run:
-// from now on. A script may be one that PostgreSQL lets run for as long as it takes.
+// A pipeline or a COPY is given up where nothing comes for longer than PostgreSQL would let a
+// statement run: from now on. A script may be one that PostgreSQL lets run for as long as it takes.
 void conn_await_answer(struct conn *conn);
 // The unit in flight is over: its on_done is called.
 void conn_unit_done(struct conn *conn, enum unit_outcome outcome, const struct failure *failure);

@@ -1,4 +1,4 @@
-// A row is looked at twice: for its size when the page comes, since the next page is asked for
+// A row is looked at twice: for its size when the page has come, since the next page is asked for
 // before this one is converted, and as a whole when it is.
 #include "pg/preload_page.h"
 
@@ -7,11 +7,14 @@
 #include "base/check.h"
 #include "pg/table_row.h"
 
-enum { VALUE_KEEP_BYTES = 1 << 20 };
+enum {
+    VALUE_KEEP_BYTES = 1 << 20,
+    PAGE_KEEP_BYTES = 4 << 20, // from one page to the next
+};
 
 void preload_page_ask(struct preload_page *page, struct slice after, uint64_t epoch)
 {
-    CHECK(page->result == NULL);
+    CHECK(!page->has_come && buffer_len(&page->bytes) == 0);
     CHECK_VALUES(after.len <= sizeof page->from, "%zu bytes", after.len);
     page->epoch = epoch;
     page->from_bytes = after.len;
@@ -19,30 +22,51 @@ void preload_page_ask(struct preload_page *page, struct slice after, uint64_t ep
     marks_clear(&page->marks);
 }
 
-struct preload_extent preload_page_take(struct preload_page *page, PGresult *result, bool is_alone)
+void preload_page_add(struct preload_page *page, struct slice bytes, size_t bytes_max)
 {
-    struct preload_extent extent = {0};
-    int rows = PQntuples(result), row = 0;
-    for (; row < rows; row++) {
-        size_t bytes;
-        if (!table_row_size(result, row, &bytes) && !is_alone) {
-            extent.is_cut = true;
-            break;
-        }
-        extent.text_bytes += bytes;
+    CHECK(!page->has_come);
+    page->is_full = page->is_full || bytes.len > bytes_max - buffer_len(&page->bytes);
+    if (!page->is_full) {
+        buffer_append_slice(&page->bytes, bytes);
     }
-    page->result = result;
-    page->rows_count = (size_t)row;
-    page->row = 0;
-    return extent;
 }
 
-struct slice preload_page_last_key(const struct preload_page *page)
+bool preload_page_take(struct preload_page *page, size_t rows_asked, size_t text_max,
+                       struct preload_extent *extent)
 {
-    CHECK(page->result != NULL && page->rows_count > 0);
-    struct table_row row;
-    table_row_read(page->result, (int)page->rows_count - 1, &row);
-    return row.key;
+    struct slice fields[TABLE_ROW_COLUMNS];
+    struct preload_extent found = {0};
+    struct copy_rows rows;
+    size_t rows_count = 0, taken = 0;
+    enum copy_step step;
+    if (!copy_rows_begin(&rows, buffer_slice(&page->bytes))) {
+        return false;
+    }
+    page->rows = rows;
+    while ((step = copy_rows_next(&rows, fields, TABLE_ROW_COLUMNS)) == COPY_ROW) {
+        struct table_row row;
+        if (!table_row_of_fields(fields, &row) || row.key.len > KEY_BYTES_MAX) {
+            return false;
+        }
+        rows_count++;
+        found.is_cut = found.is_cut || (rows_asked > 1 && row.json.len >= text_max);
+        if (!found.is_cut) {
+            found.text_bytes += row.key.len + row.json.len;
+            page->last_key = row.key;
+            taken++;
+        }
+    }
+    // Of a page that is full, the end is missing.
+    if ((step != COPY_END && !page->is_full) || rows_count > rows_asked) {
+        return false;
+    }
+    found.is_cut = found.is_cut || (page->is_full && taken == 0);
+    found.is_last = !found.is_cut && !page->is_full && rows_count < rows_asked;
+    page->rows_count = taken;
+    page->row = 0;
+    page->has_come = true;
+    *extent = found;
+    return true;
 }
 
 bool preload_page_is_converted(const struct preload_page *page)
@@ -76,8 +100,10 @@ size_t preload_page_convert(struct preload_page *page, size_t rows_max, size_t v
     fills->fills = arena_alloc(&fills->arena, (end - page->row + 1) * sizeof fills->fills[0]);
     marks_sort(&page->marks);
     struct table_row row = {.key = slice_of(page->from, page->from_bytes)};
+    struct slice fields[TABLE_ROW_COLUMNS];
     for (; page->row < end; page->row++) {
-        table_row_read(page->result, (int)page->row, &row);
+        CHECK(copy_rows_next(&page->rows, fields, TABLE_ROW_COLUMNS) == COPY_ROW);
+        CHECK(table_row_of_fields(fields, &row));
         if (!marks_has(&page->marks, row.key)) {
             skipped += !add_fill(fills, &row, value_bytes_max, value);
         }
@@ -89,8 +115,15 @@ size_t preload_page_convert(struct preload_page *page, size_t rows_max, size_t v
 
 void preload_page_drop(struct preload_page *page)
 {
-    PQclear(page->result);
-    page->result = NULL;
+    buffer_clear(&page->bytes, PAGE_KEEP_BYTES);
+    page->is_full = false;
+    page->has_come = false;
     page->is_void = false;
     marks_clear(&page->marks);
+}
+
+void preload_page_deinit(struct preload_page *page)
+{
+    preload_page_drop(page);
+    buffer_deinit(&page->bytes);
 }

@@ -4,17 +4,20 @@
 // one.
 #pragma once
 
-#include <libpq-fe.h>
-
 #include "base/buffer.h"
 #include "base/messages.h"
 #include "base/request.h"
+#include "pg/copy_rows.h"
 #include "pg/marks.h"
 
 struct preload_page {
-    PGresult *result;            // NULL until it has come
+    struct buffer bytes; // as COPY sends them
+    bool is_full;        // what came after these is left out
+    bool has_come;
+    struct copy_rows rows;
     size_t rows_count;           // of those that are taken
     size_t row;                  // the first that is not converted yet
+    struct slice last_key;       // of those that are taken
     uint64_t epoch;              // when it was asked for
     bool is_void;                // it follows one that could not be used
     struct marks marks;          // heard of since then
@@ -25,18 +28,21 @@ struct preload_page {
 // It is asked for: the rows behind the key `after`.
 void preload_page_ask(struct preload_page *page, struct slice after, uint64_t epoch);
 
+// The next bytes of its rows. A page of several takes no more than `bytes_max` of them.
+void preload_page_add(struct preload_page *page, struct slice bytes, size_t bytes_max);
+
 // What has come of it.
 struct preload_extent {
     size_t text_bytes; // of the rows that are taken
     bool is_cut;       // behind them is one that is too large for this page
+    bool is_last;      // behind them is none
 };
 
-// Its rows have come, and are the page's until it is dropped. Takes them up to the first that came
-// without its text; where one was asked for alone, that one too.
-struct preload_extent preload_page_take(struct preload_page *page, PGresult *result, bool is_alone);
-
-// Of the rows that were taken, of which there must be one; lives as long as the page's result.
-struct slice preload_page_last_key(const struct preload_page *page);
+// All of its bytes have come, of `rows_asked` rows, and are the page's until it is dropped. Takes
+// its rows up to the first with a text of `text_max` bytes or more; the one that was asked for
+// alone in any case. False where they are not what was asked for; nothing is taken then.
+bool preload_page_take(struct preload_page *page, size_t rows_asked, size_t text_max,
+                       struct preload_extent *extent);
 
 bool preload_page_is_converted(const struct preload_page *page);
 
@@ -47,3 +53,5 @@ size_t preload_page_convert(struct preload_page *page, size_t rows_max, size_t v
 
 // Empty again; `from` stays.
 void preload_page_drop(struct preload_page *page);
+// The same, and its memory is freed.
+void preload_page_deinit(struct preload_page *page);

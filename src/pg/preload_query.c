@@ -1,36 +1,61 @@
-// The rows are found by LIMIT first and each turned into text once (a LIMIT is not pulled up).
+// COPY costs this side a third of what a SELECT does (docs/decisions/0012-preload-in-step.md). It
+// takes no parameters: what it is given are numbers of ours and a key in hexadecimal digits.
 #include "pg/preload_query.h"
-
-#include <stdio.h>
 
 #include "base/buffer.h"
 #include "base/request.h"
-#include "pg/pg_array.h"
 
-enum { LIMIT_TEXT_BYTES = 24, QUERY_PARAMS = 3 };
+enum { VARCHAR_MAX = 10485760 }; // characters, of PostgreSQL's
+
+static void append_hex(struct buffer *sql, struct slice bytes)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    uint8_t *out = buffer_reserve(sql, bytes.len * 2);
+    for (size_t i = 0; i < bytes.len; i++) {
+        *out++ = (uint8_t)DIGITS[bytes.at[i] >> 4];
+        *out++ = (uint8_t)DIGITS[bytes.at[i] & 0x0F];
+    }
+    buffer_commit(sql, bytes.len * 2);
+}
+
+// The rows behind `after`, as many as are wanted.
+static void append_rows(struct buffer *sql, const char *table, struct slice after, size_t rows_max)
+{
+    buffer_printf(sql, " FROM %s WHERE key > convert_from(decode('", table);
+    append_hex(sql, after);
+    buffer_printf(sql,
+                  "', 'hex'), 'UTF8') COLLATE \"C\" AND octet_length(key) <= %d"
+                  " ORDER BY key COLLATE \"C\" LIMIT %zu",
+                  KEY_BYTES_MAX, rows_max);
+}
+
+size_t preload_query_text_max(size_t json_bytes_max)
+{
+    return json_bytes_max < VARCHAR_MAX ? json_bytes_max : VARCHAR_MAX;
+}
 
 void preload_query_send(struct conn *conn, const struct unit *unit, const char *table,
                         struct slice after, size_t rows_max, size_t json_bytes_max)
 {
     struct buffer sql = {0};
-    char bytes_text[LIMIT_TEXT_BYTES], rows_text[LIMIT_TEXT_BYTES];
-    buffer_printf(&sql,
-                  "SELECT key, CASE WHEN octet_length(json) <= $2 THEN json END, version::int8,"
-                  " expires_at::timestamptz FROM (SELECT key, value::text AS json, version,"
-                  " expires_at FROM %s WHERE key > $1 COLLATE \"C\" AND octet_length(key) <= %d"
-                  " ORDER BY key COLLATE \"C\" LIMIT $3) page ORDER BY key COLLATE \"C\"",
-                  table, KEY_BYTES_MAX);
-    snprintf(bytes_text, sizeof bytes_text, "%zu", json_bytes_max);
-    snprintf(rows_text, sizeof rows_text, "%zu", rows_max);
-    const struct query query = {
-        .sql = buffer_text(&sql),
-        .params_count = QUERY_PARAMS,
-        .types = (const Oid[]){PG_OID_TEXT, PG_OID_INT8, PG_OID_INT8},
-        .values = (const char *const[]){(const char *)after.at, bytes_text, rows_text},
-        .lengths = (const int[]){(int)after.len, 0, 0},
-        .formats = (const int[]){1, 0, 0},
-        .result_format = 1,
-    };
-    conn_send_one(conn, &query, unit);
+    if (rows_max == 1) {
+        // The row is found by LIMIT first and turned into text once (a LIMIT is not pulled up).
+        buffer_printf(&sql,
+                      "COPY (SELECT key, CASE WHEN octet_length(json) <= %zu THEN json END,"
+                      " version::int8, expires_at::timestamptz FROM"
+                      " (SELECT key, value::text AS json, version, expires_at",
+                      json_bytes_max);
+        append_rows(&sql, table, after, rows_max);
+        buffer_printf(&sql, ") page");
+    } else {
+        // What is longer is cut off there, without another look at what is not.
+        buffer_printf(&sql,
+                      "COPY (SELECT key, value::text::varchar(%zu), version::int8,"
+                      " expires_at::timestamptz",
+                      preload_query_text_max(json_bytes_max));
+        append_rows(&sql, table, after, rows_max);
+    }
+    buffer_printf(&sql, ") TO STDOUT (FORMAT binary)");
+    conn_send_one(conn, &(struct query){.sql = buffer_text(&sql)}, unit);
     buffer_deinit(&sql);
 }

@@ -1,8 +1,9 @@
 // Runs on the pg worker's thread.
 //
 // The hand is the last key that has come. A page asks for the rows behind it; what it may hold is
-// bounded twice: by the number of its rows, which follows the size of those before, and by a share
-// of PAGE_TEXT_MAX for each row. A row that is larger ends its page and is asked for alone.
+// bounded three times: by the number of its rows, which follows the size of those before, by a
+// share of PAGE_TEXT_MAX for each row, in characters, and by PAGE_TEXT_MAX bytes of those that are
+// kept. A row that is larger than its share ends its page and is asked for alone.
 //
 // A page that has come waits until the next one has been asked for, and is converted while
 // PostgreSQL makes that one. What is heard meanwhile marks it, and where it cannot be used any more
@@ -54,7 +55,7 @@ struct preloader {
     bool is_alone;     // the next page has one row, since it is large
     bool is_last;
     struct preload_page *asked; // in flight where is_asking
-    struct preload_page *held;  // it has come where it has a result
+    struct preload_page *held;  // empty where it has not come
     struct preload_page pages[2];
     struct buffer value; // of the row at hand
     int64_t stored_count;
@@ -124,7 +125,7 @@ static void tell_progress(struct preloader *preloader)
 
 void preloader_mark(struct preloader *preloader, struct slice key)
 {
-    if (preloader->held->result != NULL) {
+    if (preloader->held->has_come) {
         marks_add(&preloader->held->marks, key);
     }
     if (preloader->is_asking &&
@@ -205,7 +206,7 @@ static void go_back(struct preloader *preloader, struct preload_page *page)
 // Who waits for the end reads hits from then on: the writer has applied all of it.
 static void end_where_all_is_filled(struct preloader *preloader)
 {
-    if (preloader->is_active && preloader->is_last && preloader->held->result == NULL &&
+    if (preloader->is_active && preloader->is_last && !preloader->held->has_come &&
         preloader->filling_count == 0) {
         end_preload(preloader, "the whole table was read");
     }
@@ -215,7 +216,7 @@ static void end_where_all_is_filled(struct preloader *preloader)
 static void convert(struct preloader *preloader)
 {
     struct preload_page *page = preloader->held;
-    if (page->result == NULL) {
+    if (!page->has_come) {
         return;
     }
     if (!is_current(preloader, page)) {
@@ -231,51 +232,6 @@ static void convert(struct preloader *preloader)
     end_where_all_is_filled(preloader);
 }
 
-static void take_rows(struct preloader *preloader, struct preload_page *page, PGresult *result)
-{
-    size_t rows = (size_t)PQntuples(result);
-    bool was_alone = preloader->page_rows == 1;
-    struct preload_extent extent = preload_page_take(page, result, was_alone);
-    preloader->is_alone = extent.is_cut;
-    preloader->is_last = !extent.is_cut && rows < preloader->page_rows;
-    if (page->rows_count == 0) {
-        return;
-    }
-    move_hand(preloader, preload_page_last_key(page));
-    if (!was_alone) {
-        choose_rows_count(preloader, page->rows_count, extent.text_bytes);
-    }
-}
-
-static void on_result(void *context, size_t index, PGresult *result)
-{
-    (void)index;
-    struct preloader *preloader = context;
-    struct preload_page *page = preloader->asked;
-    while (preloader->held->result != NULL) {
-        convert(preloader);
-    }
-    if (!is_current(preloader, page)) {
-        PQclear(result);
-        preload_page_drop(page);
-        return;
-    }
-    preloader->asked = preloader->held;
-    preloader->held = page;
-    take_rows(preloader, page, result);
-}
-
-static void on_convert(evutil_socket_t fd, short events, void *context)
-{
-    (void)fd;
-    (void)events;
-    struct preloader *preloader = context;
-    convert(preloader);
-    if (preloader->held->result == NULL) {
-        read_pool_wake(preloader->worker->read_pool);
-    }
-}
-
 static void take_refusal(struct preloader *preloader, const struct failure *failure)
 {
     if (strcmp(preloader->last_refusal, failure->message) != 0) {
@@ -286,17 +242,73 @@ static void take_refusal(struct preloader *preloader, const struct failure *fail
     ask_arm(preloader->timer, retry_next_us(&preloader->retry));
 }
 
+// False where it is not what was asked for.
+static bool take_rows(struct preloader *preloader, struct preload_page *page)
+{
+    size_t rows = preloader->page_rows;
+    size_t text_max = preload_query_text_max(json_bytes_max(preloader, rows));
+    struct preload_extent extent;
+    if (!preload_page_take(page, rows, text_max, &extent)) {
+        struct failure failure = {0};
+        failure_note(&failure, ERROR_INTERNAL, "what COPY sent is not rows of the table");
+        take_refusal(preloader, &failure);
+        return false;
+    }
+    preloader->is_alone = extent.is_cut;
+    preloader->is_last = extent.is_last;
+    if (page->rows_count > 0) {
+        move_hand(preloader, page->last_key);
+        if (rows > 1) {
+            choose_rows_count(preloader, page->rows_count, extent.text_bytes);
+        }
+    }
+    return true;
+}
+
+// The page that was asked for has come.
+static void take_page(struct preloader *preloader)
+{
+    struct preload_page *page = preloader->asked;
+    while (preloader->held->has_come) {
+        convert(preloader);
+    }
+    if (!is_current(preloader, page) || !take_rows(preloader, page)) {
+        return;
+    }
+    retry_reset(&preloader->retry);
+    tell_progress(preloader);
+    preloader->asked = preloader->held;
+    preloader->held = page;
+}
+
+static void on_copied(void *context, struct slice bytes)
+{
+    struct preloader *preloader = context;
+    size_t bytes_max = preloader->page_rows > 1 ? PAGE_TEXT_MAX : SIZE_MAX;
+    preload_page_add(preloader->asked, bytes, bytes_max);
+}
+
+static void on_convert(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct preloader *preloader = context;
+    convert(preloader);
+    if (!preloader->held->has_come) {
+        read_pool_wake(preloader->worker->read_pool);
+    }
+}
+
 static void on_done(void *context, enum unit_outcome outcome, const struct failure *failure)
 {
     struct preloader *preloader = context;
+    if (outcome == UNIT_OK) {
+        take_page(preloader);
+    } else if (preloader->is_active && outcome == UNIT_REFUSED) {
+        take_refusal(preloader, failure);
+    }
     preloader->is_asking = false;
     preload_page_drop(preloader->asked);
-    if (preloader->is_active && outcome == UNIT_REFUSED) {
-        take_refusal(preloader, failure);
-    } else if (preloader->is_active && outcome == UNIT_OK) {
-        retry_reset(&preloader->retry);
-        tell_progress(preloader);
-    }
     // In this order: the next page is asked for first.
     read_pool_wake(preloader->worker->read_pool);
     event_active(preloader->converter, EV_TIMEOUT, 1);
@@ -313,7 +325,7 @@ static void ask(struct preloader *preloader, struct conn *conn)
                      preloader->worker->epoch);
     const struct unit unit = {
         .context = preloader,
-        .on_result_taken = on_result,
+        .on_copied = on_copied,
         .on_done = on_done,
     };
     preload_query_send(conn, &unit, preloader->worker->table,
@@ -409,8 +421,8 @@ void preloader_destroy(struct preloader *preloader)
     read_pool_leave(preloader->worker->read_pool, &preloader->user);
     event_free(preloader->timer);
     event_free(preloader->converter);
-    preload_page_drop(preloader->asked);
-    preload_page_drop(preloader->held);
+    preload_page_deinit(preloader->asked);
+    preload_page_deinit(preloader->held);
     buffer_deinit(&preloader->value);
     free(preloader);
 }

@@ -8,6 +8,8 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+enum { TABLE_ROW_COLUMNS = 4 };
+
 // The first four columns of such a query: key, value::text or NULL, version::int8,
 // expires_at::timestamptz.
 struct table_row {
@@ -26,8 +28,9 @@ void table_row_select(struct buffer *sql, const char *table, const char *conditi
 // Row `place` of such a result; slices live as long as the result.
 void table_row_read(const PGresult *result, int place, struct table_row *row);
 
-// The bytes of its key and of its text; false where it came without the text.
-bool table_row_size(const PGresult *result, int place, size_t *bytes);
+// The same of the fields of such a row in binary, where a NULL has no address; slices live as long
+// as these. False where they cannot be of these columns.
+bool table_row_of_fields(const struct slice fields[TABLE_ROW_COLUMNS], struct table_row *row);
 
 // A timestamptz, in microseconds since 1970; 0 where NULL or 'infinity', the ends of int64 where it
 // lies beyond.

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "pg/retry.h"
 #include "simulation/world/machine.h"
+#include "simulation/world/results.h"
 #include "simulation/world/wire.h"
 
 enum { CONNS_MAX = 256, SERVER_VERSION = 150004 };
@@ -238,6 +239,19 @@ static void take_done(struct conn *conn, const struct packet *packet)
               packet->failed ? &packet->failure : NULL);
 }
 
+// What libpq hands out of a COPY ends where it likes.
+static void take_copied(struct conn *conn, const PGresult *result)
+{
+    struct unit unit = conn->unit;
+    struct buffer bytes = {0};
+    result_copy(result, &bytes);
+    struct slice all = buffer_slice(&bytes);
+    size_t first = all.len / 2;
+    unit.on_copied(unit.context, slice_of(all.at, first));
+    unit.on_copied(unit.context, slice_of(all.at + first, all.len - first));
+    buffer_deinit(&bytes);
+}
+
 void wire_take(struct conn *conn)
 {
     struct packet *packet = next_packet(conn);
@@ -246,10 +260,8 @@ void wire_take(struct conn *conn)
         take_accepted(conn);
         break;
     case PACKET_RESULT:
-        if (conn->unit.on_result_taken != NULL) {
-            PGresult *result = packet->result;
-            packet->result = NULL;
-            conn->unit.on_result_taken(conn->unit.context, packet->index, result);
+        if (conn->unit.on_copied != NULL) {
+            take_copied(conn, packet->result);
         } else if (conn->unit.on_result != NULL) {
             conn->unit.on_result(conn->unit.context, packet->index, packet->result);
         }
@@ -463,6 +475,6 @@ void conn_run_script(struct conn *conn, const char *script, const struct unit *u
     one.queries = &query;
     one.queries_count = 1;
     one.on_result = NULL;
-    one.on_result_taken = NULL;
+    one.on_copied = NULL;
     conn_send(conn, &one);
 }

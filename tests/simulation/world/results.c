@@ -53,6 +53,40 @@ void result_null(PGresult *result, int row, int column)
     CHECK(PQsetvalue(result, row, column, NULL, -1) == 1);
 }
 
+static void put_int16(struct buffer *out, int number)
+{
+    uint16_t wire = htobe16((uint16_t)number);
+    buffer_append(out, &wire, sizeof wire);
+}
+
+static void put_int32(struct buffer *out, int number)
+{
+    uint32_t wire = htobe32((uint32_t)number);
+    buffer_append(out, &wire, sizeof wire);
+}
+
+static void copy_field(const PGresult *result, int row, int column, struct buffer *out)
+{
+    bool is_null = PQgetisnull(result, row, column);
+    int len = PQgetlength(result, row, column);
+    put_int32(out, is_null ? -1 : len);
+    buffer_append(out, PQgetvalue(result, row, column), (size_t)len);
+}
+
+void result_copy(const PGresult *result, struct buffer *out)
+{
+    buffer_append(out, "PGCOPY\n\377\r\n", 11); // with the NUL
+    put_int32(out, 0);
+    put_int32(out, 0);
+    for (int row = 0; row < PQntuples(result); row++) {
+        put_int16(out, PQnfields(result));
+        for (int column = 0; column < PQnfields(result); column++) {
+            copy_field(result, row, column, out);
+        }
+    }
+    put_int16(out, -1);
+}
+
 static uint32_t read_int32(const uint8_t *at)
 {
     uint32_t wire;

@@ -3,7 +3,7 @@
 
 #include <libpq-fe.h>
 
-#include "base/slice.h"
+#include "base/buffer.h"
 
 // An empty result of `columns` columns, as PQgetResult would give it.
 PGresult *result_create(int columns);
@@ -14,6 +14,9 @@ void result_bytes(PGresult *result, int row, int column, const void *bytes, size
 void result_int8(PGresult *result, int row, int column, int64_t value); // binary
 void result_bool(PGresult *result, int row, int column, bool value);    // binary
 void result_null(PGresult *result, int row, int column);
+
+// Appends the rows as COPY TO STDOUT (FORMAT binary) sends them.
+void result_copy(const PGresult *result, struct buffer *out);
 
 // The elements of a one-dimensional array of a binary parameter; a NULL element has .at == NULL.
 size_t array_read(struct slice bytes, struct slice *elements, size_t count_max);

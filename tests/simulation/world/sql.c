@@ -324,11 +324,34 @@ static enum outcome sweep_range(struct session *session, const struct sent_query
     return sweep_rows(session, wanted);
 }
 
+// The key of which a COPY says the digits; its length.
+static size_t unhex(const char *digits, char *key, size_t size)
+{
+    size_t len = 0;
+    unsigned byte;
+    while (*digits != '\'' && sscanf(digits, "%2x", &byte) == 1) {
+        CHECK(len < size);
+        key[len++] = (char)byte;
+        digits += 2;
+    }
+    return len;
+}
+
+// What stands behind the words.
+static const char *behind(const char *sql, const char *words)
+{
+    const char *found = strstr(sql, words);
+    CHECK_VALUES(found != NULL, "%s", sql);
+    return found + strlen(words);
+}
+
 // The preload's page: the rows behind a key, as many as fit.
 static enum outcome page_rows(struct session *session, const struct sent_query *query)
 {
-    int from = query->params[0].len == 0 ? 0 : key_number(query->params[0]) + 1;
-    int64_t rows_max = param_number(query->params[2]);
+    char after[16];
+    size_t after_len = unhex(behind(query->sql, "decode('"), after, sizeof after);
+    int from = after_len == 0 ? 0 : key_number(slice_of(after, after_len)) + 1;
+    int64_t rows_max = strtoll(behind(query->sql, "LIMIT "), NULL, 10);
     PGresult *result = result_create(4);
     int row = 0;
     for (int key = from; key < KEYS_COUNT && row < rows_max; key++) {
@@ -396,8 +419,8 @@ static const struct statement {
     {{"pg_notify($1, $2)"}, beat},
     {{"AS shapes"}, tell_shape},
     {{"SELECT (extract(epoch FROM pg_postmaster_start_time())"}, see_server},
+    {{"COPY (SELECT key, ", "LIMIT ", "TO STDOUT (FORMAT binary)"}, page_rows},
     {{"SELECT key, CASE WHEN octet_length(json)", "WHERE key = $1"}, fetch_row},
-    {{"SELECT key, CASE WHEN octet_length(json)", "LIMIT $3) page"}, page_rows},
     {{"SELECT key, CASE WHEN octet_length(json)"}, fetch_rows},
     {{"SELECT key, version::int8 FROM", "WHERE key = ANY ($1)"}, sweep_keys},
     {{"SELECT key, version::int8 FROM", "WHERE key >= $1"}, sweep_range},
