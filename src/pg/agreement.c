@@ -25,8 +25,9 @@ void agreement_take(struct agreement *agreement, const struct worker *worker,
     CHECK(PQntuples(result) == 1 && PQnfields(result) == 2);
     const char *timeline = PQgetvalue(result, 0, 1);
     agreement->is_primary = timeline[0] != '\0';
-    agreement->holds = strtoll(PQgetvalue(result, 0, 0), NULL, 10) == worker->server.started_us &&
-                       strcmp(timeline, worker->server.timeline) == 0;
+    agreement->holds =
+        strtoll(PQgetvalue(result, 0, 0), NULL, 10) == worker->server.start.started_us &&
+        strcmp(timeline, worker->server.start.timeline) == 0;
     if (agreement->holds) {
         agreement->strays = 0;
     }

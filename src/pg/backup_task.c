@@ -138,7 +138,7 @@ struct backup_task *backup_task_start(const struct backup_task_options *options)
     task->options = *options;
     task->options.order.table = worker->table_name;
     memcpy(task->options.order.open, worker->names.open, sizeof task->options.order.open);
-    task->options.order.server_started_us = worker->server.started_us;
+    task->options.order.server_started_us = worker->server.start.started_us;
     backup_sql_init(&task->sql, &task->options.order);
     struct conn_options conn_options = worker_conn_options(worker, "backup");
     conn_options.statement_timeout_us = 0;

@@ -51,8 +51,7 @@ void feed_begin_epoch(struct feed *feed)
     worker->is_swept = false;
     struct feed_message *message = feed_message_create(is_replaced ? FEED_REPLACED : FEED_STARTED);
     message->heartbeat_boot_us = feed->proven_boot_us;
-    message->server.started_us = worker->server.started_us;
-    memcpy(message->server.timeline, worker->server.timeline, sizeof message->server.timeline);
+    message->server = worker->server.start;
     worker_post(worker, &message->message);
     if (feed->has_lived) {
         post_resync(feed);

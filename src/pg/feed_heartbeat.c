@@ -110,7 +110,7 @@ static void on_heartbeat_result(void *context, size_t index, const PGresult *res
     // PostgreSQL read its clock about half way between the sending and now.
     heartbeat->clock_offset_us =
         server_us - (heartbeat->sent_boot_us + (clock_boot_us() - heartbeat->sent_boot_us) / 2);
-    heartbeat->is_same_server = started_us == feed->worker->server.started_us && !in_recovery;
+    heartbeat->is_same_server = started_us == feed->worker->server.start.started_us && !in_recovery;
 }
 
 // Some listener of the cluster, in whatever database, has stood in a transaction for so long that

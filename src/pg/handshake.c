@@ -76,18 +76,18 @@ void handshake_ask(struct handshake *handshake, const char *sql, const char *con
 
 bool handshake_is_replaced(const struct handshake *handshake)
 {
+    const struct server_identity *known = &handshake->known, *found = &handshake->server;
     return handshake->crashed ||
-           (handshake->known.started_us != 0 &&
-            (handshake->known.started_us != handshake->server.started_us ||
-             strcmp(handshake->known.timeline, handshake->server.timeline) != 0 ||
-             strcmp(handshake->known.system_identifier, handshake->server.system_identifier) != 0));
+           (known->start.started_us != 0 &&
+            (!server_start_is_same(&known->start, &found->start) ||
+             strcmp(known->system_identifier, found->system_identifier) != 0));
 }
 
 bool handshake_has_failed_over(const struct handshake *handshake)
 {
     const struct server_identity *known = &handshake->known, *found = &handshake->server;
-    return known->started_us != 0 &&
-           (strcmp(known->timeline, found->timeline) != 0 ||
+    return known->start.started_us != 0 &&
+           (strcmp(known->start.timeline, found->start.timeline) != 0 ||
             strcmp(known->system_identifier, found->system_identifier) != 0);
 }
 
@@ -222,8 +222,7 @@ struct handshake *handshake_create(struct worker *worker)
     handshake->inherited_seq = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
     // What happened while no daemon ran is to be noticed as well.
     const struct outbox_identity *identity = &worker->identity;
-    handshake->known.started_us = identity->server.started_us;
-    memcpy(handshake->known.timeline, identity->server.timeline, sizeof handshake->known.timeline);
+    handshake->known.start = identity->server;
     memcpy(handshake->known.system_identifier, identity->binding.system_identifier,
            sizeof handshake->known.system_identifier);
     struct conn_options options = worker_conn_options(worker, "control");

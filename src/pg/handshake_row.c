@@ -36,8 +36,7 @@ static void bind_outbox(struct handshake *handshake, const struct outbox_binding
 {
     struct bind_message *message = message_create(MESSAGE_BIND, sizeof *message);
     message->binding = *binding;
-    message->server.started_us = handshake->server.started_us;
-    memcpy(message->server.timeline, handshake->server.timeline, sizeof message->server.timeline);
+    message->server = handshake->server.start;
     handshake->waiting = WAITING_BOUND;
     worker_post(handshake->worker, &message->message);
 }

@@ -30,8 +30,9 @@ static void take_server(struct handshake *handshake, const PGresult *result)
 {
     copy_field(handshake->database, sizeof handshake->database, result, 0);
     handshake->in_recovery = *PQgetvalue(result, 0, 1) == 't';
-    handshake->server.started_us = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
-    copy_field(handshake->server.timeline, sizeof handshake->server.timeline, result, 3);
+    handshake->server.start.started_us = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
+    copy_field(handshake->server.start.timeline, sizeof handshake->server.start.timeline, result,
+               3);
 }
 
 void handshake_find_server(struct handshake *handshake)

@@ -31,7 +31,7 @@ struct handshake {
     char last_logged[FAILURE_MESSAGE_BYTES];
     // What was found:
     struct server_identity server;
-    struct server_identity known; // of the time before; started_us == 0: none
+    struct server_identity known; // of the time before; start.started_us == 0: none
     bool crashed;                 // a server told a client of ours that it crashed
     bool in_recovery;
     bool is_found;   // schema = "require"

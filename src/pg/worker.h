@@ -44,8 +44,7 @@ struct table_stats;
 // it changed nothing that is held can be told good by its version (rule 8).
 struct server_identity {
     char system_identifier[SYSTEM_IDENTIFIER_BYTES];
-    char timeline[16];
-    int64_t started_us; // the postmaster
+    struct server_start start;
 };
 
 struct worker_options {
