@@ -92,7 +92,7 @@ enum exit_status complain_usage(const char *format, ...)
     va_start(values, format);
     complain_to(format, values);
     va_end(values);
-    fputs("Try 'pgnear --help'.\n", stderr);
+    fputs("Try 'pgnear --help', or --help behind a command.\n", stderr);
     return EXIT_USAGE;
 }
 
@@ -109,30 +109,6 @@ enum exit_status complain_of_call(const pgnear_error *error)
     default:
         return EXIT_REFUSED;
     }
-}
-
-static void print_help(void)
-{
-    enum { COLUMN = 38 };
-    puts("usage: pgnear [OPTION...] COMMAND\n\nAsks pgneard, the near cache for PostgreSQL.\n");
-    for (size_t i = 0; i < COMMANDS_COUNT; i++) {
-        int len = printf("  %s %s", COMMANDS[i].name, COMMANDS[i].operands);
-        printf("%*s %s\n", len < COLUMN ? COLUMN - len : 0, "", COMMANDS[i].help);
-    }
-    puts("");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const char *argument = OPTIONS[i].argument;
-        int len = printf("  %s--%s%s%s", i == OPTION_CONFIG ? "-c, " : "", OPTIONS[i].name,
-                         argument != NULL ? " " : "", argument != NULL ? argument : "");
-        printf("%*s ", len < COLUMN ? COLUMN - len : 0, "");
-        if (OPTIONS[i].commands[0] != '\0') {
-            printf("%s: ", OPTIONS[i].commands);
-        }
-        puts(OPTIONS[i].help);
-    }
-    puts(
-        "\nExit status: 0 done, 1 absent or condition failed, 2 usage, 3 cannot reach the daemon,\n"
-        "4 refused or failed, 5 outcome unknown.");
 }
 
 // Whether `word` is one of the blank-separated `words`; an empty one is none.
@@ -281,7 +257,7 @@ bool command_parse(int argc, char **argv, struct invocation *invocation, enum ex
         return false;
     }
     if (option_is_given(invocation, OPTION_HELP)) {
-        print_help();
+        help_print(invocation->command);
         *status = EXIT_DONE;
         return false;
     }

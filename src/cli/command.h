@@ -111,6 +111,9 @@ static inline bool option_is_given(const struct invocation *invocation, enum opt
     return invocation->options[option] != NULL;
 }
 
+// Prints what --help says: of that command and the options that go with it, or of all where NULL.
+void help_print(const struct command *command);
+
 // Prints the script that completes commands and options in bash, from the tables.
 void completion_print(FILE *out);
 

@@ -52,6 +52,19 @@ static void usage_needs_no_daemon(struct scenario *scenario)
     struct cli help = cli_run(scenario, NULL, NULL, (const char *const[]){"--help", NULL});
     assert_int_equal(help.status, 0);
     assert_non_null(strstr(help.out, "usage: pgnear"));
+    assert_non_null(strstr(help.out, "cleanup-backups: drop backups"));
+}
+
+static void help_of_a_command_is_of_that_alone(struct scenario *scenario)
+{
+    static const char *const WORDS[] = {"touch", "--help", NULL};
+    struct cli help = cli_run(scenario, NULL, NULL, WORDS);
+    assert_int_equal(help.status, 0);
+    assert_non_null(strstr(help.out, "usage: pgnear [OPTION...] touch KEY TIME|none"));
+    assert_non_null(strstr(help.out, "--expires-at"));
+    assert_non_null(strstr(help.out, "--socket"));
+    assert_null(strstr(help.out, "--if-absent"));
+    assert_null(strstr(help.out, "cleanup-backups"));
 }
 
 // Not into a file that was opened in its place.
@@ -282,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(usage_needs_no_daemon),
+        SCENARIO(help_of_a_command_is_of_that_alone),
         SCENARIO(what_cannot_be_printed_is_status_4),
         SCENARIO(no_daemon_is_status_3),
         SCENARIO(values_go_in_and_come_out),
