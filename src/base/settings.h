@@ -72,6 +72,7 @@ struct expiry_settings {
 struct postgres_settings {
     char *conninfo;        // for libpq: a URL or keyword=value pairs; secret
     char *listen_conninfo; // NULL: conninfo
+    char *place;           // which data conninfo leads to: without password, TLS, timeouts
     char *table;
     struct document_settings document;
     bool versioning;

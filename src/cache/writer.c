@@ -50,7 +50,7 @@ static uint64_t source_of(const struct postgres_settings *postgres)
 {
     const struct document_settings *document = &postgres->document;
     struct buffer text = {0};
-    buffer_printf(&text, "%s\n%s", postgres->conninfo == NULL ? "" : postgres->conninfo,
+    buffer_printf(&text, "%s\n%s", postgres->place == NULL ? "" : postgres->place,
                   postgres->table == NULL ? "" : postgres->table);
     if (document->table != NULL) {
         buffer_printf(&text, "\n%s\n%s\n%s\n%s", document->table, document->id_column, document->id,

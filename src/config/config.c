@@ -96,6 +96,12 @@ static enum error resolve_server(struct reading *reading, const char **name)
     if (reading->checks.server_is_optional) {
         return ERROR_NONE;
     }
+    if (!reading->has_file) {
+        return failure_set(reading->failure, ERROR_CONFIG,
+                           "no server is named: there is no %s (-c FILE reads another), and no"
+                           " DATABASE_URL in the environment",
+                           reading->path);
+    }
     return reading_wrong(reading, url_line, "postgres.url",
                          "no server is named: set url or host, or DATABASE_URL in the environment");
 }
@@ -109,6 +115,7 @@ static enum error resolve_postgres(struct reading *reading)
     if (error != ERROR_NONE || postgres->conninfo == NULL) {
         return error;
     }
+    postgres->place = conninfo_place(postgres->conninfo);
     if (parts->listen_url != NULL && parts->listen_url[0] != '\0') {
         // The port is that of the pooler.
         struct postgres_parts direct = *parts;
@@ -141,6 +148,7 @@ static enum error read_file(struct reading *reading, const char *path)
         (errno == ENOENT || errno == ENOTDIR)) {
         return ERROR_NONE;
     }
+    reading->has_file = true;
     return toml_visit(reading->path, on_value, is_secret, reading, reading->failure);
 }
 
@@ -183,6 +191,7 @@ void config_deinit(struct settings *settings)
     free(settings->writes.dir);
     free(settings->postgres.conninfo);
     free(settings->postgres.listen_conninfo);
+    free(settings->postgres.place);
     free(settings->postgres.table);
     free(settings->postgres.document.table);
     free(settings->postgres.document.id_column);

@@ -100,6 +100,40 @@ char *conninfo_of_url(const char *url, const struct postgres_parts *parts)
     return (char *)out.bytes;
 }
 
+// By what they begin with. A user is none: names are found on its search_path.
+static bool leads_elsewhere(const char *keyword)
+{
+    static const char *const NEUTRAL[] = {
+        "pass",       "ssl",     "gss",         "keepalives",           "connect_timeout",
+        "tcp_",       "require", "application", "fallback_application", "channel_binding",
+        "krbsrvname",
+    };
+    for (size_t i = 0; i < sizeof NEUTRAL / sizeof NEUTRAL[0]; i++) {
+        if (strncmp(keyword, NEUTRAL[i], strlen(NEUTRAL[i])) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+char *conninfo_place(const char *conninfo)
+{
+    struct buffer out = {0};
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    if (options == NULL) {
+        buffer_printf(&out, "%s", conninfo);
+    }
+    for (const PQconninfoOption *option = options; option != NULL && option->keyword != NULL;
+         option++) {
+        if (leads_elsewhere(option->keyword)) {
+            append_quoted(&out, option->keyword, option->val);
+        }
+    }
+    buffer_append(&out, "", 1);
+    PQconninfoFree(options);
+    return (char *)out.bytes;
+}
+
 // Modes stricter than the one that ssl = true asks for are fine.
 static bool mode_may_be_plain(const char *sslmode)
 {

@@ -7,6 +7,7 @@
 
 struct reading {
     const char *path;
+    bool has_file; // else the defaults are all that there is
     struct config config;
     struct failure *failure;
     struct config_checks checks;

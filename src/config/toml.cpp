@@ -7,6 +7,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <toml++/toml.h>
@@ -96,12 +98,26 @@ enum error visit_table(const visitor &to, const std::string &prefix, const toml:
     return ERROR_NONE;
 }
 
+// A pipe is read as well, once. Larger ones are none of ours.
+std::string read_text(const char *path)
+{
+    constexpr std::size_t bytes_max = std::size_t{1} << 20;
+    std::ifstream file(path, std::ios::binary);
+    std::string text(bytes_max + 1, '\0');
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (file.bad() || !file.eof()) {
+        throw std::runtime_error(file.bad() ? "cannot be read" : "is larger than 1 MiB");
+    }
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    return text;
+}
+
 // The dotted key before the `=` of that line, under the last header above it; "" where there is
 // none.
-std::string key_at(const char *path, unsigned line)
+std::string key_at(const std::string &source, unsigned line)
 {
     static const char BLANK[] = " \t\r";
-    std::ifstream file(path);
+    std::istringstream file(source);
     std::string text, section;
     for (unsigned at = 1; at <= line && std::getline(file, text); at++) {
         std::size_t begin = text.find_first_not_of(BLANK);
@@ -118,15 +134,16 @@ std::string key_at(const char *path, unsigned line)
     return is_made_of(key, "_-.") ? section + key : "";
 }
 
-enum error tell_parse_error(const char *path, const toml::parse_error &wrong,
-                            secret_function is_secret, struct failure *failure)
+enum error tell_parse_error(const char *path, const std::string &source,
+                            const toml::parse_error &wrong, secret_function is_secret,
+                            struct failure *failure)
 {
     unsigned line = wrong.source().begin.line;
     std::string what(wrong.description());
     if (line == 0) {
         return failure_set(failure, ERROR_CONFIG, "%s: %s", path, what.c_str());
     }
-    std::string key = key_at(path, line);
+    std::string key = key_at(source, line);
     if (key.empty()) {
         return failure_set(failure, ERROR_CONFIG, "%s:%u: %s", path, line, what.c_str());
     }
@@ -146,6 +163,7 @@ enum error tell_parse_error(const char *path, const toml::parse_error &wrong,
 enum error toml_visit(const char *path, visit_function visit, secret_function is_secret,
                       void *context, struct failure *failure)
 {
+    std::string source;
     try {
         // The library reads a directory as an empty file.
         // Asked here, since the library says only that it could not.
@@ -155,10 +173,11 @@ enum error toml_visit(const char *path, visit_function visit, secret_function is
         if (std::filesystem::is_directory(path)) {
             return failure_set(failure, ERROR_CONFIG, "%s: is a directory", path);
         }
-        toml::table table = toml::parse_file(path);
+        source = read_text(path);
+        toml::table table = toml::parse(source, std::string(path));
         return visit_table(visitor{visit, context}, "", table);
     } catch (const toml::parse_error &wrong) {
-        return tell_parse_error(path, wrong, is_secret, failure);
+        return tell_parse_error(path, source, wrong, is_secret, failure);
     } catch (const std::exception &wrong) {
         return failure_set(failure, ERROR_CONFIG, "%s: %s", path, wrong.what());
     }

@@ -117,6 +117,75 @@ static void a_document_is_taken(void **state)
 }
 
 // What the URL does not say the other keys do, each where it is theirs.
+// One place, however it is written and whatever else is said; and others.
+static void what_leads_to_the_same_data_is_one_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *postgres;
+        const char *place;
+    } CASES[] = {
+        {"url = \"postgresql://ann@a:6/b\"", "user='ann' dbname='b' host='a' port='6'"},
+        {"url = \"postgresql://ann:secret@a:6/b?sslmode=require&application_name=x"
+         "&connect_timeout=3&keepalives_idle=9\"",
+         "user='ann' dbname='b' host='a' port='6'"},
+        {"url = \"host=a port=6 dbname=b user=ann passfile=/x sslrootcert=/y\"",
+         "user='ann' dbname='b' host='a' port='6'"},
+        {"host = \"a\"\nport = 6\ndatabase = \"b\"\nuser = \"ann\"\npassword = \"p\"\nssl = true",
+         "user='ann' dbname='b' host='a' port='6'"},
+        {"url = \"postgresql://ann@a:6/b?options=-csearch_path%3Dx\"",
+         "user='ann' dbname='b' host='a' port='6' options='-csearch_path=x'"},
+        {"url = \"postgresql://bob@a:7/c\"", "user='bob' dbname='c' host='a' port='7'"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        char text[400];
+        struct settings settings;
+        struct failure failure;
+        snprintf(text, sizeof text, "[postgres]\n%s\n", CASES[i].postgres);
+        assert_int_equal(load(text, &settings, &failure), ERROR_NONE);
+        assert_string_equal(settings.postgres.place, CASES[i].place);
+        config_deinit(&settings);
+    }
+}
+
+// pgneard -c <(decrypt FILE)
+static void a_pipe_is_read_as_well(void **state)
+{
+    (void)state;
+    static const char TEXT[] = "[postgres]\nhost = \"db\"\nport = true\n";
+    int ends[2];
+    char name[32];
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], TEXT, strlen(TEXT)), strlen(TEXT));
+    close(ends[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+    assert_int_equal(config_load(name, NULL, &settings, &failure), ERROR_CONFIG);
+    assert_non_null(strstr(failure.message, ":3: postgres.port: must be an integer"));
+    close(ends[0]);
+}
+
+static void what_is_too_large_is_no_configuration(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(config_load("/dev/zero", NULL, &settings, &failure), ERROR_CONFIG);
+    assert_string_equal(failure.message, "/dev/zero: is larger than 1 MiB");
+}
+
+// The file that may be missing is not blamed for what it does not say.
+static void no_file_and_no_server_are_told(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct failure failure;
+    assert_int_equal(config_load(NULL, NULL, &settings, &failure), ERROR_CONFIG);
+    assert_non_null(
+        strstr(failure.message, "no server is named: there is no " CONFIG_PATH_DEFAULT));
+}
+
 static void a_url_is_completed(void **state)
 {
     (void)state;
@@ -329,6 +398,10 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(values_are_taken),
         cmocka_unit_test(a_document_is_taken),
+        cmocka_unit_test(what_leads_to_the_same_data_is_one_place),
+        cmocka_unit_test(a_pipe_is_read_as_well),
+        cmocka_unit_test(what_is_too_large_is_no_configuration),
+        cmocka_unit_test(no_file_and_no_server_are_told),
         cmocka_unit_test(a_url_is_completed),
         cmocka_unit_test(environment_names_the_server),
         cmocka_unit_test(wrong_values_are_named),
