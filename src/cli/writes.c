@@ -1,5 +1,7 @@
 // set, delete, incr, merge, touch.
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +43,12 @@ static enum exit_status read_value(const struct invocation *invocation, struct b
         return complain_usage("set takes a key and JSON, -, or --string TEXT");
     }
     if (string == NULL) {
-        return read_json(invocation->operands[1], value);
+        const char *operand = invocation->operands[1];
+        enum exit_status status = read_json(operand, value);
+        if (status != EXIT_DONE && isalpha((unsigned char)operand[0]) != 0) {
+            fputs("A text stands in double quotes, as '\"text\"', or behind --string.\n", stderr);
+        }
+        return status;
     }
     msgpack_packer packer;
     mpack_packer_init(&packer, value);

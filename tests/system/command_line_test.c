@@ -49,6 +49,8 @@ static void usage_needs_no_daemon(struct scenario *scenario)
     }
     const char *const dash[] = {"set", "k", "-x", NULL};
     assert_says(cli_run(scenario, NULL, NULL, dash), "behind -- nothing is taken for an option");
+    const char *const bare[] = {"set", "k", "hello", NULL};
+    assert_says(cli_run(scenario, NULL, NULL, bare), "or behind --string");
     struct cli help = cli_run(scenario, NULL, NULL, (const char *const[]){"--help", NULL});
     assert_int_equal(help.status, 0);
     assert_non_null(strstr(help.out, "usage: pgnear"));
