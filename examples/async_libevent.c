@@ -21,9 +21,10 @@ static void on_read(pgnear_async *node, const pgnear_reply *reply, void *context
 
 static void on_written(pgnear_async *node, const pgnear_reply *reply, void *context)
 {
+    const char *key = (const char *)context;
     pgnear_error error;
     if (reply->code != PGNEAR_OK ||
-        pgnear_async_get(node, pgnear_text(context), NULL, on_read, NULL, &error) != PGNEAR_OK) {
+        pgnear_async_get(node, pgnear_text(key), NULL, on_read, NULL, &error) != PGNEAR_OK) {
         failed++;
         pgnear_async_close(node);
     }

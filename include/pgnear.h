@@ -388,7 +388,7 @@ PGNEAR_API pgnear_code pgnear_get_path(pgnear *handle, pgnear_bytes key, const c
                                        const pgnear_get_options *options, pgnear_item *item,
                                        pgnear_error *error);
 
-// The values of `count` keys: (*items)[i] answers keys[i].
+// The values of `count` keys, up to 10,000: (*items)[i] answers keys[i]; PGNEAR_TOO_LARGE beyond.
 // [thread: handle; blocks: deadline; memory: lent; errors: node]
 PGNEAR_API pgnear_code pgnear_mget(pgnear *handle, const pgnear_bytes *keys, size_t count,
                                    const pgnear_get_options *options, const pgnear_item **items,
@@ -468,7 +468,8 @@ PGNEAR_API pgnear_code pgnear_mset(pgnear *handle, const pgnear_pair *pairs, siz
                                    const pgnear_write_options *options, pgnear_written *written,
                                    pgnear_error *error);
 
-// Deletes keys; one that does not exist is no error. Takes ack, and if_version with one key.
+// Deletes up to 10,000 keys; one that does not exist is no error. Takes ack, and if_version with
+// one key.
 // [thread: handle; blocks: deadline; memory: none; errors: node]
 PGNEAR_API pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count,
                                      const pgnear_write_options *options, pgnear_written *written,
