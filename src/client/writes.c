@@ -150,33 +150,34 @@ pgnear_code pgnear_delete(pgnear *handle, const pgnear_bytes *keys, size_t count
     return code;
 }
 
+// A method that changes the value of a key by a MessagePack value and answers what it makes.
+static pgnear_code change(pgnear *handle, const char *method, pgnear_bytes key, pgnear_bytes by,
+                          const pgnear_write_options *options, pgnear_item *item,
+                          pgnear_error *error)
+{
+    pgnear_write_options own;
+    pgnear_code code = options_take(&own, sizeof own, options, error);
+    code = code != PGNEAR_OK ? code : request_check_value(method, by, error);
+    if (code != PGNEAR_OK) {
+        return code;
+    }
+    mpack_pack_raw(begin_with_key(handle, method, key), slice_of_bytes(by));
+    return run_for_item(handle, method, &own, item, error);
+}
+
 pgnear_code pgnear_incr(pgnear *handle, pgnear_bytes key, pgnear_bytes by,
                         const pgnear_write_options *options, pgnear_item *item, pgnear_error *error)
 {
     static const uint8_t ONE[] = {0x01};
     by = by.len > 0 ? by : (pgnear_bytes){.at = ONE, .len = sizeof ONE};
-    pgnear_write_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : request_check_value("incr", by, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    mpack_pack_raw(begin_with_key(handle, "incr", key), slice_of_bytes(by));
-    return run_for_item(handle, "incr", &own, item, error);
+    return change(handle, "incr", key, by, options, item, error);
 }
 
 pgnear_code pgnear_merge(pgnear *handle, pgnear_bytes key, pgnear_bytes patch,
                          const pgnear_write_options *options, pgnear_item *item,
                          pgnear_error *error)
 {
-    pgnear_write_options own;
-    pgnear_code code = options_take(&own, sizeof own, options, error);
-    code = code != PGNEAR_OK ? code : request_check_value("merge", patch, error);
-    if (code != PGNEAR_OK) {
-        return code;
-    }
-    mpack_pack_raw(begin_with_key(handle, "merge", key), slice_of_bytes(patch));
-    return run_for_item(handle, "merge", &own, item, error);
+    return change(handle, "merge", key, patch, options, item, error);
 }
 
 pgnear_code pgnear_touch(pgnear *handle, pgnear_bytes key, int64_t ttl_ms,
