@@ -2,15 +2,12 @@
 
 #include <pgnear.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "system/harness/deadline.h"
 #include "system/harness/direct.h"
 
@@ -159,137 +156,6 @@ static void an_expired_key_is_absent(struct scenario *scenario)
     direct_must(pgnear_ttl(handle, pgnear_text("k"), NULL, &left_ms, &error), &error);
     assert_int_equal(left_ms, -1);
     assert_int_equal(direct_get_int(handle, "k"), -1);
-    pgnear_close(handle);
-}
-
-static void an_mget_mixes_both_ways(struct scenario *scenario)
-{
-    struct pg *pg = pg_start(scenario, NULL);
-    struct node *node = node_start(scenario, pg, NULL);
-    pgnear *handle = direct_open(node);
-    direct_set_int(handle, "held", 1, PGNEAR_ACK_POSTGRES);
-    direct_await_hit(node, "held");
-    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('not held', '2')");
-    const pgnear_bytes keys[] = {pgnear_text("not held"), pgnear_text("held"),
-                                 pgnear_text("absent"), pgnear_text("held")};
-    for (int i = 0; i < 3; i++) {
-        const pgnear_item *items;
-        pgnear_error error;
-        direct_must(pgnear_mget(handle, keys, 4, NULL, &items, &error), &error);
-        assert_int_equal(direct_int(&items[0]), 2);
-        assert_int_equal(direct_int(&items[1]), 1);
-        assert_false(items[2].present);
-        assert_int_equal(direct_int(&items[3]), 1);
-    }
-    pgnear_close(handle);
-}
-
-enum { MANY_KEYS = 2000, HEARTBEATS = 12 };
-
-// The control page is written in the midst of many of these looks, and each key has another
-// version: asked for with the newest of them, all others would be asked of PostgreSQL.
-static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
-{
-    struct pg *pg = pg_start(scenario, NULL);
-    struct node *node = node_start(scenario, pg, NULL);
-    pg_exec(pg, "DO $$ BEGIN FOR i IN 1..2000 LOOP INSERT INTO kv_store (key, value) VALUES "
-                "('k' || i, '1'); COMMIT; END LOOP; END $$");
-    pgnear *handle = direct_open(node);
-    static char names[MANY_KEYS][16];
-    static pgnear_bytes keys[MANY_KEYS];
-    for (int i = 0; i < MANY_KEYS; i++) {
-        snprintf(names[i], sizeof names[i], "k%d", i + 1);
-        keys[i] = pgnear_text(names[i]);
-    }
-    const pgnear_item *items;
-    pgnear_error error;
-    direct_must(pgnear_mget(handle, keys, MANY_KEYS, NULL, &items, &error), &error);
-    for (int i = 0; i < MANY_KEYS; i++) {
-        direct_await_hit(node, names[i]);
-    }
-    int64_t misses = node_stat_int(node, "cache.misses");
-    int64_t end_us = clock_boot_us() + HEARTBEATS * (int64_t)500000;
-    while (clock_boot_us() < end_us) {
-        direct_must(pgnear_mget(handle, keys, MANY_KEYS, NULL, &items, &error), &error);
-        assert_int_equal(direct_int(&items[MANY_KEYS - 1]), 1);
-    }
-    assert_int_equal(node_stat_int(node, "cache.misses"), misses);
-    pgnear_close(handle);
-}
-
-enum { ALIKE = 64, ALIKE_WRITES = 2000 };
-
-struct alike {
-    char names[ALIKE][24];
-    pgnear_bytes keys[ALIKE];
-};
-
-static void name_alike(struct alike *alike)
-{
-    for (int i = 0; i < ALIKE; i++) {
-        snprintf(alike->names[i], sizeof alike->names[i], "alike%d", i);
-        alike->keys[i] = pgnear_text(alike->names[i]);
-    }
-}
-
-// In a child: all of them get the same number, over and over.
-static _Noreturn void write_alike(const struct node *node, const struct alike *alike)
-{
-    pgnear *handle = direct_open(node);
-    bool good = true;
-    for (int number = 0; number < ALIKE_WRITES && good; number++) {
-        const uint8_t value[] = {0xcd, (uint8_t)(number >> 8), (uint8_t)number};
-        pgnear_pair pairs[ALIKE];
-        for (int i = 0; i < ALIKE; i++) {
-            pairs[i] = (pgnear_pair){.key = alike->keys[i], .value = {value, sizeof value}};
-        }
-        pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
-        options.ack = PGNEAR_ACK_MEMORY;
-        good = pgnear_mset(handle, pairs, ALIKE, &options, NULL, NULL) == PGNEAR_OK;
-    }
-    _exit(good ? 0 : 1);
-}
-
-// Though it is made up of what the hot tier says of each key at another time, and the snapshot.
-static void an_mget_is_of_one_moment(struct scenario *scenario)
-{
-    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
-    pgnear *handle = direct_open(node);
-    struct alike alike;
-    name_alike(&alike);
-    for (int i = 0; i < ALIKE; i++) {
-        direct_set_int(handle, alike.names[i], 0, PGNEAR_ACK_MEMORY);
-        direct_await_hit(node, alike.names[i]);
-    }
-    struct deadline deadline = deadline_in(DEADLINE_MS);
-    while (node_stat_int(node, "cache.hot_entries") < ALIKE) {
-        const pgnear_item *items;
-        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
-        assert_true(deadline_again(&deadline));
-    }
-    int64_t hot_hits = node_stat_int(node, "cache.direct_hot_hits");
-    pid_t child = fork();
-    if (child == 0) {
-        write_alike(node, &alike);
-    }
-    int status = -1;
-    int mgets = 0;
-    int64_t last = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        const pgnear_item *items;
-        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
-        bool same = direct_int(&items[0]) >= last;
-        for (int i = 1; i < ALIKE && same; i++) {
-            same = direct_int(&items[i]) == direct_int(&items[0]);
-        }
-        // Without the feed the node is asked for what is not pending, which is another moment.
-        assert_true(same || node_stat_int(node, "postgres.gaps") > 0);
-        last = direct_int(&items[0]);
-        mgets++;
-    }
-    assert_int_equal(status, 0);
-    print_message("%d mgets\n", mgets);
-    node_await_stat_min(node, "cache.direct_hot_hits", hot_hits + ALIKE * 10);
     pgnear_close(handle);
 }
 
@@ -453,191 +319,6 @@ static void a_cache_of_another_size_is_read(struct scenario *scenario)
     pgnear_close(handle);
 }
 
-// ---- the reader's fate
-
-static void a_child_must_open_its_own(struct scenario *scenario)
-{
-    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
-    pgnear *handle = direct_open(node);
-    direct_set_int(handle, "k", 1, PGNEAR_ACK_POSTGRES);
-    direct_await_hit(node, "k");
-    assert_int_equal(direct_get_int(handle, "k"), 1);
-    pid_t child = fork();
-    if (child == 0) {
-        pgnear_item item;
-        bool good = pgnear_get(handle, pgnear_text("k"), NULL, &item, NULL) == PGNEAR_FORKED;
-        pgnear *own = direct_open(node);
-        good = good && direct_get_int(own, "k") == 1;
-        good = good && pgnear_get(handle, pgnear_text("k"), NULL, &item, NULL) == PGNEAR_FORKED;
-        pgnear_close(handle);
-        pgnear_close(own);
-        _exit(good ? 0 : 1);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-    direct_assert_hit(node, handle, "k");
-    pgnear_close(handle);
-}
-
-// A child that borrows "lent", says so, and stands still until it is continued; then it must find
-// what it borrowed as it was, and everything else as it is now.
-static _Noreturn void borrow(const struct node *node, int said)
-{
-    pgnear *handle = direct_open(node);
-    pgnear_item lent;
-    bool good = direct_get_int(handle, "lent") == 5 &&
-                pgnear_lend(handle, pgnear_text("lent"), NULL, &lent, NULL) == PGNEAR_OK;
-    good = write(said, "!", 1) == 1 && good;
-    raise(SIGSTOP);
-    good = good && direct_int(&lent) == 5;
-    pgnear_release(handle);
-    good = good && direct_get_int(handle, "lent") == 6;
-    pgnear_close(handle);
-    _exit(good ? 0 : 1);
-}
-
-static pid_t start_borrower(const struct node *node)
-{
-    int said[2];
-    assert_int_equal(pipe(said), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        borrow(node, said[1]);
-    }
-    char byte;
-    assert_int_equal(read(said[0], &byte, 1), 1);
-    close(said[0]);
-    close(said[1]);
-    int status;
-    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
-    assert_true(WIFSTOPPED(status));
-    return child;
-}
-
-// Writes many times what the cache holds.
-static void write_much(pgnear *handle, int count)
-{
-    enum { BYTES = 60000 };
-    uint8_t *value = calloc(1, BYTES + 3);
-    value[0] = 0xda;
-    value[1] = BYTES >> 8;
-    value[2] = BYTES & 0xff;
-    for (int i = 0; i < count; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "filler:%d", i);
-        memset(value + 3, 'a' + i % 26, BYTES);
-        pgnear_code code;
-        do {
-            code = pgnear_set(handle, pgnear_text(name), (pgnear_bytes){value, BYTES + 3}, NULL,
-                              NULL, NULL);
-        } while (code == PGNEAR_OVERLOADED);
-        if (code != PGNEAR_OK) {
-            scenario_fail("set %d of much: code %d", i, (int)code);
-        }
-    }
-    free(value);
-}
-
-static struct node *start_small_node(struct scenario *scenario)
-{
-    return node_start(scenario, pg_start(scenario, NULL),
-                      &(struct node_options){
-                          .config = "cache.size = \"16MiB\"\nwrites.outbox_size = \"8MiB\"\n"});
-}
-
-static void a_reader_that_stands_still_is_left_behind(struct scenario *scenario)
-{
-    struct node *node = start_small_node(scenario);
-    pgnear *handle = direct_open(node);
-    direct_set_int(handle, "lent", 5, PGNEAR_ACK_POSTGRES);
-    direct_await_hit(node, "lent");
-    pid_t child = start_borrower(node);
-    direct_set_int(handle, "lent", 6, PGNEAR_ACK_POSTGRES);
-    write_much(handle, 1200);
-    node_await_log(
-        node, scenario_text(scenario, "left behind in the old cache files\" pid=%d", (int)child));
-    direct_set_int(handle, "after", 1, PGNEAR_ACK_MEMORY);
-    assert_int_equal(direct_get_int(handle, "after"), 1);
-    direct_await_hit(node, "after");
-    direct_assert_hit(node, handle, "after");
-    kill(child, SIGCONT);
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-    node_kill(node);
-    node_start_again(node);
-    assert_int_equal(direct_get_int(handle, "after"), 1);
-    pgnear_close(handle);
-}
-
-static void a_reader_that_holds_pages_is_named(struct scenario *scenario)
-{
-    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
-    pgnear *handle = direct_open(node);
-    direct_set_int(handle, "lent", 5, PGNEAR_ACK_POSTGRES);
-    direct_await_hit(node, "lent");
-    pid_t child = start_borrower(node);
-    direct_set_int(handle, "lent", 6, PGNEAR_ACK_POSTGRES);
-    node_await_log(node,
-                   scenario_text(scenario, "reader holds the cache's pages\" pid=%d", (int)child));
-    kill(child, SIGKILL);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    node_await_log(node,
-                   scenario_text(scenario, "dead reader's slots taken back\" pid=%d", (int)child));
-    pgnear_close(handle);
-}
-
-static void read_in_thread(void *context, int index)
-{
-    const struct node *node = context;
-    char key[16];
-    snprintf(key, sizeof key, "t%d", index);
-    for (int round = 0; round < 20; round++) {
-        pgnear *handle = direct_open(node);
-        for (int i = 0; i < 50; i++) {
-            direct_set_int(handle, key, i, PGNEAR_ACK_MEMORY);
-            assert_int_equal(direct_get_int(handle, key), i);
-        }
-        pgnear_close(handle);
-    }
-}
-
-static void threads_open_a_handle_each(struct scenario *scenario)
-{
-    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
-    workers_run(scenario, 8, read_in_thread, node);
-}
-
-static void without_rights_the_socket_answers(struct scenario *scenario)
-{
-    if (geteuid() != 0) {
-        return; // whoever runs the test has the rights
-    }
-    struct node *node =
-        node_start(scenario, pg_start(scenario, NULL),
-                   &(struct node_options){.config = "server.socket_mode = \"0666\"\n"});
-    assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]",
-               "{\"seq\": \"*\", \"version\": \"*\"}");
-    chmod(scenario->directory, 0755);
-    pid_t child = fork();
-    if (child == 0) {
-        uid_t uid;
-        gid_t gid;
-        process_user(&uid, &gid);
-        bool good = setgid(gid) == 0 && setuid(uid) == 0;
-        pgnear *handle = direct_open(node);
-        good = good && direct_get_int(handle, "k") == 1;
-        pgnear_close(handle);
-        _exit(good ? 0 : 1);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static void socket_only_asks_the_node(struct scenario *scenario)
 {
     struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
@@ -663,19 +344,11 @@ int main(void)
         SCENARIO(foreign_changes_arrive),
         SCENARIO(what_options_ask_for_is_asked_of_the_node),
         SCENARIO(an_expired_key_is_absent),
-        SCENARIO(an_mget_mixes_both_ways),
-        SCENARIO(an_mget_is_not_given_up_at_a_heartbeat),
-        SCENARIO(an_mget_is_of_one_moment),
         SCENARIO(values_are_copied_lent_and_taken_apart),
         SCENARIO(a_frozen_daemons_cache_serves_until_max_stale),
         SCENARIO(a_dead_daemons_cache_serves_until_max_stale),
         SCENARIO(a_cache_made_anew_is_read),
         SCENARIO(a_cache_of_another_size_is_read),
-        SCENARIO(a_child_must_open_its_own),
-        SCENARIO(a_reader_that_stands_still_is_left_behind),
-        SCENARIO(a_reader_that_holds_pages_is_named),
-        SCENARIO(threads_open_a_handle_each),
-        SCENARIO(without_rights_the_socket_answers),
         SCENARIO(socket_only_asks_the_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,9 +6,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/mpack.h"
 #include "system/harness/deadline.h"
+#include "system/harness/steps.h"
 
 pgnear *direct_open(const struct node *node)
 {
@@ -110,4 +112,33 @@ void direct_forbid_system_calls(void)
     const struct sock_fprog program = {.len = sizeof rules / sizeof rules[0], .filter = rules};
     assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
     assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+struct node *direct_start(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    assert_rpc(node, "set", "[\"present\", {\"a\": [1, \"two\"]}, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+    assert_rpc(node, "get", "[\"absent\"]", "null");
+    direct_await_hit(node, "present");
+    direct_await_hit(node, "absent");
+    return node;
+}
+
+pgnear *direct_open_socket_only(const struct node *node)
+{
+    pgnear_options options = PGNEAR_OPTIONS_INIT;
+    options.socket_only = true;
+    pgnear *handle;
+    pgnear_error error;
+    direct_must(pgnear_open(node->socket_path, &options, &handle, &error), &error);
+    return handle;
+}
+
+void direct_await_child(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }

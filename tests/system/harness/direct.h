@@ -24,3 +24,10 @@ void direct_assert_hit(struct node *node, pgnear *handle, const char *key);
 void direct_forbid_system_calls(void);
 // Waits until the key is read without a request: its write has settled.
 void direct_await_hit(struct node *node, const char *key);
+
+// A node whose map answers "present", {"a": [1, "two"]}, and "absent".
+struct node *direct_start(struct scenario *scenario);
+// A handle that reads nothing directly.
+pgnear *direct_open_socket_only(const struct node *node);
+// Waits for the end of a child, which is to be exit 0.
+void direct_await_child(pid_t child);
