@@ -28,6 +28,14 @@ ask(struct flusher *flusher, const struct query *queries, size_t queries_count, 
     conn_send(flusher->conn, &unit);
 }
 
+// What was asked last is answered; false where the connection is lost, and the next one asks anew.
+static bool is_answered(struct flusher *flusher, enum unit_outcome outcome)
+{
+    CHECK(flusher->phase == FLUSHER_CLAIMING);
+    flusher->phase = FLUSHER_IDLE;
+    return outcome != UNIT_LOST;
+}
+
 static void finish(struct flusher *flusher)
 {
     const struct node_row *row = &flusher->row;
@@ -59,9 +67,7 @@ static void on_look_done(void *context, enum unit_outcome outcome, const struct 
 {
     (void)failure;
     struct flusher *flusher = context;
-    CHECK(flusher->phase == FLUSHER_CLAIMING);
-    flusher->phase = FLUSHER_IDLE;
-    if (outcome != UNIT_LOST) {
+    if (is_answered(flusher, outcome)) {
         finish(flusher);
     }
 }
@@ -104,13 +110,14 @@ static void judge_claim(struct flusher *flusher)
 static void on_claim_done(void *context, enum unit_outcome outcome, const struct failure *failure)
 {
     struct flusher *flusher = context;
-    CHECK(flusher->phase == FLUSHER_CLAIMING);
-    flusher->phase = FLUSHER_IDLE;
-    if (outcome != UNIT_LOST && !flusher->agreement.holds) {
+    if (!is_answered(flusher, outcome)) {
+        return;
+    }
+    if (!flusher->agreement.holds) {
         agreement_leave(&flusher->agreement, flusher->worker, flusher->conn);
     } else if (outcome == UNIT_OK) {
         judge_claim(flusher);
-    } else if (outcome == UNIT_REFUSED) {
+    } else {
         LOG_WARNING("claim refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
         status_set_error(flusher->worker->status, TROUBLE_FLUSH, failure->sqlstate,
@@ -148,9 +155,7 @@ static void on_freed(void *context, enum unit_outcome outcome, const struct fail
 {
     (void)failure;
     struct flusher *flusher = context;
-    CHECK(flusher->phase == FLUSHER_CLAIMING);
-    flusher->phase = FLUSHER_IDLE;
-    if (outcome != UNIT_LOST) {
+    if (is_answered(flusher, outcome)) {
         read_row(flusher);
     }
 }
