@@ -255,17 +255,23 @@ static void an_edit_of_everything_is_followed(struct scenario *scenario)
     node_await_stat(node, "count", "60000");
 }
 
+// A node of another document in the same table.
+static struct node *start_other(struct scenario *scenario, struct pg *pg)
+{
+    static const char ID[] = "00000000-0000-0000-0000-000000000001";
+    pg_exec(pg, "INSERT INTO game_sessions (id, user_id) VALUES ('%s', " DOCUMENT_ID ")", ID);
+    return document_node(scenario, pg, "other",
+                         scenario_text(scenario, "postgres.document.id = \"%s\"\n", ID));
+}
+
 // What is written into the companion by SQL (a restore, the removal of what expired) is carried
 // into the document, and several documents of one table do not meet.
 static void the_companion_is_a_table_like_any_other(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     document_make_schema(pg);
-    pg_exec(pg, "INSERT INTO game_sessions (id, user_id) VALUES"
-                " ('00000000-0000-0000-0000-000000000001', " DOCUMENT_ID ")");
     struct node *node = document_node(scenario, pg, "node", "");
-    struct node *other = document_node(
-        scenario, pg, "other", "postgres.document.id = \"00000000-0000-0000-0000-000000000001\"\n");
+    struct node *other = start_other(scenario, pg);
     assert_rpc(node, "mset", "[[[\"a\", 1], [\"b\", 2]], {\"ack\": \"postgres\"}]", ACKED);
     assert_rpc(other, "set", "[\"a\", \"other\", {\"ack\": \"postgres\"}]", WRITTEN);
     assert_pg_value(pg, "2", "SELECT count(DISTINCT document) FROM pgnear_document");
@@ -310,11 +316,8 @@ static void a_document_goes_without_the_others(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     document_make_schema(pg);
-    pg_exec(pg, "INSERT INTO game_sessions (id, user_id) VALUES"
-                " ('00000000-0000-0000-0000-000000000001', " DOCUMENT_ID ")");
     struct node *node = document_node(scenario, pg, "node", "");
-    struct node *other = document_node(
-        scenario, pg, "other", "postgres.document.id = \"00000000-0000-0000-0000-000000000001\"\n");
+    struct node *other = start_other(scenario, pg);
     assert_int_equal(node_stop(other), 0);
     alter_and_await(pg, node, "ADD COLUMN note text", 1);
     struct cli drop = CLI(other, "schema", "--drop", "-c", other->config_path);
