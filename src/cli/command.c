@@ -287,6 +287,9 @@ bool command_connect(struct invocation *invocation, enum exit_status *status)
     }
     // Whatever the peer is, it is not a node that answers.
     complain_of_call(&error);
+    if (error.code == PGNEAR_UNREACHABLE) {
+        fputs("Is it running? --socket or $PGNEAR_SOCKET says where it listens.\n", stderr);
+    }
     *status = EXIT_UNREACHABLE;
     return false;
 }

@@ -88,6 +88,7 @@ static void no_daemon_is_status_3(struct scenario *scenario)
     struct cli cli = cli_run(scenario, NULL, NULL, arguments);
     assert_cli(cli, 3, "");
     assert_says(cli, scenario_path(scenario, "none"));
+    assert_says(cli, "Is it running? --socket or $PGNEAR_SOCKET");
 }
 
 static void values_go_in_and_come_out(struct scenario *scenario)
