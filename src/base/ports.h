@@ -69,6 +69,10 @@ struct cache_port {
     // Between begin and end: whether a begin now would see the very same. Cheap: whoever reads on
     // asks this instead of ending and beginning again.
     bool (*is_current)(struct cache_reader *reader);
+    // Between begin and end: whether something that was looked up is not of the snapshot's moment
+    // any more, so that what the lookups said means nothing: to be ended and begun again, which
+    // will do in the end.
+    bool (*is_torn)(struct cache_reader *reader);
     void (*end)(struct cache_reader *reader);
     // Visits, in byte order from the first key greater than `after`, at most `count_max` clean
     // records of epochs before the present one; between begin and end. False of `visit` ends it.

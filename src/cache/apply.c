@@ -102,42 +102,124 @@ void apply_abort(struct turn *turn)
 {
     mdb_cursor_close(turn->records);
     mdb_txn_abort(turn->txn);
+    memtable_abort(&turn->writer->store.memtable);
 }
 
 enum error apply_commit(struct turn *turn)
 {
+    struct memtable_writer *memtable = &turn->writer->store.memtable;
     mdb_cursor_close(turn->records);
-    return environment_error(mdb_txn_commit(turn->txn));
+    memtable_commit_begin(memtable, turn->changes_cache);
+    int code = mdb_txn_commit(turn->txn);
+    if (code == MDB_SUCCESS) {
+        memtable_commit_end(memtable);
+    } else {
+        memtable_abort(memtable);
+    }
+    return environment_error(code);
 }
 
 // ---- records
 
-// What is held of the key; `held` is NULL where nothing is.
-enum error apply_get(struct turn *turn, struct slice key, struct record *record,
-                     const struct record **held)
+static bool find_aside(struct turn *turn, struct slice key, struct record *record)
+{
+    struct slice bytes;
+    turn->key_hash = sketch_hash(key);
+    turn->is_aside = memtable_get(&turn->writer->store.memtable, turn->key_hash, key, &bytes);
+    CHECK(!turn->is_aside || record_decode(bytes, record) == ERROR_NONE);
+    return turn->is_aside;
+}
+
+// What LMDB has, whatever the memtable says.
+static enum error get_below(struct turn *turn, struct slice key, struct record *record,
+                            const struct record **held)
 {
     enum error error = store_get(turn->records, key, record);
     *held = error == ERROR_NONE ? record : NULL;
     return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
 }
 
+// What is held of the key; `held` is NULL where nothing is.
+enum error apply_get(struct turn *turn, struct slice key, struct record *record,
+                     const struct record **held)
+{
+    if (find_aside(turn, key, record)) {
+        *held = record;
+        return ERROR_NONE;
+    }
+    return get_below(turn, key, record, held);
+}
+
+enum error apply_get_pending(struct turn *turn, struct slice key, struct record *record,
+                             const struct record **held)
+{
+    *held = NULL;
+    if (find_aside(turn, key, record)) {
+        *held = record;
+        return ERROR_NONE;
+    }
+    return turn->pending_count > 0 ? get_below(turn, key, record, held) : ERROR_NONE;
+}
+
+// Puts the pending record into the memtable, where there is room. A key whose pending record is in
+// LMDB stays there.
+static bool put_aside(struct turn *turn, struct slice key, const struct record *held,
+                      const struct record *record)
+{
+    uint8_t bytes[MEMTABLE_RECORD_BYTES_MAX];
+    bool is_below = held != NULL && held->pending && !turn->is_aside;
+    if (!record->pending || is_below || record_bytes(record) > sizeof bytes ||
+        FAULT_POINT(CACHE_MEMTABLE_FULL)) {
+        return false;
+    }
+    record_encode(record, key, bytes);
+    return memtable_put(&turn->writer->store.memtable, turn->key_hash, key,
+                        slice_of(bytes, record_bytes(record)));
+}
+
+// Into LMDB, in place of what the memtable holds.
+static enum error put_below(struct turn *turn, struct slice key, const struct record *held,
+                            const struct record *record)
+{
+    struct store *store = &turn->writer->store;
+    struct record below;
+    enum error error = ERROR_NONE;
+    turn->changes_cache = true;
+    if (turn->is_aside) {
+        error = get_below(turn, key, &below, &held);
+        memtable_remove(&store->memtable, turn->key_hash, key);
+    }
+    return error == ERROR_NONE ? store_put(store, turn->records, key, held, record) : error;
+}
+
+static enum error drop(struct turn *turn, struct slice key)
+{
+    struct store *store = &turn->writer->store;
+    turn->changes_cache = true;
+    if (turn->is_aside) {
+        memtable_remove(&store->memtable, turn->key_hash, key);
+    }
+    return store_delete(store, turn->txn, key);
+}
+
 enum error apply_decision(struct turn *turn, struct slice key, const struct record *held,
                           const struct decision *decision)
 {
-    struct store *store = &turn->writer->store;
-    bool was_pending = held != NULL && held->pending;
+    bool was_pending = held != NULL && held->pending && !turn->is_aside;
     bool is_pending = was_pending;
     enum error error = ERROR_NONE;
     switch (decision->verdict) {
     case VERDICT_KEEP:
         return ERROR_NONE;
     case VERDICT_STORE:
-        is_pending = decision->record.pending;
-        error = store_put(store, turn->records, key, held, &decision->record);
+        if (!put_aside(turn, key, held, &decision->record)) {
+            is_pending = decision->record.pending;
+            error = put_below(turn, key, held, &decision->record);
+        }
         break;
     case VERDICT_DROP:
         is_pending = false;
-        error = store_delete(store, turn->txn, key);
+        error = drop(turn, key);
         break;
     }
     turn->pending_count += is_pending - was_pending;
@@ -152,6 +234,7 @@ static void begin_try(struct turn *turn)
     turn->page = writer->page;
     turn->page_changed = false;
     turn->server = (struct server_start){0};
+    turn->changes_cache = false;
     turn->pending_count = writer->pending_count;
     turn->applied_seq = writer->applied_seq;
     turn->fills = 0;

@@ -16,8 +16,11 @@ enum error apply_commit(struct turn *turn);
 // What is held of the key, in `record`; `held` points to it, or is NULL where nothing is.
 enum error apply_get(struct turn *turn, struct slice key, struct record *record,
                      const struct record **held);
+// The same where a clean record is as good as none, which need not be looked for.
+enum error apply_get_pending(struct turn *turn, struct slice key, struct record *record,
+                             const struct record **held);
 
-// Carries out what the coherence decided about the key of which apply_get has just found `held`.
+// Carries out what the coherence decided about the key of which one of them has just found `held`.
 enum error apply_decision(struct turn *turn, struct slice key, const struct record *held,
                           const struct decision *decision);
 

@@ -7,6 +7,8 @@ struct keep_visit {
     struct turn *turn;
     struct arena arena;
     struct kept *kept;
+    size_t below_count;  // of them, in LMDB
+    size_t hidden_count; // records of LMDB that lie under one of the memtable
     enum error error;
 };
 
@@ -14,7 +16,15 @@ struct kept {
     struct kept *next;
     struct slice key;
     struct record record;
+    bool is_aside;
 };
+
+static void count_kept(struct keep_visit *visit, struct slice key, bool is_aside)
+{
+    struct record below;
+    visit->below_count += !is_aside;
+    visit->hidden_count += is_aside && store_get(visit->turn->records, key, &below) == ERROR_NONE;
+}
 
 // Keeps the records that are pending with this very entry.
 static bool keep_pending(void *context, const struct entry *entry)
@@ -35,6 +45,8 @@ static bool keep_pending(void *context, const struct entry *entry)
             kept->key = arena_copy(&visit->arena, pair.key);
             kept->record = record;
             kept->record.value = arena_copy(&visit->arena, record.value);
+            kept->is_aside = visit->turn->is_aside;
+            count_kept(visit, kept->key, kept->is_aside);
             visit->kept = kept;
         }
     }
@@ -51,7 +63,7 @@ static enum error keep_of_rows(struct keep_visit *visit, const struct rows *rows
 static enum error collect_pending(struct turn *turn, struct keep_visit *visit)
 {
     struct writer *writer = turn->writer;
-    if (turn->pending_count == 0) {
+    if (turn->pending_count == 0 && !memtable_is_in_use(&writer->store.memtable)) {
         return ERROR_NONE;
     }
     uint64_t after_seq =
@@ -66,6 +78,21 @@ static enum error collect_pending(struct turn *turn, struct keep_visit *visit)
     return error == ERROR_NONE ? keep_of_rows(visit, &writer->memory.rows) : error;
 }
 
+static enum error put_back(struct turn *turn, const struct kept *kept, bool taints)
+{
+    struct decision decision = coherence_drop_all(&kept->record);
+    bool changes = taints && decision.verdict == VERDICT_STORE;
+    if (!kept->is_aside) {
+        const struct record *record = changes ? &decision.record : &kept->record;
+        return store_put(&turn->writer->store, turn->records, kept->key, NULL, record);
+    }
+    struct record record;
+    const struct record *held;
+    enum error error = changes ? apply_get(turn, kept->key, &record, &held) : ERROR_NONE;
+    return changes && error == ERROR_NONE ? apply_decision(turn, kept->key, held, &decision)
+                                          : error;
+}
+
 enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)
 {
     struct writer *writer = turn->writer;
@@ -73,18 +100,16 @@ enum error apply_drop_all(struct turn *turn, bool taints, int64_t *dropped)
     size_t entries = store_entries(&writer->store, turn->txn);
     enum error error = collect_pending(turn, &visit);
     hot_drop_all(&writer->store.hot);
+    turn->changes_cache = true;
     if (error == ERROR_NONE) {
         error = environment_error(mdb_drop(turn->txn, writer->store.records, 0));
     }
     for (struct kept *kept = visit.kept; error == ERROR_NONE && kept != NULL; kept = kept->next) {
-        struct decision decision = coherence_drop_all(&kept->record);
-        const struct record *record =
-            taints && decision.verdict == VERDICT_STORE ? &decision.record : &kept->record;
-        error = store_put(&writer->store, turn->records, kept->key, NULL, record);
+        error = put_back(turn, kept, taints);
     }
     arena_deinit(&visit.arena);
     if (error == ERROR_NONE) {
-        *dropped = (int64_t)(entries - store_entries(&writer->store, turn->txn));
+        *dropped = (int64_t)(entries - visit.below_count - visit.hidden_count);
         if (taints) {
             awaited_taint_all(&writer->awaited, writer->last_seq);
         }

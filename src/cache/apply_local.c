@@ -8,7 +8,7 @@ static enum error apply_pair(struct turn *turn, const struct entry *entry, const
 {
     struct record record;
     const struct record *held;
-    enum error error = apply_get(turn, pair->key, &record, &held);
+    enum error error = apply_get_pending(turn, pair->key, &record, &held);
     if (error != ERROR_NONE || (held != NULL && held->pending_seq > entry->seq)) {
         return error;
     }
@@ -20,7 +20,7 @@ static enum error apply_pair(struct turn *turn, const struct entry *entry, const
         .value = deletes ? slice_of(NULL, 0) : pair->value,
     };
     struct decision decision = coherence_write(held, &write);
-    sketch_warm(&turn->writer->store.sketch, pair->key, SKETCH_STORED);
+    sketch_warm_hash(&turn->writer->store.sketch, turn->key_hash, SKETCH_STORED);
     return apply_decision(turn, pair->key, held, &decision);
 }
 

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/memory.h"
 #include "base/status.h"
+
+enum { TORN_MAX = 3 };
 
 struct cache_reader {
     struct store *store;
@@ -19,6 +22,13 @@ struct cache_reader {
     struct page_view page;
     uint64_t page_sequence; // of the control page when it was copied
     int64_t now_boot_us;
+    // Of the memtable, which no snapshot holds still:
+    struct memtable memtable;
+    struct memtable_moment moment; // of the snapshot
+    bool is_torn;                  // something was looked up that is not of it any more
+    unsigned torn_count;           // snapshots one after another
+    bool holds_still;              // the writer waits
+    struct arena copies;           // of records found in the memtable
     // Of the hot tier, which no snapshot holds still:
     struct tier tier;          // the writer's, copied from beside what it changes with each write
     struct page_view hot_page; // the control page as it is, or was at the last look
@@ -39,6 +49,7 @@ enum error reader_open(struct store *store, struct cache_reader **reader)
     }
     mdb_txn_reset(opened->txn);
     opened->tier = store->hot.tier;
+    opened->memtable = store->memtable.table;
     opened->hot_page_sequence = CONTROL_NO_SEQUENCE;
     *reader = opened;
     return ERROR_NONE;
@@ -49,6 +60,7 @@ void reader_close(struct cache_reader *reader)
     CHECK(!reader->reading);
     mdb_txn_abort(reader->txn);
     store_release(reader->store, reader->files);
+    arena_deinit(&reader->copies);
     free(reader);
 }
 
@@ -70,6 +82,23 @@ static void follow(struct cache_reader *reader)
     mdb_txn_reset(reader->txn);
 }
 
+// A snapshot and what the memtable held at one moment. Who was torn has the writer wait for that,
+// and who was torn often, for the end of the reading.
+static void take_moment(struct cache_reader *reader)
+{
+    struct memtable_writer *memtable = &reader->store->memtable;
+    if (reader->torn_count > 0) {
+        pthread_mutex_lock(&memtable->still);
+    }
+    reader->moment = memtable_now(&reader->memtable);
+    int code = mdb_txn_renew(reader->txn);
+    CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+    reader->holds_still = reader->torn_count >= TORN_MAX;
+    if (reader->torn_count > 0 && !reader->holds_still) {
+        pthread_mutex_unlock(&memtable->still);
+    }
+}
+
 void reader_begin(struct cache_reader *reader)
 {
     CHECK(!reader->reading);
@@ -80,9 +109,13 @@ void reader_begin(struct cache_reader *reader)
     if (store_has_moved(store, reader->files)) {
         follow(reader);
     }
-    int code = mdb_txn_renew(reader->txn);
-    CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
+    take_moment(reader);
     reader->reading = true;
+}
+
+bool reader_is_torn(struct cache_reader *reader)
+{
+    return reader->is_torn;
 }
 
 // LMDB shows a commit in its meta pages before the writer learns that it is done, so whatever was
@@ -94,6 +127,7 @@ bool reader_is_current(struct cache_reader *reader)
     MDB_envinfo info;
     return reader->page_sequence % 2 == 0 && page_sequence(store) == reader->page_sequence &&
            !store_has_moved(store, reader->files) &&
+           memtable_is_still(&reader->memtable, reader->moment) &&
            mdb_env_info(reader->files->env, &info) == MDB_SUCCESS &&
            info.me_last_txnid == mdb_txn_id(reader->txn);
 }
@@ -103,6 +137,15 @@ void reader_end(struct cache_reader *reader)
     CHECK(reader->reading);
     mdb_txn_reset(reader->txn);
     reader->reading = false;
+    if (reader->holds_still) {
+        reader->holds_still = false;
+        pthread_mutex_unlock(&reader->store->memtable.still);
+    }
+    reader->torn_count = reader->is_torn ? reader->torn_count + 1 : 0;
+    reader->is_torn = false;
+    if (reader->copies.bytes > 0) {
+        arena_deinit(&reader->copies);
+    }
 }
 
 static enum lookup lookup_of(const struct cache_reader *reader, enum trust trust)
@@ -150,14 +193,43 @@ static enum lookup judge(const struct cache_reader *reader, struct slice key,
     return lookup_of(reader, trust);
 }
 
+// Looks for the key in the memtable as it was at the snapshot's moment; TORN where that is not
+// known any more.
+enum aside { ASIDE_ABSENT, ASIDE_FOUND, ASIDE_TORN };
+
+static enum aside find_aside(struct cache_reader *reader, struct slice key, uint64_t hash,
+                             struct record *record)
+{
+    uint64_t place = 0;
+    size_t bytes = 0;
+    enum memtable_found found =
+        memtable_find(&reader->memtable, hash, key, reader->room, &bytes, &place);
+    if (found == MEMTABLE_UNKNOWN || memtable_has_lost(&reader->memtable, reader->moment) ||
+        (found == MEMTABLE_FOUND && place >= reader->moment.end)) {
+        return ASIDE_TORN;
+    }
+    if (found == MEMTABLE_ABSENT) {
+        return ASIDE_ABSENT;
+    }
+    CHECK(record_decode(slice_of((const uint8_t *)reader->room, bytes), record) == ERROR_NONE);
+    return ASIDE_FOUND;
+}
+
 enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached)
 {
     CHECK(reader->reading);
     struct record record;
     uint64_t hash = sketch_hash(key);
     sketch_prefetch(&reader->store->sketch, hash);
-    // A record that cannot be read is as good as none.
-    if (find(reader, key, &record) != ERROR_NONE) {
+    enum aside aside = find_aside(reader, key, hash, &record);
+    if (aside == ASIDE_TORN) {
+        reader->is_torn = true;
+        return LOOKUP_MISS;
+    }
+    if (aside == ASIDE_FOUND) {
+        record.value = arena_copy(&reader->copies, record.value);
+    } else if (find(reader, key, &record) != ERROR_NONE) {
+        // A record that cannot be read is as good as none.
         return LOOKUP_MISS;
     }
     sketch_warm_hash(&reader->store->sketch, hash, SKETCH_HOT);
@@ -182,6 +254,7 @@ uint64_t reader_prefetch(struct cache_reader *reader, struct slice key)
     const struct store *store = reader->store;
     uint64_t life = tier_life(store);
     uint64_t hash = sketch_hash(key);
+    memtable_prefetch(&reader->memtable, hash);
     if (is_tier_used(reader, life)) {
         tier_prefetch(&reader->tier, life, hash);
         sketch_prefetch(&store->sketch, hash);
@@ -197,13 +270,30 @@ void reader_prefetch_record(struct cache_reader *reader, uint64_t hash)
     }
 }
 
+// The bytes of the key's record, in the reader's room: in the memtable, or else in the tier. 0
+// where neither has it, or where that cannot be told at once.
+static size_t find_hot(struct cache_reader *reader, struct slice key, uint64_t hash)
+{
+    uint64_t place = 0;
+    size_t bytes = 0;
+    switch (memtable_find(&reader->memtable, hash, key, reader->room, &bytes, &place)) {
+    case MEMTABLE_FOUND:
+        return bytes;
+    case MEMTABLE_UNKNOWN:
+        return 0;
+    case MEMTABLE_ABSENT:
+        break;
+    }
+    uint64_t life = tier_life(reader->store);
+    return is_tier_used(reader, life) ? tier_find(&reader->tier, life, hash, key, reader->room) : 0;
+}
+
 // As a direct reader does it (tier.h): the page is looked at before the entry and after it.
 bool reader_look_up_hot(struct cache_reader *reader, struct slice key, uint64_t hash,
                         int64_t now_boot_us, enum lookup *found, struct cached *cached)
 {
     struct store *store = reader->store;
-    uint64_t life = tier_life(store);
-    if (!is_tier_used(reader, life)) {
+    if (!is_tier_used(reader, tier_life(store)) && !memtable_has_entries(&reader->memtable)) {
         return false;
     }
     if (!control_refresh(store->control.page, &reader->hot_page, &reader->hot_page_sequence)) {
@@ -211,7 +301,7 @@ bool reader_look_up_hot(struct cache_reader *reader, struct slice key, uint64_t 
     }
     hash = hash != 0 ? hash : sketch_hash(key);
     struct record record;
-    size_t bytes = tier_find(&reader->tier, life, hash, key, reader->room);
+    size_t bytes = find_hot(reader, key, hash);
     if (bytes == 0 ||
         record_decode(slice_of((const uint8_t *)reader->room, bytes), &record) != ERROR_NONE ||
         !control_is_unchanged(store->control.page, reader->hot_page_sequence)) {
@@ -276,11 +366,22 @@ static void describe(const struct cache_reader *reader, struct slice key,
     held->is_believed = !record->pending && trust == TRUST_GOOD;
 }
 
+// Whether a pending write lies over the record of the snapshot, or may have.
+static bool is_hidden(const struct cache_reader *reader, struct slice key)
+{
+    uint64_t room[MEMTABLE_RECORD_BYTES_MAX / sizeof(uint64_t)];
+    uint64_t place;
+    size_t bytes;
+    return memtable_find(&reader->memtable, sketch_hash(key), key, room, &bytes, &place) !=
+               MEMTABLE_ABSENT ||
+           memtable_has_lost(&reader->memtable, reader->moment);
+}
+
 bool reader_find_held(struct cache_reader *reader, struct slice key, struct held_record *held)
 {
     CHECK(reader->reading);
     struct record record;
-    if (find(reader, key, &record) != ERROR_NONE) {
+    if (is_hidden(reader, key) || find(reader, key, &record) != ERROR_NONE) {
         return false;
     }
     describe(reader, key, &record, held);
@@ -305,6 +406,7 @@ enum error reader_visit_held(struct cache_reader *reader, struct slice after, si
         if (record_decode(environment_slice(value), &record) == ERROR_NONE) {
             struct held_record held;
             describe(reader, environment_slice(key), &record, &held);
+            held.is_believed = held.is_believed && !is_hidden(reader, held.key);
             goes_on = visit(context, &held);
         }
         code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);

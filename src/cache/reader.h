@@ -10,6 +10,7 @@ void reader_close(struct cache_reader *reader);
 void reader_begin(struct cache_reader *reader);
 enum lookup reader_lookup(struct cache_reader *reader, struct slice key, struct cached *cached);
 bool reader_is_current(struct cache_reader *reader);
+bool reader_is_torn(struct cache_reader *reader);
 void reader_end(struct cache_reader *reader);
 bool reader_look_up_hot(struct cache_reader *reader, struct slice key, uint64_t hash,
                         int64_t now_boot_us, enum lookup *found, struct cached *cached);

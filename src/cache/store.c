@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +19,11 @@
 #include "base/memory.h"
 #include "base/status.h"
 
-enum { HOT_PART = 2 }; // of the map's bytes, for the hot tier, besides them
+// Of the map's bytes, besides them, for the hot tier and the memtable.
+enum { HOT_PART = 2, MEMTABLE_PART = 16 };
+static const size_t MEMTABLE_BYTES_MIN = 64 << 10;
+static const size_t MEMTABLE_BYTES_MAX = 64 << 20;
+
 enum { CLEAN_NO = 0, CLEAN_YES = 1, CLEAN_SPOILED = 2 };
 
 static size_t file_bytes(const struct store *store)
@@ -165,6 +170,17 @@ static void describe(struct store *store, const struct store_options *options)
     page->source = options->source;
 }
 
+static void open_memtable(struct store *store)
+{
+    struct failure failure;
+    size_t bytes = store->map_bytes / MEMTABLE_PART;
+    bytes = bytes > MEMTABLE_BYTES_MIN ? bytes : MEMTABLE_BYTES_MIN;
+    bytes = bytes < MEMTABLE_BYTES_MAX ? bytes : MEMTABLE_BYTES_MAX;
+    if (memtable_open(&store->memtable, &store->directory, bytes, &failure) != ERROR_NONE) {
+        LOG_WARNING("no memtable", LOG_TEXT("error", failure.message));
+    }
+}
+
 enum error store_open(struct store *store, const struct store_options *options,
                       struct store_found *found, struct failure *failure)
 {
@@ -200,11 +216,15 @@ enum error store_open(struct store *store, const struct store_options *options,
     }
     hot_open(&store->hot, &store->directory, store->map_bytes / HOT_PART, store->control.page,
              &store->sketch);
+    open_memtable(store);
     settle_clock(store, options);
     describe(store, options);
     store_give_right(store, "control", 0640);
     if (store->hot.tier.buckets_count > 0) {
         store_give_right(store, "tier", 0640);
+    }
+    if (store->memtable.table.header != NULL) {
+        store_give_right(store, "memtable", 0640);
     }
     store->fill_bytes_max = store->map_bytes / 16;
     mark(store, CLEAN_NO);
@@ -222,6 +242,7 @@ void store_close(struct store *store)
         store_release(store, atomic_load(&store->files));
     }
     hot_close(&store->hot);
+    memtable_close(&store->memtable);
     buffer_deinit(&store->moving);
     sketch_close(&store->sketch);
     control_close(&store->control);
@@ -229,9 +250,26 @@ void store_close(struct store *store)
     *store = (struct store){.directory = {.fd = -1, .lock_fd = -1}};
 }
 
+// From now on LMDB holds all that is pending: what the last run's memtable held counts no more.
+static void begin_memtable(struct store *store)
+{
+    struct control_page *page = store->control.page;
+    uint64_t life = 0;
+    atomic_store(&page->memtable_life, 0);
+    if (store->memtable.table.header == NULL) {
+        return;
+    }
+    while (life == 0) {
+        CHECK(getrandom(&life, sizeof life, 0) == (ssize_t)sizeof life);
+    }
+    memtable_begin(&store->memtable, life);
+    atomic_store(&page->memtable_life, life);
+}
+
 void store_mark_serving(struct store *store)
 {
     CHECK(!store->serves);
+    begin_memtable(store);
     control_begin_life(store->control.page);
     store->serves = true;
 }
@@ -307,7 +345,9 @@ bool store_holds(const struct store *store, struct slice key, int64_t version)
     MDB_val name = environment_value(key);
     MDB_val value;
     struct record record;
-    if (mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
+    struct slice aside;
+    if (memtable_get(&store->memtable, sketch_hash(key), key, &aside) ||
+        mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS) {
         return false;
     }
     bool holds = mdb_get(txn, store->records, &name, &value) == MDB_SUCCESS &&

@@ -12,6 +12,7 @@
 #include "cache/hot.h"
 #include "cachefile/control.h"
 #include "cachefile/environment.h"
+#include "cachefile/memtable.h"
 #include "cachefile/record.h"
 #include "cachefile/sketch.h"
 
@@ -37,7 +38,8 @@ struct store {
     struct directory directory;
     struct control control;
     struct sketch sketch;
-    struct hot hot; // the writer's
+    struct hot hot;                  // the writer's
+    struct memtable_writer memtable; // the writer's, but for what readers copy
     struct cache_clock clock;
     struct status *status;
     // The present generation, as the writer thread uses it:
@@ -81,7 +83,8 @@ void store_close(struct store *store);
 
 // Marks the files as whole or not: a store that is not clean is wiped after a machine crash, and
 // at any start where it was `spoiled`.
-// Serving is what direct readers believe in: the calling thread must outlive it.
+// Serving is what direct readers believe in: the calling thread must outlive it. With it the
+// memtable begins, so all that is pending is in LMDB by then.
 void store_mark_serving(struct store *store);
 void store_mark_clean(struct store *store);
 void store_mark_spoiled(struct store *store);
@@ -113,7 +116,8 @@ size_t store_room_bytes(const struct store *store);
 size_t store_entries(const struct store *store, MDB_txn *txn);
 
 // Whether the key is there with that very version, which nothing of this node's that is held as
-// pending overlays. Where that cannot be read, it is not. The writer thread, between transactions.
+// pending, in the memtable or here, overlays. Where that cannot be read, it is not. The writer
+// thread, between transactions.
 bool store_holds(const struct store *store, struct slice key, int64_t version);
 
 // ---- of store_files.c, for the opening of a store

@@ -177,7 +177,8 @@ static void publish(struct turn *turn)
     if (!turn->is_applied) {
         return;
     }
-    status_set(status, STATUS_CACHE_PENDING, writer->pending_count);
+    status_set(status, STATUS_CACHE_PENDING,
+               writer->pending_count + (int64_t)memtable_count(&writer->store.memtable));
     status_set(status, STATUS_CACHE_EPOCH, (int64_t)writer->page.epoch);
     status_set(status, STATUS_CACHE_BYTES, (int64_t)turn->used_bytes);
     status_set(status, STATUS_CACHE_ENTRIES, (int64_t)turn->entries);

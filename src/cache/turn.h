@@ -37,9 +37,12 @@ struct turn {
     MDB_cursor *records; // of the transaction
     struct page_view page;
     bool page_changed;
+    bool is_aside;              // what apply_get has found last is in the memtable
+    uint64_t key_hash;          // of the key that it looked for
+    bool changes_cache;         // something in LMDB was written or dropped
     struct server_start server; // that answers from now on; .started_us == 0: as before
     bool skips_fills;           // the map is too full for them
-    int64_t pending_count;
+    int64_t pending_count;      // in LMDB
     uint64_t applied_seq;
     int64_t fills;
     int64_t invalidations;

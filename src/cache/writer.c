@@ -398,6 +398,7 @@ struct cache_port writer_cache_port(struct writer *writer)
         .reader_close = reader_close,
         .begin = reader_begin,
         .is_current = reader_is_current,
+        .is_torn = reader_is_torn,
         .look_up_hot = reader_look_up_hot,
         .prefetch = reader_prefetch,
         .prefetch_record = reader_prefetch_record,

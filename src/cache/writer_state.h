@@ -83,7 +83,7 @@ struct writer {
     uint64_t applied_seq;          // settled in the cache; the outbox's own may lag behind
     int64_t confirm_boot_us;       // when the outbox should learn of applied_seq; 0: it knows
     int64_t upkeep_boot_us;        // when to look after readers, ids and retained entries again
-    int64_t pending_count;         // records
+    int64_t pending_count;         // records in LMDB; others are in the memtable
     bool resync_owed[SERVERS_MAX]; // a change was not passed on to that server
 };
 

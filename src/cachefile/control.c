@@ -15,18 +15,21 @@
 #include "base/checksum.h"
 #include "base/log.h"
 
-_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 5");
-_Static_assert(offsetof(struct control_page, source) == 96, "layout 5");
-_Static_assert(offsetof(struct control_page, pid) == 104, "layout 5");
-_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 5");
-_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 5");
-_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 5");
-_Static_assert(offsetof(struct control_page, life) == 184, "layout 5");
-_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 5");
-_Static_assert(offsetof(struct control_page, tier_life) == 232, "layout 5");
-_Static_assert(offsetof(struct control_page, check) == 240, "layout 5");
-_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 5");
+_Static_assert(offsetof(struct control_page, boot_id) == 16, "layout 6");
+_Static_assert(offsetof(struct control_page, source) == 96, "layout 6");
+_Static_assert(offsetof(struct control_page, pid) == 104, "layout 6");
+_Static_assert(offsetof(struct control_page, memory_first_seq) == 120, "layout 6");
+_Static_assert(offsetof(struct control_page, max_stale_us) == 144, "layout 6");
+_Static_assert(offsetof(struct control_page, pid_namespace) == 176, "layout 6");
+_Static_assert(offsetof(struct control_page, life) == 184, "layout 6");
+_Static_assert(offsetof(struct control_page, cache_inode) == 224, "layout 6");
+_Static_assert(offsetof(struct control_page, tier_life) == 232, "layout 6");
+_Static_assert(offsetof(struct control_page, check) == 240, "layout 6");
+_Static_assert(offsetof(struct control_page, memtable_life) == 248, "layout 6");
+_Static_assert(offsetof(struct control_page, sequence) == 256, "layout 6");
 _Static_assert(sizeof(struct control_page) <= CONTROL_BYTES, "one page");
+
+enum { CONTROL_LAYOUT_BEFORE = 5 };
 
 // A feed may begin anew every second for a human life; records hold an epoch in 32 bits.
 static const uint64_t EPOCH_END = UINT64_C(1) << 31;
@@ -35,6 +38,15 @@ static bool is_usable(struct control_page *page)
 {
     return atomic_load_explicit(&page->magic, memory_order_acquire) == CONTROL_MAGIC &&
            page->layout == CONTROL_LAYOUT && page->bytes == CONTROL_BYTES;
+}
+
+// It had nothing where this one has the life of the memtable.
+static void take_over_layout_before(struct control_page *page)
+{
+    if (atomic_load(&page->magic) == CONTROL_MAGIC && page->layout == CONTROL_LAYOUT_BEFORE) {
+        atomic_store(&page->memtable_life, 0);
+        page->layout = CONTROL_LAYOUT;
+    }
 }
 
 static uint64_t check_of(const struct control_page *page)
@@ -95,6 +107,7 @@ static enum error map(struct control *control, int fd, const char *path, struct 
                            strerrordesc_np(errno));
     }
     control->page = page;
+    take_over_layout_before(control->page);
     control->made =
         status.st_size != CONTROL_BYTES || !is_usable(control->page) || !is_whole(control->page);
     if (control->made) {

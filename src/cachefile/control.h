@@ -6,7 +6,7 @@
 // heartbeat, the sweep's hand) after: so whoever reads the page first and the cache after it is
 // never too trusting.
 //
-// Layout 5, in the machine's byte order; offsets are fixed by the asserts in control.c:
+// Layout 6, in the machine's byte order; offsets are fixed by the asserts in control.c:
 //
 //      0  magic, layout, page bytes             constant once `magic` is set
 //     16  boot id, node uuid                    constant while serving
@@ -19,6 +19,7 @@
 //    224  inode of the cache's file             of the generation
 //    232  life of the hot tier                  see tier.h
 //    240  check of what the sequence guards       of use to the next start only
+//    248  life of the memtable                  see memtable.h
 //    256  sequence, then what it guards         odd while it is being changed
 #pragma once
 
@@ -28,7 +29,7 @@
 #include "cachefile/directory.h"
 #include "cachefile/trust.h"
 
-enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 5, CONTROL_HAND_WORDS = 64 };
+enum { CONTROL_BYTES = 4096, CONTROL_LAYOUT = 6, CONTROL_HAND_WORDS = 64 };
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6370ull // "pcontrol"
 
@@ -55,12 +56,12 @@ struct control_page {
     _Atomic int64_t max_stale_us; // any thread of the daemon may set it
     int64_t server_started_us;    // the server whose rows are held; the daemon's alone
     char server_timeline[16];
-    uint64_t pid_namespace;       // inode; pids in LMDB's reader table are of it
-    pthread_mutex_t life;         // robust, shared between processes
-    _Atomic uint64_t cache_inode; // of the file that the generation is in
-    _Atomic uint64_t tier_life;   // of entries of the hot tier that count; 0: none do
-    uint64_t check;               // of the guarded part, where the sequence is even
-    uint8_t reserved[8];
+    uint64_t pid_namespace;         // inode; pids in LMDB's reader table are of it
+    pthread_mutex_t life;           // robust, shared between processes
+    _Atomic uint64_t cache_inode;   // of the file that the generation is in
+    _Atomic uint64_t tier_life;     // of entries of the hot tier that count; 0: none do
+    uint64_t check;                 // of the guarded part, where the sequence is even
+    _Atomic uint64_t memtable_life; // of the memtable that lies over the records; 0: none does
     _Atomic uint64_t sequence;
     _Atomic uint64_t epoch;
     _Atomic uint64_t feed_live;

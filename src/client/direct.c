@@ -1,10 +1,10 @@
 // Where a handle's direct reads come together: the files that are open, one key, and what is lent.
 // How a look is judged is in look.c.
 //
-// A key is looked for in the hot tier first (cachefile/tier.h): a copy of what LMDB has committed
-// at that moment, so as good as a snapshot taken then, and judged by the same rules. Several keys
-// are of one moment where a snapshot that was begun before the first is still of now after the
-// last.
+// A key is looked for in the memtable first (cachefile/memtable.h), which lies over LMDB, then in
+// the hot tier (cachefile/tier.h): a copy of what LMDB has committed at that moment, so as good as
+// a snapshot taken then, and judged by the same rules. Several keys are of one moment where a
+// snapshot that was begun before the first is still of now after the last.
 #include "client/direct.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include "base/memory.h"
 #include "client/look.h"
 
-enum { RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20 };
+enum { RETRY_US = 1000000, KEEP_BYTES_MAX = 1 << 20, MOMENT_TRIES_MAX = 100 };
 // A look takes less time than memory does.
 enum { PLACES_AHEAD = 16, ENTRIES_AHEAD = 8 };
 
@@ -107,10 +107,24 @@ static bool begin(struct direct *direct, struct direct_reader *reader)
     return look_begin(direct, reader->mapping) && reader_begin(reader);
 }
 
+// Before the snapshot: what goes from the memtable after this may not be in it.
+static void take_moment(struct direct *direct)
+{
+    const struct memtable *memtable = &direct->reader.mapping->memtable;
+    int tries = 0;
+    direct->is_torn = false;
+    do {
+        direct->moment = memtable_now(memtable);
+    } while (direct->moment.changes % 2 != 0 && ++tries < MOMENT_TRIES_MAX);
+}
+
 bool direct_begin(struct direct *direct)
 {
-    return has_files(direct) && mapping_is_served(direct->reader.mapping) &&
-           begin(direct, &direct->reader);
+    if (!has_files(direct) || !mapping_is_served(direct->reader.mapping)) {
+        return false;
+    }
+    take_moment(direct);
+    return begin(direct, &direct->reader);
 }
 
 void direct_end(struct direct *direct)
@@ -197,6 +211,21 @@ static bool get_hot(struct direct *direct, struct slice key, uint64_t hash,
     return true;
 }
 
+// In the memtable, within a look. False where nothing is there; as get_hot besides.
+static bool get_aside(struct direct *direct, struct slice key, uint64_t hash, bool cut_off,
+                      const struct direct_wish *wish, pgnear_item *item, bool *answered)
+{
+    const struct mapping *mapping = direct->reader.mapping;
+    struct record record;
+    uint64_t place;
+    enum memtable_found found = look_aside(mapping, key, hash, hot_room(direct), &record, &place);
+    *answered = found == MEMTABLE_FOUND &&
+                look_judge(direct, mapping, key, hash, &record, cut_off, wish, item) &&
+                (cut_off || look_holds(direct, mapping));
+    direct->hot_turn += *answered;
+    return found != MEMTABLE_ABSENT;
+}
+
 static bool get_in_snapshot(struct direct *direct, struct slice key, uint64_t hash,
                             const struct direct_wish *wish, pgnear_item *item)
 {
@@ -219,8 +248,15 @@ static bool get_once(struct direct *direct, struct slice key, uint64_t hash,
                      const struct direct_wish *wish, pgnear_item *item)
 {
     bool answered;
+    direct->is_torn = false;
     if (!look_begin(direct, direct->reader.mapping)) {
         return false;
+    }
+    if (get_aside(direct, key, hash, false, wish, item, &answered)) {
+        if (answered) {
+            count_one(direct, true);
+        }
+        return answered;
     }
     return get_hot(direct, key, hash, wish, item, &answered)
                ? answered
@@ -229,6 +265,7 @@ static bool get_once(struct direct *direct, struct slice key, uint64_t hash,
 
 static void prefetch(const struct mapping *mapping, uint64_t hash)
 {
+    memtable_prefetch(&mapping->memtable, hash);
     tier_prefetch(&mapping->tier, tier_life(mapping), hash);
     sketch_prefetch(&mapping->sketch, hash);
 }
@@ -257,10 +294,18 @@ bool direct_get_cut_off(struct direct *direct, struct slice key, const struct di
                         pgnear_item *item)
 {
     struct mapping *mapping = direct->reader.mapping;
-    if (mapping == NULL || !mapping_is_present(mapping) || !begin(direct, &direct->reader)) {
+    uint64_t hash = sketch_hash(key);
+    bool answered;
+    if (mapping == NULL || !mapping_is_present(mapping) || !look_begin(direct, mapping)) {
         return false;
     }
-    bool answered = look_into(direct, &direct->reader, key, sketch_hash(key), true, wish, item);
+    if (get_aside(direct, key, hash, true, wish, item, &answered)) {
+        return answered;
+    }
+    if (!reader_begin(&direct->reader)) {
+        return false;
+    }
+    answered = look_into(direct, &direct->reader, key, hash, true, wish, item);
     if (answered && item->present) {
         copy_value(&direct->value, item);
     }
@@ -275,7 +320,11 @@ bool direct_look_hot(struct direct *direct, struct slice key, uint64_t hash,
 {
     const struct mapping *mapping = direct->reader.mapping;
     struct record record;
-    return find_hot(mapping, key, hash, direct->many_hot, &record) &&
+    uint64_t place;
+    // What the memtable says of it, direct_look finds.
+    return look_aside(mapping, key, hash, direct->many_hot, &record, &place) == MEMTABLE_ABSENT &&
+           !memtable_has_lost(&mapping->memtable, direct->moment) &&
+           find_hot(mapping, key, hash, direct->many_hot, &record) &&
            look_judge(direct, mapping, key, hash, &record, false, wish, item);
 }
 
@@ -337,11 +386,22 @@ static bool lend_once(struct direct *direct, struct slice key, const struct dire
                       pgnear_item *item)
 {
     struct direct_reader *lender = &direct->lender;
-    if (!has_lender(direct) || !begin(direct, lender)) {
+    uint64_t hash = sketch_hash(key);
+    bool answered;
+    if (!has_lender(direct) || !look_begin(direct, lender->mapping)) {
         return false;
     }
-    bool answered = look_into(direct, lender, key, sketch_hash(key), false, wish, item) &&
-                    look_holds(direct, lender->mapping);
+    if (get_aside(direct, key, hash, false, wish, item, &answered)) {
+        if (answered && item->present) {
+            direct_lend_copy(direct, item);
+        }
+        return answered;
+    }
+    if (!reader_begin(lender)) {
+        return false;
+    }
+    answered = look_into(direct, lender, key, hash, false, wish, item) &&
+               look_holds(direct, lender->mapping);
     if (!answered || !item->present) {
         reader_end(lender);
     }

@@ -26,12 +26,15 @@ struct direct {
     bool guards; // a direct read was possible once: from then on the node is asked by it, too
     struct seen seen;
     struct buffer value; // copied out by the last get; or:
-    // What was found in the hot tier, in turns, since the key that is looked for may lie in what
-    // the last call handed out.
+    // What was found in the hot tier or the memtable, in turns, since the key that is looked for
+    // may lie in what the last call handed out.
     uint64_t hot[2][TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)];
     unsigned hot_turn;
     uint64_t many_hot[TIER_ENTRY_BYTES_MAX / sizeof(uint64_t)]; // the last of several
-    struct buffer lent;                                         // what came over the socket instead
+    // Of the snapshot of several keys, in the memtable, which no snapshot holds still:
+    struct memtable_moment moment;
+    bool is_torn;        // a key was looked for that is not of that moment any more
+    struct buffer lent;  // what came over the socket instead
     int64_t now_boot_us; // of the snapshot that is being read
 };
 
@@ -75,15 +78,16 @@ bool direct_lend(struct direct *direct, struct slice key, const struct direct_wi
 void direct_lend_copy(struct direct *direct, pgnear_item *item);
 void direct_take_back(struct direct *direct);
 
-// Many keys in one snapshot: values point into the cache until direct_end. direct_begin is false
-// where nothing can be read, direct_holds where what was read is to be asked of the daemon instead.
+// Many keys of one moment: values point into the cache until direct_end, those of pending writes
+// until the next look. direct_begin is false where nothing can be read, direct_holds where what was
+// read is to be asked of the daemon instead.
 bool direct_begin(struct direct *direct);
 bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item);
 bool direct_holds(const struct direct *direct);
 // After a look that was not good, of which `looks` counts the number, from 0: whether the control
-// page changed meanwhile, as it does twice a second and with the feed, and the cache is still
-// served, so that another look may be good. A few times at most.
+// page changed meanwhile, as it does twice a second and with the feed, or pending writes came and
+// went, and the cache is still served, so that another look may be good. A few times at most.
 bool direct_looks_again(const struct direct *direct, int *looks);
 // Moves what a look found to where direct_get leaves it.
 void direct_copy(struct direct *direct, pgnear_item *item);

@@ -40,15 +40,15 @@ bool look_holds(const struct direct *direct, const struct mapping *mapping)
 
 bool direct_holds(const struct direct *direct)
 {
-    return look_holds(direct, direct->reader.mapping);
+    return !direct->is_torn && look_holds(direct, direct->reader.mapping);
 }
 
 bool direct_looks_again(const struct direct *direct, int *looks)
 {
     const struct mapping *mapping = direct->reader.mapping;
     return ++*looks < LOOKS_MAX && mapping != NULL &&
-           !control_is_unchanged(mapping->page, direct->sequence) && mapping_is_present(mapping) &&
-           mapping_is_served(mapping);
+           (direct->is_torn || !control_is_unchanged(mapping->page, direct->sequence)) &&
+           mapping_is_present(mapping) && mapping_is_served(mapping);
 }
 
 // ---- a record
@@ -134,10 +134,35 @@ bool look_into(struct direct *direct, const struct direct_reader *reader, struct
            look_judge(direct, reader->mapping, key, hash, &record, cut_off, wish, item);
 }
 
+enum memtable_found look_aside(const struct mapping *mapping, struct slice key, uint64_t hash,
+                               uint64_t *room, struct record *record, uint64_t *place)
+{
+    size_t bytes = 0;
+    if (mapping_memtable_life(mapping) == 0) {
+        return MEMTABLE_ABSENT;
+    }
+    enum memtable_found found = memtable_find(&mapping->memtable, hash, key, room, &bytes, place);
+    bool is_record =
+        found != MEMTABLE_FOUND || record_decode(slice_of(room, bytes), record) == ERROR_NONE;
+    return is_record ? found : MEMTABLE_UNKNOWN;
+}
+
 bool direct_look(struct direct *direct, struct slice key, const struct direct_wish *wish,
                  pgnear_item *item)
 {
-    return look_into(direct, &direct->reader, key, sketch_hash(key), false, wish, item);
+    const struct mapping *mapping = direct->reader.mapping;
+    uint64_t hash = sketch_hash(key);
+    uint64_t place = 0;
+    struct record record;
+    enum memtable_found found = look_aside(mapping, key, hash, direct->many_hot, &record, &place);
+    if (found == MEMTABLE_UNKNOWN || memtable_has_lost(&mapping->memtable, direct->moment) ||
+        (found == MEMTABLE_FOUND && place >= direct->moment.end)) {
+        direct->is_torn = true;
+        return false;
+    }
+    return found == MEMTABLE_FOUND
+               ? look_judge(direct, mapping, key, hash, &record, false, wish, item)
+               : look_into(direct, &direct->reader, key, hash, false, wish, item);
 }
 
 void direct_note(struct direct *direct, uint64_t key_hash, const pgnear_item *item)

@@ -18,6 +18,11 @@ bool look_judge(struct direct *direct, const struct mapping *mapping, struct sli
                 uint64_t hash, const struct record *record, bool cut_off,
                 const struct direct_wish *wish, pgnear_item *item);
 
+// Copies the key's record to `room` where the memtable has one; what is not there, was not there at
+// some moment of the call. `place` is as memtable_find has it.
+enum memtable_found look_aside(const struct mapping *mapping, struct slice key, uint64_t hash,
+                               uint64_t *room, struct record *record, uint64_t *place);
+
 // The same of the record in the reader's snapshot, which the value points into; false where there
 // is none.
 bool look_into(struct direct *direct, const struct direct_reader *reader, struct slice key,

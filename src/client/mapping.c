@@ -62,6 +62,7 @@ static void destroy(struct mapping *mapping)
     }
     sketch_close(&mapping->sketch);
     tier_close(&mapping->tier);
+    memtable_unmap(&mapping->memtable);
     tally_unmap(&mapping->tally);
     free(mapping);
 }
@@ -144,12 +145,13 @@ static struct mapping *share_or_open(struct registry *registry, struct mapping *
 {
     struct mapping *found = find(registry, made);
     if (found != NULL) {
-        bool same =
-            found->control_inode == made->control_inode && found->generation == made->generation;
+        bool same = found->control_inode == made->control_inode &&
+                    found->generation == made->generation && mapping_is_present(found);
         destroy(made);
         found->users += same;
         return same ? found : NULL;
     }
+    memtable_map(&made->memtable, directory_fd);
     if (!open_environment(made, directory) || !mapping_is_present(made) ||
         !mapping_is_served(made)) {
         destroy(made);

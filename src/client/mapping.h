@@ -9,15 +9,17 @@
 #include <lmdb.h>
 
 #include "cachefile/control.h"
+#include "cachefile/memtable.h"
 #include "cachefile/sketch.h"
 #include "cachefile/tally.h"
 #include "cachefile/tier.h"
 
 struct mapping {
     struct control_page *page;
-    struct sketch sketch; // empty where this process may not write it
-    struct tier tier;     // empty where there is none
-    struct tally tally;   // empty where this process may not write it
+    struct sketch sketch;     // empty where this process may not write it
+    struct tier tier;         // empty where there is none
+    struct memtable memtable; // the same
+    struct tally tally;       // empty where this process may not write it
     MDB_env *env;
     MDB_dbi records;
     uint64_t generation; // of the files that are open
@@ -45,8 +47,15 @@ static inline bool mapping_is_served(const struct mapping *mapping)
     return control_is_served(mapping->page);
 }
 
+// Of the memtable that lies over the records now; 0: none.
+static inline uint64_t mapping_memtable_life(const struct mapping *mapping)
+{
+    return atomic_load_explicit(&mapping->page->memtable_life, memory_order_acquire);
+}
+
 static inline bool mapping_is_present(const struct mapping *mapping)
 {
     return atomic_load_explicit(&mapping->page->generation, memory_order_acquire) ==
-           mapping->generation;
+               mapping->generation &&
+           memtable_is_of(&mapping->memtable, mapping_memtable_life(mapping));
 }

@@ -48,7 +48,7 @@ const struct key_row KEY_ROWS[] = {
     {"cache", "size", KEY_SIZE, "\"1GiB\"", .offset = AT(cache.size_bytes), .min = MIB(8),
      .max = TIB(64),
      .help = "Disk and address space of the cache, allocated at the start, and half as much for "
-             "the hot tier. Must exceed writes.outbox_size."},
+             "the hot tier, a sixteenth for pending writes. Must exceed writes.outbox_size."},
     {"cache", "max_stale", KEY_DURATION, "\"60s\"", .offset = AT(cache.max_stale_us),
      .max = DAYS(365), .reread = true,
      .help = "How long after the last heartbeat of a dead feed what is held is still served."},

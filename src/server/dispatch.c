@@ -152,18 +152,48 @@ static bool satisfies(const struct dispatch *dispatch, const struct call *call,
     return !call->has_min_version || (!cached->pending && cached->version >= call->min_version);
 }
 
-static enum lookup look_in_snapshot(struct dispatch *dispatch, struct slice key,
-                                    struct cached *cached)
+static bool is_torn(const struct dispatch *dispatch)
 {
-    if (dispatch->may_be_behind) {
-        dispatch_catch_up(dispatch);
+    return dispatch->reading && dispatch->cache->is_torn(dispatch->reader);
+}
+
+// Several keys of one call are looked up at one moment, which the caller sees to.
+static enum lookup look_in_snapshot(struct dispatch *dispatch, const struct call *call,
+                                    struct slice key, struct cached *cached)
+{
+    for (;;) {
+        if (dispatch->may_be_behind) {
+            dispatch_catch_up(dispatch);
+        }
+        if (!dispatch->reading) {
+            dispatch->cache->begin(dispatch->reader);
+            dispatch->reading = true;
+        }
+        *cached = (struct cached){0};
+        enum lookup found = dispatch->cache->lookup(dispatch->reader, key, cached);
+        if (call->method == METHOD_MGET || !is_torn(dispatch)) {
+            return found;
+        }
+        end_reading(dispatch);
     }
-    if (!dispatch->reading) {
-        dispatch->cache->begin(dispatch->reader);
-        dispatch->reading = true;
+}
+
+static void count_looks(struct dispatch *dispatch)
+{
+    const struct looks *looks = &dispatch->looks;
+    if (looks->hits > 0) {
+        status_add(dispatch->status, STATUS_CACHE_HITS, looks->hits);
     }
-    *cached = (struct cached){0};
-    return dispatch->cache->lookup(dispatch->reader, key, cached);
+    if (looks->negative_hits > 0) {
+        status_add(dispatch->status, STATUS_CACHE_NEGATIVE_HITS, looks->negative_hits);
+    }
+    if (looks->misses > 0) {
+        status_add(dispatch->status, STATUS_CACHE_MISSES, looks->misses);
+    }
+    if (looks->suspects > 0) {
+        status_add(dispatch->status, STATUS_CACHE_SUSPECT_READS, looks->suspects);
+    }
+    dispatch->looks = (struct looks){0};
 }
 
 // Looks one key up. False: PostgreSQL must be asked, after this node's pending write to the key.
@@ -177,22 +207,18 @@ static bool look_up(struct dispatch *dispatch, const struct call *call, struct s
         dispatch->cache->look_up_hot(dispatch->reader, key, call->key_hash, dispatch->now_boot_us,
                                      &found, cached)) {
         dispatch->may_be_behind = dispatch->reading;
-        is_hot = true;
+        is_hot = !cached->pending; // else it is in the memtable
     } else {
-        found = look_in_snapshot(dispatch, key, cached);
+        found = look_in_snapshot(dispatch, call, key, cached);
     }
     if (found == LOOKUP_HIT && satisfies(dispatch, call, cached)) {
-        status_add(dispatch->status, STATUS_CACHE_HITS, 1);
+        dispatch->looks.hits++;
+        dispatch->looks.negative_hits += !cached->present;
         dispatch->hot_hits += is_hot;
-        if (!cached->present) {
-            status_add(dispatch->status, STATUS_CACHE_NEGATIVE_HITS, 1);
-        }
         return true;
     }
-    status_add(dispatch->status, STATUS_CACHE_MISSES, 1);
-    if (found == LOOKUP_SUSPECT) {
-        status_add(dispatch->status, STATUS_CACHE_SUSPECT_READS, 1);
-    }
+    dispatch->looks.misses++;
+    dispatch->looks.suspects += found == LOOKUP_SUSPECT;
     if (found == LOOKUP_HIT && cached->pending && cached->pending_seq > *after_seq) {
         *after_seq = cached->pending_seq;
     }
@@ -224,10 +250,9 @@ static void check_reply_size(const struct dispatch *dispatch, struct reply *repl
     }
 }
 
-static bool answer_mget(struct dispatch *dispatch, const struct caller *caller,
-                        const struct call *call, struct route *route)
+static void look_up_all(struct dispatch *dispatch, const struct call *call, struct route *route)
 {
-    reserve_keys(dispatch, call->pairs_count);
+    route->missing_count = 0;
     for (size_t i = 0; i < call->pairs_count; i++) {
         struct cached cached;
         if (look_up(dispatch, call, call->pairs[i].key, &cached, &route->after_seq)) {
@@ -236,6 +261,19 @@ static bool answer_mget(struct dispatch *dispatch, const struct caller *caller,
             dispatch->missing[route->missing_count++] = (uint32_t)i;
         }
     }
+}
+
+static bool answer_mget(struct dispatch *dispatch, const struct caller *caller,
+                        const struct call *call, struct route *route)
+{
+    reserve_keys(dispatch, call->pairs_count);
+    look_up_all(dispatch, call, route);
+    while (is_torn(dispatch)) {
+        end_reading(dispatch);
+        dispatch->looks = (struct looks){0};
+        look_up_all(dispatch, call, route);
+    }
+    count_looks(dispatch);
     if (route->missing_count > 0) {
         return false;
     }
@@ -263,7 +301,9 @@ static bool answer_read(struct dispatch *dispatch, const struct caller *caller,
         return answer_mget(dispatch, caller, call, route);
     }
     struct cached cached;
-    if (!look_up(dispatch, call, call->pairs[0].key, &cached, &route->after_seq)) {
+    bool is_found = look_up(dispatch, call, call->pairs[0].key, &cached, &route->after_seq);
+    count_looks(dispatch);
+    if (!is_found) {
         return false;
     }
     struct item item = item_of(call->pairs[0].key, &cached);

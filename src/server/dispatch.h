@@ -23,6 +23,14 @@ struct caller {
     struct answer answer;
 };
 
+// What became of looks into the cache.
+struct looks {
+    int64_t hits;
+    int64_t negative_hits; // of them
+    int64_t misses;
+    int64_t suspects; // of them
+};
+
 // Of one server loop.
 struct dispatch {
     // Constant:
@@ -38,6 +46,7 @@ struct dispatch {
     // Of the loop:
     int64_t now_boot_us; // the loop sets it at each turn
     bool reading;        // a read of the cache is open
+    struct looks looks;  // of the call, not counted in the status yet
     int64_t hot_hits;    // not counted in the status yet
     bool may_be_behind;  // it is, and something was answered without it since
     // Working memory, for the keys of the last call:

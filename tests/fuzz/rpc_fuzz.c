@@ -53,6 +53,12 @@ static void prefetch_record(struct cache_reader *reader, uint64_t hash)
     (void)hash;
 }
 
+static bool is_never_torn(struct cache_reader *reader)
+{
+    (void)reader;
+    return false;
+}
+
 static bool is_never_current(struct cache_reader *reader)
 {
     (void)reader;
@@ -71,6 +77,7 @@ static const struct cache_port CACHE = {.begin = do_nothing,
                                         .prefetch = prefetch,
                                         .prefetch_record = prefetch_record,
                                         .is_current = is_never_current,
+                                        .is_torn = is_never_torn,
                                         .end = do_nothing,
                                         .now_us = no_time};
 static const struct node_facts FACTS = {"version", "node", "table", "cache_dir"};

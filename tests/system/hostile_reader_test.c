@@ -18,7 +18,7 @@
 enum { WRITES_BEFORE = 20, WRITES_AFTER = 20, PATIENCE_MS = 200 };
 
 static const char *const WRITABLE[] = {"cache.mdb-lock", "sketch", "tally"};
-static const char *const READABLE[] = {"cache.mdb", "control", "tier"};
+static const char *const READABLE[] = {"cache.mdb", "control", "tier", "memtable"};
 
 // ---- what it does, in a child
 

@@ -99,6 +99,12 @@ static inline void fake_begin(struct cache_reader *reader)
     atomic_fetch_add(&((struct fake_node *)reader)->begins, 1);
 }
 
+static inline bool fake_is_torn(struct cache_reader *reader)
+{
+    (void)reader;
+    return false;
+}
+
 static inline bool fake_is_current(struct cache_reader *reader)
 {
     return !atomic_load(&((struct fake_node *)reader)->has_moved);
@@ -263,6 +269,7 @@ static inline struct server_options node_options(struct fake_node *node)
                   .begin = fake_begin,
                   .lookup = fake_lookup,
                   .is_current = fake_is_current,
+                  .is_torn = fake_is_torn,
                   .look_up_hot = fake_look_up_hot,
                   .prefetch = fake_prefetch,
                   .prefetch_record = fake_prefetch_record,

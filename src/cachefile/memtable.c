@@ -1,0 +1,180 @@
+// The reading half of the memtable, and its file. Whatever the file holds, nothing is read beyond
+// it, and no chain is followed for ever: each link must lead to an older place.
+//
+// A reader may stand on an entry while the writer takes its room for another. What it has read then
+// is checked by `begin`, which the writer raises before it writes over what is below.
+#include "cachefile/memtable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "cachefile/memtable_entry.h"
+
+static const char FILE_NAME[] = "memtable";
+
+enum { RESTARTS_MAX = 100 };
+
+// ---- the file
+
+static void place_parts(struct memtable *table, void *file, size_t bytes)
+{
+    *table = (struct memtable){.header = file, .file_bytes = bytes};
+    table->heads_mask = table->header->heads_count - 1;
+    table->ring_words = table->header->ring_words;
+    table->heads = (_Atomic uint64_t *)((uint8_t *)file + MEMTABLE_HEADER_BYTES);
+    table->ring = table->heads + table->header->heads_count;
+}
+
+static bool is_whole(const struct memtable_header *header, size_t bytes)
+{
+    uint64_t words = (bytes - MEMTABLE_HEADER_BYTES) / sizeof(uint64_t);
+    uint64_t heads = header->heads_count;
+    return header->magic == MEMTABLE_MAGIC && heads > 0 && (heads & (heads - 1)) == 0 &&
+           heads < words && header->ring_words == words - heads;
+}
+
+bool memtable_map(struct memtable *table, int directory_fd)
+{
+    struct stat status;
+    *table = (struct memtable){0};
+    int fd = openat(directory_fd, FILE_NAME, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    void *file = MAP_FAILED;
+    size_t bytes = fstat(fd, &status) == 0 ? (size_t)status.st_size : 0;
+    if (bytes > MEMTABLE_HEADER_BYTES) {
+        file = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    if (file == MAP_FAILED) {
+        return false;
+    }
+    if (!is_whole(file, bytes)) {
+        munmap(file, bytes);
+        return false;
+    }
+    place_parts(table, file, bytes);
+    return true;
+}
+
+void memtable_unmap(struct memtable *table)
+{
+    if (table->header != NULL) {
+        munmap(table->header, table->file_bytes);
+    }
+    *table = (struct memtable){0};
+}
+
+// ---- a look
+
+static bool is_gone(const struct memtable *table, uint64_t place)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&table->header->begin, memory_order_acquire) > place;
+}
+
+static bool is_visible(const struct memtable *table, uint64_t place)
+{
+    return place < atomic_load_explicit(&table->header->end, memory_order_acquire);
+}
+
+static bool key_equals(const struct memtable *table, uint64_t place, struct slice key)
+{
+    uint64_t word;
+    for (size_t done = 0; done < key.len; done += sizeof word, place++) {
+        size_t rest = key.len - done < sizeof word ? key.len - done : sizeof word;
+        word = 0;
+        memcpy(&word, key.at + done, rest);
+        if (memtable_load(table, place) != word) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct look {
+    const struct memtable *table;
+    uint64_t hash;
+    struct slice key;
+    uint64_t *room;
+    size_t bytes;
+    uint64_t place;
+    uint64_t unseen; // the newest entry of the key that was not in sight yet; 0: none
+};
+
+// Whether the entry is the key's. What it says of itself may be torn, or anything.
+static bool is_of(const struct look *look, uint64_t place, size_t *record_bytes)
+{
+    const struct memtable *table = look->table;
+    uint64_t bytes = memtable_load(table, place + MEMTABLE_AT_BYTES);
+    *record_bytes = bytes & UINT32_MAX;
+    return memtable_load(table, place + MEMTABLE_AT_HASH) == look->hash &&
+           bytes >> 32 == look->key.len && *record_bytes <= MEMTABLE_RECORD_BYTES_MAX &&
+           key_equals(table, place + MEMTABLE_AT_KEY, look->key);
+}
+
+static void copy_record(struct look *look, uint64_t place, size_t bytes)
+{
+    place += MEMTABLE_AT_KEY + memtable_words(look->key.len);
+    for (size_t i = 0; i < memtable_words(bytes); i++) {
+        look->room[i] = memtable_load(look->table, place + i);
+    }
+    look->bytes = bytes;
+}
+
+// Goes along the chain once. UNKNOWN: to be done again.
+static enum memtable_found follow(struct look *look)
+{
+    const struct memtable *table = look->table;
+    uint64_t place =
+        atomic_load_explicit(&table->heads[look->hash & table->heads_mask], memory_order_acquire);
+    look->unseen = 0;
+    while (place != 0) {
+        uint64_t next = memtable_load(table, place + MEMTABLE_AT_NEXT);
+        size_t bytes;
+        bool matches = is_of(look, place, &bytes);
+        bool is_seen = matches && is_visible(table, place);
+        if (is_seen) {
+            copy_record(look, place, bytes);
+        }
+        if (is_gone(table, place)) {
+            return MEMTABLE_UNKNOWN;
+        }
+        if (is_seen) {
+            look->place = place;
+            return MEMTABLE_FOUND;
+        }
+        if (matches && look->unseen == 0) {
+            look->unseen = place;
+        }
+        if (next >= place) {
+            return MEMTABLE_UNKNOWN;
+        }
+        place = next;
+    }
+    // What came into sight meanwhile may have taken the place of what was there.
+    return look->unseen != 0 && is_visible(table, look->unseen) ? MEMTABLE_UNKNOWN
+                                                                : MEMTABLE_ABSENT;
+}
+
+enum memtable_found memtable_find(const struct memtable *table, uint64_t hash, struct slice key,
+                                  uint64_t *room, size_t *bytes, uint64_t *place)
+{
+    if (!memtable_has_entries(table) || key.len > KEY_BYTES_MAX) {
+        return MEMTABLE_ABSENT;
+    }
+    struct look look = {.table = table, .hash = hash, .key = key, .room = room};
+    enum memtable_found found = MEMTABLE_UNKNOWN;
+    for (int i = 0; found == MEMTABLE_UNKNOWN && i < RESTARTS_MAX; i++) {
+        found = follow(&look);
+    }
+    *bytes = look.bytes;
+    *place = look.place;
+    return found;
+}

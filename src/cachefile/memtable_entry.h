@@ -1,0 +1,33 @@
+// An entry of the memtable (memtable.h), for its reading and its writing half.
+//
+//   | words 32, state 32 (the writer's) | next | hash | key bytes 32, record bytes 32 | key |
+//   record |
+#pragma once
+
+#include "cachefile/memtable.h"
+
+#define MEMTABLE_MAGIC 0x31656c626174656dull // "metable1"
+
+enum {
+    MEMTABLE_AT_STATE = 0,
+    MEMTABLE_AT_NEXT = 1,
+    MEMTABLE_AT_HASH = 2,
+    MEMTABLE_AT_BYTES = 3,
+    MEMTABLE_AT_KEY = 4,
+};
+
+// At any place: it may hold anything.
+static inline _Atomic uint64_t *memtable_word(const struct memtable *table, uint64_t place)
+{
+    return &table->ring[place % table->ring_words];
+}
+
+static inline uint64_t memtable_load(const struct memtable *table, uint64_t place)
+{
+    return atomic_load_explicit(memtable_word(table, place), memory_order_acquire);
+}
+
+static inline uint64_t memtable_words(uint64_t bytes)
+{
+    return (bytes + 7) / 8;
+}
