@@ -1,10 +1,10 @@
-// check: what the node says of itself, or, with --config, what can be seen without one.
+// check: what the node says of itself, or, with --config, what can be seen without one, which is
+// another program's to look for.
 
 #include "cli/check.h"
 
 #include <stdio.h>
 
-#include "cli/offline.h"
 #include "cli/output.h"
 
 enum exit_status print_check_item(const struct invocation *invocation,
@@ -53,12 +53,5 @@ enum exit_status run_check(struct invocation *invocation)
     if (!option_is_given(invocation, OPTION_CONFIG)) {
         return check_node(invocation);
     }
-    struct offline offline;
-    enum exit_status status;
-    if (!offline_open(&offline, invocation, true, &status)) {
-        return status;
-    }
-    status = offline_check(&offline, invocation);
-    offline_close(&offline);
-    return status;
+    return hand_over(invocation);
 }

@@ -2,6 +2,7 @@
 
 #include "cli/command.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -253,6 +254,7 @@ static bool read_timeout(struct invocation *invocation)
 bool command_parse(int argc, char **argv, struct invocation *invocation, enum exit_status *status)
 {
     *status = EXIT_USAGE;
+    invocation->words = argv;
     if (!sort_words(argc, argv, invocation)) {
         return false;
     }
@@ -292,4 +294,15 @@ bool command_connect(struct invocation *invocation, enum exit_status *status)
     }
     *status = EXIT_UNREACHABLE;
     return false;
+}
+
+enum exit_status end_output(enum exit_status status)
+{
+    errno = 0; // what was written before may have failed long ago, and has then left its mark only
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && status == EXIT_DONE) {
+        status =
+            complain(EXIT_REFUSED, "cannot write: %s",
+                     errno != 0 ? strerrordesc_np(errno) : "standard output is closed or full");
+    }
+    return status;
 }

@@ -79,6 +79,7 @@ struct invocation {
         *options[OPTION_COUNT]; // the argument, or "" of one that takes none; NULL: not given
     const char *operands[OPERANDS_MAX];
     int operands_count;
+    char **words;       // of the command line, as they were given
     int64_t timeout_ms; // 0: not given
     pgnear *node;       // NULL until command_connect
 };
@@ -124,6 +125,14 @@ enum exit_status complain(enum exit_status status, const char *format, ...)
 enum exit_status complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // Says the error of a call, and which exit status it means.
 enum exit_status complain_of_call(const pgnear_error *error);
+
+// The last thing a program does: what it has printed is written, or the failure is said; how it
+// exits.
+enum exit_status end_output(enum exit_status status);
+
+// What needs no node is another program's, which has the libraries that it takes: becomes that one,
+// with the same command line. Returns only where it cannot be run, which has been said then.
+enum exit_status hand_over(const struct invocation *invocation);
 
 // The commands, each in the file of its kind.
 enum exit_status run_get(struct invocation *invocation);

@@ -26,6 +26,8 @@ void offline_close(struct offline *offline);
 // A connection by the daemon's limit of time; what became of it is PQstatus's to say.
 PGconn *offline_connect(const struct postgres_settings *postgres, const char *conninfo);
 
+// Prints the SQL that makes the table, or drops all but its data.
+enum exit_status offline_schema(const struct invocation *invocation);
 // Examines what can be seen from here, prints what it finds as `check` does, and returns its exit
 // status.
 enum exit_status offline_check(struct offline *offline, const struct invocation *invocation);

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "cli/check.h"
-#include "cli/offline.h"
+#include "offline/offline.h"
 #include "pg/conn_params.h"
 #include "pg/notify_queue.h"
 

@@ -1,7 +1,7 @@
 // The settings are read by the daemon's own code, so that both mean the same table. libpq's
 // blocking calls are right here: there is nothing else to do meanwhile.
 
-#include "cli/offline.h"
+#include "offline/offline.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -95,7 +95,7 @@ void offline_close(struct offline *offline)
     config_deinit(&offline->settings);
 }
 
-enum exit_status run_schema(struct invocation *invocation)
+enum exit_status offline_schema(const struct invocation *invocation)
 {
     struct offline offline;
     enum exit_status status;
