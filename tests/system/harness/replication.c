@@ -17,19 +17,47 @@
 
 enum { BACKENDS_MAX = 128, PID_FILE_SHARED_MEMORY_LINE = 7 };
 
+static void append_to(const struct pg *pg, const char *name, const char *text)
+{
+    const char *path = scenario_text(pg->scenario, "%s/%s", pg->data, name);
+    uid_t uid;
+    gid_t gid;
+    process_user(&uid, &gid);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    bool written = fd >= 0 && fchown(fd, uid, gid) == 0 &&
+                   write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd < 0 || close(fd) != 0 || !written) {
+        scenario_fail("cannot write %s: %s", path, strerror(errno));
+    }
+}
+
+static void let_follow(const struct pg *pg, const struct pg *primary)
+{
+    append_to(pg, "standby.signal", "");
+    append_to(pg, "postgresql.auto.conf",
+              scenario_text(pg->scenario, "primary_conninfo = 'host=%s port=%d user=postgres'\n",
+                            primary->directory, primary->port));
+}
+
+// By the functions that pg_basebackup is made of, which not every package of a server has. Its own
+// write-ahead log is copied too, since what the copy needs of it may be on the disk alone. Files
+// may come and go meanwhile, which is tar's status 1.
 void pg_copy_primary(struct pg *standby, struct pg *primary)
 {
-    const char *arguments[] = {pg_program(standby->scenario, "pg_basebackup"),
-                               "--write-recovery-conf",
-                               "--wal-method=stream",
-                               "--checkpoint=fast",
-                               "--no-sync",
-                               "-d",
-                               primary->url,
-                               "-D",
-                               standby->data,
-                               NULL};
+    static const char COPY[] =
+        "mkdir -m 0700 \"$2\" &&"
+        " { tar -C \"$1\" --exclude=./postmaster.pid --exclude='./pg_stat_tmp/*'"
+        " --exclude='./pg_replslot/*' -cf - . || test $? -eq 1; } | tar -C \"$2\" -xf -";
+    const char *arguments[] = {"/bin/sh", "-c", COPY, "copy", primary->data, standby->data, NULL};
+    bool is_renamed =
+        pg_int(primary, "SELECT current_setting('server_version_num')::int") >= 150000;
+    pg_exec(primary, is_renamed ? "SELECT pg_backup_start('copy', true)"
+                                : "SELECT pg_start_backup('copy', true, false)");
     process_run(standby->scenario, arguments, &(struct process_options){.unprivileged = true});
+    append_to(standby, "backup_label",
+              pg_value(primary, is_renamed ? "SELECT labelfile FROM pg_backup_stop(false)"
+                                           : "SELECT labelfile FROM pg_stop_backup(false, false)"));
+    let_follow(standby, primary);
 }
 
 void pg_await_shipped(struct pg *primary, struct pg *standby)
@@ -92,26 +120,9 @@ void pg_kill(struct pg *pg)
     remove_shared_memory(pg);
 }
 
-static void append_to(const struct pg *pg, const char *name, const char *text)
-{
-    const char *path = scenario_text(pg->scenario, "%s/%s", pg->data, name);
-    uid_t uid;
-    gid_t gid;
-    process_user(&uid, &gid);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    bool written = fd >= 0 && fchown(fd, uid, gid) == 0 &&
-                   write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    if (fd < 0 || close(fd) != 0 || !written) {
-        scenario_fail("cannot write %s: %s", path, strerror(errno));
-    }
-}
-
 void pg_follow(struct pg *pg, struct pg *primary)
 {
-    append_to(pg, "standby.signal", "");
-    append_to(pg, "postgresql.auto.conf",
-              scenario_text(pg->scenario, "primary_conninfo = 'host=%s port=%d user=postgres'\n",
-                            primary->directory, primary->port));
+    let_follow(pg, primary);
     pg_start_again(pg);
 }
 
