@@ -122,7 +122,7 @@ static _Noreturn void ask_quietly(const struct node *node)
         pgnear_poll_handle(&asking.poll, 0);
         good = good && asking.answers == 2 && pgnear_async_pending(asking.async) == 0;
     }
-    syscall(SYS_exit, good ? 0 : 1);
+    syscall(SYS_exit_group, good ? 0 : 1);
     abort();
 }
 

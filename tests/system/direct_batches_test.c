@@ -56,7 +56,7 @@ static _Noreturn void run_quietly(const struct node *node)
                pgnear_batch_run(batch, NULL, &replies, &count, NULL) == PGNEAR_OK && count == 3 &&
                replies[0].item.present && !replies[1].item.present && replies[2].item.present;
     }
-    syscall(SYS_exit, good ? 0 : 1);
+    syscall(SYS_exit_group, good ? 0 : 1);
     abort();
 }
 

@@ -34,7 +34,7 @@ static _Noreturn void read_quietly(const struct node *node)
         good = good && pgnear_get_path(handle, pgnear_text("present"), "$.x", NULL, &item, NULL) ==
                            PGNEAR_OK;
     }
-    syscall(SYS_exit, good ? 0 : 1);
+    syscall(SYS_exit_group, good ? 0 : 1);
     abort();
 }
 

@@ -100,7 +100,7 @@ void direct_forbid_system_calls(void)
 {
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        ALLOW(SYS_exit),
+        ALLOW(SYS_exit_group),
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
         // Their allocators', which ask the kernel for memory where others have it already.
         ALLOW(SYS_mmap),

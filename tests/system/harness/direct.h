@@ -20,7 +20,7 @@ int64_t direct_get_int(pgnear *handle, const char *key);
 // may use the node meanwhile.
 bool direct_is_hit(struct node *node, pgnear *handle, const char *key);
 void direct_assert_hit(struct node *node, pgnear *handle, const char *key);
-// From now on the process may exit by SYS_exit and is killed at any other call.
+// From now on the process may exit by SYS_exit_group and is killed at any other call.
 void direct_forbid_system_calls(void);
 // Waits until the key is read without a request: its write has settled.
 void direct_await_hit(struct node *node, const char *key);
