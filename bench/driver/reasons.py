@@ -73,16 +73,18 @@ REASONS = [
      "gives way meanwhile (docs/decisions/0010-flush-gives-way.md), for a second."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
-    ("flush", "The time counts from the first set, and for the 0.3 s in which the sets come the "
-     "flush gives way to them (docs/decisions/0010-flush-gives-way.md). Then a batch of 2000 "
+    ("flush", "The time counts from the first set, and for the 0.2 to 0.3 s in which the sets come "
+     "the flush gives way to them (docs/decisions/0010-flush-gives-way.md). Then a batch of 2000 "
      "inserts takes 47 ms in PostgreSQL and 3 for its fsync by strace, and the next one follows "
      "within a millisecond of its answer (docs/decisions/0015-cheaper-writes.md): by the backend's "
-     "processor time 19 to 22 us a row, where the hand-written upserts take 27 to 34."),
+     "processor time 16 to 24 us a row, where the hand-written upserts take 27 to 34. In six rounds "
+     "on a busy machine the ratio was from 0.84 to 1.22, and 1.06 in the middle."),
     ("commit-to-cache", "The notification passes the pg worker, the writer's commit and the "
      "server loop before a watcher hears of it: three threads to wake where the bare listener "
-     "is one. Of 1200 commits on an idle node the p99 was 1.22 times the listener's, of 700 "
-     "beside 10,000 writes a second 1.17 times: both move by tens of percent from round to "
-     "round with what else wants the two cores."),
+     "is one. Of 600 commits the p99 is the sixth slowest: in four rounds beside 10,000 writes a "
+     "second on a busy machine it was 21, 13, 10 and 21 ms, the bare listener's 13, 22, 16 and "
+     "17, so that the ratio of a round was anything from 0.6 to 1.6; the p50 was 1.5, 2.3, 1.4 "
+     "and 1.9 ms, the listener's 1.9, 1.8, 1.7 and 2.5."),
     ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
      "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
      "82 us beside it, 1.6 times, and a miss 163. It goes from the server loop to the pg "
@@ -96,13 +98,12 @@ REASONS = [
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),
-    ("preload", "PostgreSQL makes pages in order of keys and values as text within a limit, for "
-     "half as much processor time again as the COPY of the table as it lies (2.2 s against 1.45 "
-     "on a busy machine: 0.35 for the text, 0.4 for the order, and an eighth of it all for the "
-     "limit); beside it the pg worker spends 0.6 to 0.8 s on converting and the writer 0.55 s on "
-     "the tree, on the same two cores. Larger and smaller pages gained nothing, nor did other ways "
-     "to ask within a limit, of which none is below 1.4 times the COPY in the backend alone "
-     "(docs/decisions/0012-preload-in-step.md)."),
+    ("preload", "PostgreSQL makes pages in order of keys and values as text, 1.8 s of processor "
+     "time in four runs on a busy machine, where the COPY of the table as it lies takes 1.35 (the "
+     "median of five, alone); beside it the pg worker spends 0.60 s on reading and converting and "
+     "the writer 0.56 s on the tree, on the same two cores: what else wants them holds three "
+     "threads up, and of the COPY hardly two. Pages come by COPY, and their limit is a cast "
+     "(docs/decisions/0012-preload-in-step.md): 0.28 s of the three less than before."),
     ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without "
      "a pause and the reader: each waits for the processor. Redis, which takes no part in any "
      "of it, has the same p99 beside the same disturbance (last reference). By perf sched "
