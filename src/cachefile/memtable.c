@@ -79,9 +79,9 @@ static bool is_gone(const struct memtable *table, uint64_t place)
     return atomic_load_explicit(&table->header->begin, memory_order_acquire) > place;
 }
 
-static bool is_visible(const struct memtable *table, uint64_t place)
+static uint64_t end_of(const struct memtable *table)
 {
-    return place < atomic_load_explicit(&table->header->end, memory_order_acquire);
+    return atomic_load_explicit(&table->header->end, memory_order_acquire);
 }
 
 static bool key_equals(const struct memtable *table, uint64_t place, struct slice key)
@@ -105,7 +105,6 @@ struct look {
     uint64_t *room;
     size_t bytes;
     uint64_t place;
-    uint64_t unseen; // the newest entry of the key that was not in sight yet; 0: none
 };
 
 // Whether the entry is the key's. What it says of itself may be torn, or anything.
@@ -132,14 +131,14 @@ static void copy_record(struct look *look, uint64_t place, size_t bytes)
 static enum memtable_found follow(struct look *look)
 {
     const struct memtable *table = look->table;
+    uint64_t end = end_of(table);
     uint64_t place =
         atomic_load_explicit(&table->heads[look->hash & table->heads_mask], memory_order_acquire);
-    look->unseen = 0;
     while (place != 0) {
         uint64_t next = memtable_load(table, place + MEMTABLE_AT_NEXT);
         size_t bytes;
         bool matches = is_of(look, place, &bytes);
-        bool is_seen = matches && is_visible(table, place);
+        bool is_seen = matches && place < end_of(table);
         if (is_seen) {
             copy_record(look, place, bytes);
         }
@@ -150,17 +149,14 @@ static enum memtable_found follow(struct look *look)
             look->place = place;
             return MEMTABLE_FOUND;
         }
-        if (matches && look->unseen == 0) {
-            look->unseen = place;
-        }
         if (next >= place) {
             return MEMTABLE_UNKNOWN;
         }
         place = next;
     }
-    // What came into sight meanwhile may have taken the place of what was there.
-    return look->unseen != 0 && is_visible(table, look->unseen) ? MEMTABLE_UNKNOWN
-                                                                : MEMTABLE_ABSENT;
+    // What came into sight meanwhile, at the head or passed unseen, may have taken the place of
+    // what was there.
+    return end_of(table) != end ? MEMTABLE_UNKNOWN : MEMTABLE_ABSENT;
 }
 
 enum memtable_found memtable_find(const struct memtable *table, uint64_t hash, struct slice key,
