@@ -69,7 +69,13 @@ void pg_await_shipped(struct pg *primary, struct pg *standby)
 void pg_cut_stream(struct pg *standby)
 {
     pg_exec(standby, "ALTER SYSTEM SET primary_conninfo = ''");
-    pg_exec(standby, "SELECT pg_reload_conf()");
+    if (pg_int(standby, "SELECT current_setting('server_version_num')::int") >= 130000) {
+        pg_exec(standby, "SELECT pg_reload_conf()");
+    } else {
+        // It is read at the start only.
+        pg_stop(standby, PG_STOP_FAST);
+        pg_start_again(standby);
+    }
     pg_await_value(standby, "0", "SELECT count(*) FROM pg_stat_wal_receiver");
     pg_await_value(standby, "t",
                    "SELECT pg_last_wal_replay_lsn() >="
