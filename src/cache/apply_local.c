@@ -71,15 +71,16 @@ static enum error drop_overtaken(struct turn *turn, struct slice key, uint64_t s
     return error == ERROR_NONE ? apply_decision(turn, key, held, &decision) : error;
 }
 
+// What is held under a retired one may be of before a change that was noted in its pending record.
 static bool lay_over(void *context, const struct entry *entry)
 {
     struct lay_visit *visit = context;
+    bool is_plain = !entry->retired && !entry_returns_result(entry);
     struct entry_cursor cursor = entry_cursor_of(entry);
     struct pair pair;
-    while (!entry->retired && visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
-        visit->error = entry_returns_result(entry)
-                           ? drop_overtaken(visit->turn, pair.key, entry->seq)
-                           : apply_pair(visit->turn, entry, &pair);
+    while (visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
+        visit->error = is_plain ? apply_pair(visit->turn, entry, &pair)
+                                : drop_overtaken(visit->turn, pair.key, entry->seq);
     }
     if (!entry->retired && entry_returns_result(entry)) {
         visit->turn->decided_seq = entry->seq;

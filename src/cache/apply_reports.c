@@ -58,6 +58,7 @@ static enum error apply_preload(struct turn *turn, const struct fills_message *f
     if (fills->fills_count == 0) {
         return ERROR_NONE;
     }
+    turn->changes_cache = true;
     enum error error =
         store_adding_begin(&turn->writer->store, turn->txn, fills->fills[0].key, &adding);
     if (error == ERROR_NONE) {

@@ -14,6 +14,8 @@
 
 enum { TORN_MAX = 3 };
 
+_Static_assert((int)MEMTABLE_RECORD_BYTES_MAX <= (int)TIER_ENTRY_BYTES_MAX, "room is for either");
+
 struct cache_reader {
     struct store *store;
     struct store_files *files; // that `txn` is of

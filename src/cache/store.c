@@ -82,6 +82,7 @@ static void begin_generation(struct store *store)
 {
     unlinkat(store->directory.fd, STORE_FILE, 0);
     unlinkat(store->directory.fd, STORE_LOCK_FILE, 0);
+    unlinkat(store->directory.fd, MEMTABLE_FILE, 0);
     atomic_fetch_add(&store->control.page->generation, 1);
 }
 
@@ -224,7 +225,7 @@ enum error store_open(struct store *store, const struct store_options *options,
         store_give_right(store, "tier", 0640);
     }
     if (store->memtable.table.header != NULL) {
-        store_give_right(store, "memtable", 0640);
+        store_give_right(store, MEMTABLE_FILE, 0640);
     }
     store->fill_bytes_max = store->map_bytes / 16;
     mark(store, CLEAN_NO);

@@ -15,13 +15,11 @@
 #include "base/limits.h"
 #include "cachefile/memtable_entry.h"
 
-static const char FILE_NAME[] = "memtable";
-
 enum { RESTARTS_MAX = 100 };
 
 // ---- the file
 
-static void place_parts(struct memtable *table, void *file, size_t bytes)
+void memtable_place_parts(struct memtable *table, void *file, size_t bytes)
 {
     *table = (struct memtable){.header = file, .file_bytes = bytes};
     table->heads_mask = table->header->heads_count - 1;
@@ -30,7 +28,7 @@ static void place_parts(struct memtable *table, void *file, size_t bytes)
     table->ring = table->heads + table->header->heads_count;
 }
 
-static bool is_whole(const struct memtable_header *header, size_t bytes)
+bool memtable_is_whole(const struct memtable_header *header, size_t bytes)
 {
     uint64_t words = (bytes - MEMTABLE_HEADER_BYTES) / sizeof(uint64_t);
     uint64_t heads = header->heads_count;
@@ -42,7 +40,7 @@ bool memtable_map(struct memtable *table, int directory_fd)
 {
     struct stat status;
     *table = (struct memtable){0};
-    int fd = openat(directory_fd, FILE_NAME, O_RDONLY | O_CLOEXEC);
+    int fd = openat(directory_fd, MEMTABLE_FILE, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return false;
     }
@@ -55,11 +53,11 @@ bool memtable_map(struct memtable *table, int directory_fd)
     if (file == MAP_FAILED) {
         return false;
     }
-    if (!is_whole(file, bytes)) {
+    if (!memtable_is_whole(file, bytes)) {
         munmap(file, bytes);
         return false;
     }
-    place_parts(table, file, bytes);
+    memtable_place_parts(table, file, bytes);
     return true;
 }
 
@@ -127,25 +125,29 @@ static void copy_record(struct look *look, uint64_t place, size_t bytes)
     look->bytes = bytes;
 }
 
-// Goes along the chain once. UNKNOWN: to be done again.
+// Goes along the chain once. UNKNOWN: to be done again. What counts is what was in sight at its
+// begin: where a turn came into sight on the way, an entry may have been replaced by one that
+// stands before those that were passed.
 static enum memtable_found follow(struct look *look)
 {
     const struct memtable *table = look->table;
     uint64_t end = end_of(table);
     uint64_t place =
         atomic_load_explicit(&table->heads[look->hash & table->heads_mask], memory_order_acquire);
+    if (place == 0) {
+        return MEMTABLE_ABSENT;
+    }
     while (place != 0) {
         uint64_t next = memtable_load(table, place + MEMTABLE_AT_NEXT);
         size_t bytes;
-        bool matches = is_of(look, place, &bytes);
-        bool is_seen = matches && place < end_of(table);
-        if (is_seen) {
+        bool is_found = place < end && is_of(look, place, &bytes);
+        if (is_found) {
             copy_record(look, place, bytes);
         }
         if (is_gone(table, place)) {
             return MEMTABLE_UNKNOWN;
         }
-        if (is_seen) {
+        if (is_found) {
             look->place = place;
             return MEMTABLE_FOUND;
         }
@@ -154,9 +156,7 @@ static enum memtable_found follow(struct look *look)
         }
         place = next;
     }
-    // What came into sight meanwhile, at the head or passed unseen, may have taken the place of
-    // what was there.
-    return end_of(table) != end ? MEMTABLE_UNKNOWN : MEMTABLE_ABSENT;
+    return end_of(table) == end ? MEMTABLE_ABSENT : MEMTABLE_UNKNOWN;
 }
 
 enum memtable_found memtable_find(const struct memtable *table, uint64_t hash, struct slice key,

@@ -27,6 +27,8 @@
 #include "base/slice.h"
 #include "cachefile/directory.h"
 
+#define MEMTABLE_FILE "memtable"
+
 // Records that are larger are not put in.
 enum { MEMTABLE_RECORD_BYTES_MAX = 1280 };
 enum { MEMTABLE_HEADER_BYTES = 4096 };
@@ -142,8 +144,9 @@ struct memtable_writer {
     pthread_mutex_t still;
 };
 
-// Maps a file of about so many bytes, made anew where it has another size, with all its room on the
-// disk. What is in it stays as it is until memtable_begin, for those who read while nobody serves.
+// Maps the file that is there, or a new one of about so many bytes, with all its room on the disk.
+// A reader has it as long as it has the records: it is not made anew but with those (store.c). What
+// is in it stays as it is until memtable_begin, for those who read while nobody serves.
 enum error memtable_open(struct memtable_writer *writer, const struct directory *directory,
                          size_t bytes, struct failure *failure);
 // Accepts all zeroes.

@@ -14,8 +14,6 @@
 #include "base/memory.h"
 #include "cachefile/memtable_entry.h"
 
-static const char FILE_NAME[] = "memtable";
-
 enum { RING_BYTES_PER_HEAD = 128, LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
 enum {
     ENTRY_WORDS_MAX = 256
@@ -70,6 +68,47 @@ static void put_bytes(const struct memtable *table, uint64_t place, struct slice
 
 // ---- the file
 
+// A whole one is kept, whatever size it has, and one of that size: readers stay with it as long as
+// with the records.
+static bool is_kept(int fd, size_t *bytes)
+{
+    struct stat status;
+    struct memtable_header header;
+    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+        return false;
+    }
+    bool is_whole = status.st_size > MEMTABLE_HEADER_BYTES &&
+                    pread(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
+                    memtable_is_whole(&header, (size_t)status.st_size);
+    bool is_kept = is_whole || (size_t)status.st_size == *bytes;
+    *bytes = is_kept ? (size_t)status.st_size : *bytes;
+    return is_kept;
+}
+
+// What is no whole one is left to those who have it mapped: it must not change under them.
+static int open_file(const struct directory *directory, size_t *bytes)
+{
+    int fd = openat(directory->fd, MEMTABLE_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0 && is_kept(fd, bytes)) {
+        return fd;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    unlinkat(directory->fd, MEMTABLE_FILE, 0);
+    return openat(directory->fd, MEMTABLE_FILE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+}
+
+static size_t heads_for(size_t bytes)
+{
+    size_t heads = 1;
+    while (heads * 2 * RING_BYTES_PER_HEAD <= bytes) {
+        heads *= 2;
+    }
+    return heads;
+}
+
+// `heads` are those of a file that is new.
 static enum error map_file(struct memtable *table, int fd, size_t heads, size_t bytes)
 {
     errno = directory_reserve(fd, bytes);
@@ -79,29 +118,13 @@ static enum error map_file(struct memtable *table, int fd, size_t heads, size_t 
         return ERROR_SYSTEM;
     }
     struct memtable_header *header = file;
-    header->magic = MEMTABLE_MAGIC;
-    header->heads_count = heads;
-    header->ring_words = (bytes - MEMTABLE_HEADER_BYTES) / sizeof(uint64_t) - heads;
-    *table = (struct memtable){
-        .header = header,
-        .heads = (_Atomic uint64_t *)((uint8_t *)file + MEMTABLE_HEADER_BYTES),
-        .heads_mask = heads - 1,
-        .ring_words = header->ring_words,
-        .file_bytes = bytes,
-    };
-    table->ring = table->heads + heads;
-    return ERROR_NONE;
-}
-
-// One of another size is left to those who have it mapped: it must not shrink under them.
-static int open_file(const struct directory *directory, size_t bytes)
-{
-    struct stat status;
-    if (fstatat(directory->fd, FILE_NAME, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-        (!S_ISREG(status.st_mode) || (size_t)status.st_size != bytes)) {
-        unlinkat(directory->fd, FILE_NAME, 0);
+    if (!memtable_is_whole(header, bytes)) {
+        header->magic = MEMTABLE_MAGIC;
+        header->heads_count = heads;
+        header->ring_words = (bytes - MEMTABLE_HEADER_BYTES) / sizeof(uint64_t) - heads;
     }
-    return openat(directory->fd, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    memtable_place_parts(table, file, bytes);
+    return ERROR_NONE;
 }
 
 enum error memtable_open(struct memtable_writer *writer, const struct directory *directory,
@@ -109,19 +132,16 @@ enum error memtable_open(struct memtable_writer *writer, const struct directory 
 {
     *writer = (struct memtable_writer){0};
     CHECK(pthread_mutex_init(&writer->still, NULL) == 0);
-    size_t heads = 1;
-    while (heads * 2 * RING_BYTES_PER_HEAD <= bytes) {
-        heads *= 2;
-    }
+    size_t heads = heads_for(bytes);
     bytes = MEMTABLE_HEADER_BYTES +
             (heads * sizeof(uint64_t) + bytes) / MEMTABLE_HEADER_BYTES * MEMTABLE_HEADER_BYTES;
     CHECK_VALUES(bytes > MEMTABLE_HEADER_BYTES + 2 * ENTRY_WORDS_MAX * sizeof(uint64_t) + heads * 8,
                  "%zu bytes", bytes);
-    int fd = open_file(directory, bytes);
+    int fd = open_file(directory, &bytes);
     if (fd < 0 || map_file(&writer->table, fd, heads, bytes) != ERROR_NONE) {
         failure_note(failure, ERROR_SYSTEM, "no room for %zu bytes of %s/memtable: %s", bytes,
                      directory->path, strerrordesc_np(errno));
-        unlinkat(directory->fd, FILE_NAME, 0);
+        unlinkat(directory->fd, MEMTABLE_FILE, 0);
     }
     if (fd >= 0) {
         close(fd);
@@ -383,8 +403,9 @@ void memtable_commit_end(struct memtable_writer *writer)
     uint64_t count = read_own(&table->header->count) + writer->puts_count;
     publish(&table->header->count, count);
     publish(&table->header->end, writer->next);
-    for (size_t i = 0; i < writer->leaving_count; i++) {
-        unlink_entry(table, writer->leaving[i]);
+    // The newest first: of a key that was put many times each is the second of its chain then.
+    for (size_t i = writer->leaving_count; i > 0; i--) {
+        unlink_entry(table, writer->leaving[i - 1]);
     }
     publish(&table->header->count, count - writer->leaving_count);
     if (count == writer->leaving_count) {
@@ -393,19 +414,31 @@ void memtable_commit_end(struct memtable_writer *writer)
     forget_turn(writer);
 }
 
+// Takes what the turn has put in, from `first` on, off the front of the entry's chain.
+static void take_off(const struct memtable *table, uint64_t place, uint64_t first)
+{
+    _Atomic uint64_t *head = head_of(table, memtable_load(table, place + MEMTABLE_AT_HASH));
+    uint64_t newest = read_own(head);
+    while (newest >= first) {
+        newest = memtable_load(table, newest + MEMTABLE_AT_NEXT);
+    }
+    publish(head, newest);
+    set_state(table, place, STATE_GONE);
+}
+
 // The room of what the turn has put in is left behind: somebody may stand on it.
 static void undo(struct memtable_writer *writer)
 {
     const struct memtable *table = &writer->table;
     uint64_t begin = read_own(&table->header->begin);
     uint64_t end = read_own(&table->header->end);
+    uint64_t first = end > begin ? end : begin;
     for (size_t i = 0; i < writer->leaving_count; i++) {
         set_state(table, writer->leaving[i], STATE_LIVE);
     }
-    for (uint64_t place = end > begin ? end : begin; place < writer->next;
-         place += words_at(table, place)) {
+    for (uint64_t place = first; place < writer->next; place += words_at(table, place)) {
         if (state_at(table, place) == STATE_LIVE) {
-            unlink_entry(table, place);
+            take_off(table, place, first);
         }
     }
 }

@@ -16,6 +16,10 @@ enum {
     MEMTABLE_AT_KEY = 4,
 };
 
+bool memtable_is_whole(const struct memtable_header *header, size_t bytes);
+// Of a whole one, mapped.
+void memtable_place_parts(struct memtable *table, void *file, size_t bytes);
+
 // At any place: it may hold anything.
 static inline _Atomic uint64_t *memtable_word(const struct memtable *table, uint64_t place)
 {

@@ -12,6 +12,8 @@
 #include "client/reader.h"
 #include "client/seen.h"
 
+_Static_assert((int)MEMTABLE_RECORD_BYTES_MAX <= (int)TIER_ENTRY_BYTES_MAX, "room is for either");
+
 struct direct {
     // What the node said of itself; "" where it did not, or direct reads are not wanted:
     char *directory;

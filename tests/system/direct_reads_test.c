@@ -304,7 +304,10 @@ static void a_cache_of_another_size_is_read(struct scenario *scenario)
                                        "cache.size = \"20MiB\"\nwrites.outbox_size = \"8MiB\"\n"};
     struct node *node = node_start(scenario, pg, &options);
     pgnear *handle = direct_open(node);
+    pgnear *idle = direct_open(node);
     direct_set_int(handle, "k", -1, PGNEAR_ACK_POSTGRES);
+    direct_await_hit(node, "k");
+    assert_int_equal(direct_get_int(idle, "k"), -1);
     for (int i = 0; i < 3; i++) {
         options.config = scenario_text(
             scenario, "cache.size = \"%s\"\nwrites.outbox_size = \"8MiB\"\n", SIZES[i]);
@@ -317,6 +320,7 @@ static void a_cache_of_another_size_is_read(struct scenario *scenario)
         direct_assert_hit(node, handle, "k");
     }
     pgnear_close(handle);
+    pgnear_close(idle);
 }
 
 static void socket_only_asks_the_node(struct scenario *scenario)

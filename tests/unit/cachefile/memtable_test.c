@@ -3,6 +3,7 @@
 
 #include "cachefile/memtable.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -363,6 +364,99 @@ static void no_reader_sees_half_a_change(void **state)
     assert_int_equal(watcher.lost, 0);
 }
 
+// A key that is always there, behind those of its chain that are newer and stay, put again and
+// again: whoever is on his way along them misses neither the old entry nor the new one.
+static void what_replaces_an_entry_is_not_missed(void **state)
+{
+    struct place *place = *state;
+    struct watcher watcher = {.table = &place->reader};
+    choose_keys(&watcher);
+    put_number(place, watcher.keys[0], 1);
+    for (int key = 1; key < KEYS; key++) {
+        put_number(place, watcher.keys[key], 1);
+    }
+    commit(place);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
+    for (uint64_t turn = 2; turn < TURNS; turn++) {
+        for (int key = 0; key < KEYS; key++) {
+            put_number(place, watcher.keys[key], turn);
+            commit(place);
+        }
+    }
+    atomic_store(&watcher.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(watcher.torn, 0);
+    assert_int_equal(watcher.behind, 0);
+    assert_int_equal(watcher.lost, 0);
+}
+
+// As a counter is, by many clients at once.
+static void a_key_may_be_put_often_in_a_turn(void **state)
+{
+    struct place *place = *state;
+    enum { PUTS = 200 };
+    char record[16];
+    put(place, 2, "beside it");
+    put(place, 1, "before");
+    commit(place);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < PUTS; i++) {
+            snprintf(record, sizeof record, "%d", i);
+            put(place, 1, record);
+        }
+        if (round == 0) {
+            memtable_abort(&place->writer);
+            expect_seen(place, 1, "before");
+        }
+    }
+    commit(place);
+    expect_seen(place, 1, record);
+    expect_own(place, 1, record);
+    assert_int_equal(memtable_count(&place->writer), 2);
+    take_out(place, 1);
+    commit(place);
+    expect_seen(place, 1, NULL);
+    expect_seen(place, 2, "beside it");
+}
+
+// ---- its file
+
+static void a_start_keeps_the_file_whatever_size_it_asks_for(void **state)
+{
+    struct place *place = *state;
+    struct failure failure;
+    size_t bytes = place->writer.table.file_bytes;
+    memtable_close(&place->writer);
+    assert_int_equal(memtable_open(&place->writer, &place->directory, 2 * bytes, &failure),
+                     ERROR_NONE);
+    assert_int_equal(place->writer.table.file_bytes, bytes);
+    memtable_begin(&place->writer, 2);
+    put(place, 1, "one");
+    commit(place);
+    expect_seen(place, 1, "one"); // by who has it mapped since before
+    assert_true(memtable_is_of(&place->reader, 2));
+}
+
+static void what_is_no_memtable_is_made_anew(void **state)
+{
+    struct place *place = *state;
+    struct failure failure;
+    size_t bytes = place->writer.table.file_bytes;
+    memtable_close(&place->writer);
+    assert_int_equal(unlinkat(place->directory.fd, MEMTABLE_FILE, 0), 0);
+    int fd = openat(place->directory.fd, MEMTABLE_FILE, O_RDWR | O_CREAT, 0640);
+    assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+    close(fd);
+    assert_int_equal(memtable_open(&place->writer, &place->directory, 2 * bytes, &failure),
+                     ERROR_NONE);
+    assert_true(place->writer.table.file_bytes > bytes);
+    assert_int_equal(unlinkat(place->directory.fd, MEMTABLE_FILE, 0), 0);
+    assert_int_equal(symlinkat("control", place->directory.fd, MEMTABLE_FILE), 0);
+    memtable_close(&place->writer);
+    assert_int_equal(memtable_open(&place->writer, &place->directory, bytes, &failure), ERROR_NONE);
+}
+
 // ---- whatever the file holds
 
 static void any_content_is_harmless(void **state)
@@ -414,6 +508,10 @@ int main(void)
         TEST(what_goes_is_told_to_those_who_hold_a_snapshot),
         TEST(a_new_life_finds_nothing_of_the_old),
         TEST(no_reader_sees_half_a_change),
+        TEST(what_replaces_an_entry_is_not_missed),
+        TEST(a_key_may_be_put_often_in_a_turn),
+        TEST(a_start_keeps_the_file_whatever_size_it_asks_for),
+        TEST(what_is_no_memtable_is_made_anew),
         TEST(any_content_is_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
