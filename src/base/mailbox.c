@@ -10,7 +10,7 @@ enum { CORKED_MAILBOXES_MAX = 8, CORKED_MESSAGES_MAX = 64 };
 
 // The mailboxes whose readers the thread still has to wake.
 static _Thread_local struct cork {
-    bool is_corked;
+    unsigned depth;
     size_t messages_count; // since they were last woken
     size_t owed_count;
     struct mailbox *owed[CORKED_MAILBOXES_MAX];
@@ -63,12 +63,17 @@ static void append(struct mailbox *mailbox, struct message *message)
     mailbox->bytes += message->bytes;
 }
 
-// Says whether the reader has to be told.
-static bool set_woken(struct mailbox *mailbox)
+// Says whether the caller has to tell the reader, now or, where it corks, later.
+static bool set_woken(struct mailbox *mailbox, bool is_corked)
 {
     bool was_woken = mailbox->woken;
     mailbox->woken = true;
-    return !was_woken;
+    if (was_woken || is_corked) {
+        return !was_woken;
+    }
+    bool was_signaled = mailbox->signaled;
+    mailbox->signaled = true;
+    return !was_signaled;
 }
 
 static void signal_reader(const struct mailbox *mailbox)
@@ -84,7 +89,8 @@ static void pay(void)
     for (size_t i = 0; i < cork.owed_count; i++) {
         struct mailbox *mailbox = cork.owed[i];
         lock(mailbox);
-        bool waits = mailbox->first != NULL;
+        bool waits = mailbox->first != NULL && !mailbox->signaled;
+        mailbox->signaled = mailbox->signaled || waits;
         unlock(mailbox);
         if (waits) {
             signal_reader(mailbox);
@@ -97,7 +103,7 @@ static void pay(void)
 // A message was put into the mailbox; `wake`: its reader does not know of any yet.
 static void note_message(struct mailbox *mailbox, bool wake)
 {
-    if (!cork.is_corked) {
+    if (cork.depth == 0) {
         if (wake) {
             signal_reader(mailbox);
         }
@@ -113,15 +119,16 @@ static void note_message(struct mailbox *mailbox, bool wake)
 
 void mailbox_cork(void)
 {
-    CHECK(!cork.is_corked);
-    cork.is_corked = true;
+    cork.depth++;
 }
 
 void mailbox_uncork(void)
 {
-    CHECK(cork.is_corked);
-    pay();
-    cork.is_corked = false;
+    CHECK(cork.depth > 0);
+    if (cork.depth == 1) {
+        pay();
+    }
+    cork.depth--;
 }
 
 bool mailbox_offer(struct mailbox *mailbox, struct message *message)
@@ -134,7 +141,7 @@ bool mailbox_offer(struct mailbox *mailbox, struct message *message)
     bool wake = false;
     if (accepted) {
         append(mailbox, message);
-        wake = set_woken(mailbox);
+        wake = set_woken(mailbox, cork.depth > 0);
     }
     unlock(mailbox);
     if (accepted) {
@@ -147,7 +154,7 @@ void mailbox_push(struct mailbox *mailbox, struct message *message)
 {
     lock(mailbox);
     append(mailbox, message);
-    bool wake = set_woken(mailbox);
+    bool wake = set_woken(mailbox, cork.depth > 0);
     unlock(mailbox);
     note_message(mailbox, wake);
 }
@@ -162,7 +169,7 @@ void mailbox_push_quietly(struct mailbox *mailbox, struct message *message)
 void mailbox_nudge(struct mailbox *mailbox)
 {
     lock(mailbox);
-    bool wake = mailbox->first != NULL && set_woken(mailbox);
+    bool wake = mailbox->first != NULL && set_woken(mailbox, false);
     unlock(mailbox);
     if (wake) {
         signal_reader(mailbox);
@@ -172,7 +179,7 @@ void mailbox_nudge(struct mailbox *mailbox)
 void mailbox_wake(struct mailbox *mailbox)
 {
     lock(mailbox);
-    bool wake = set_woken(mailbox);
+    bool wake = set_woken(mailbox, false);
     unlock(mailbox);
     if (wake) {
         signal_reader(mailbox);
@@ -199,13 +206,12 @@ struct message *mailbox_take(struct mailbox *mailbox)
 {
     lock(mailbox);
     struct message *first = mailbox->first;
-    if (mailbox->woken) {
+    if (mailbox->signaled) {
         // Drained under the mutex: outside it, this could swallow the signal of a message that
-        // came after the take. A writer that set `woken` and has not yet written costs the reader
-        // one empty turn.
+        // came after the take. A writer that is about to signal costs the reader one empty turn, in
+        // which the signal is drained.
         uint64_t signals;
-        ssize_t drained = read(mailbox->wake_fd, &signals, sizeof signals);
-        (void)drained;
+        mailbox->signaled = read(mailbox->wake_fd, &signals, sizeof signals) < 0;
     }
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;

@@ -28,7 +28,8 @@ struct mailbox {
     struct message **last;
     size_t count;
     size_t bytes;
-    bool woken; // the eventfd is readable and nobody has taken since
+    bool woken;    // its reader is told, or is about to be, and has not taken since
+    bool signaled; // the eventfd is readable, or is about to be
     // Constant:
     size_t count_max;
     size_t bytes_max;

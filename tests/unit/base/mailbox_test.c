@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/mailbox.h"
 
@@ -194,6 +195,45 @@ static void a_corked_thread_wakes_once(void **state)
     mailbox_deinit(&other);
 }
 
+static void a_reader_that_looks_before_it_is_told_is_not_told(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    assert_int_equal(mailbox_init(&mailbox, 10, 10000), ERROR_NONE);
+    mailbox_cork();
+    mailbox_cork();
+    mailbox_push(&mailbox, make(0, 0));
+    mailbox_uncork();
+    assert_false(is_readable(&mailbox));
+    free(mailbox_take(&mailbox));
+    mailbox_uncork();
+    assert_false(is_readable(&mailbox));
+    mailbox_push(&mailbox, make(0, 1));
+    assert_true(is_readable(&mailbox));
+    free(mailbox_take(&mailbox));
+    assert_false(is_readable(&mailbox));
+    mailbox_deinit(&mailbox);
+}
+
+// The writer has put its message in, and signals only after the reader, awake anyway, has taken it.
+static void a_signal_that_comes_late_is_drained(void **state)
+{
+    (void)state;
+    struct mailbox mailbox;
+    assert_int_equal(mailbox_init(&mailbox, 10, 10000), ERROR_NONE);
+    mailbox_push(&mailbox, make(0, 0));
+    uint64_t signals;
+    assert_int_equal(read(mailbox_fd(&mailbox), &signals, sizeof signals), sizeof signals);
+    free(mailbox_take(&mailbox));
+    mailbox_push(&mailbox, make(0, 1)); // its reader is about to be woken: no second signal
+    assert_false(is_readable(&mailbox));
+    assert_int_equal(write(mailbox_fd(&mailbox), &signals, sizeof signals), sizeof signals);
+    assert_true(is_readable(&mailbox));
+    free(mailbox_take(&mailbox));
+    assert_false(is_readable(&mailbox));
+    mailbox_deinit(&mailbox);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +242,8 @@ int main(void)
         cmocka_unit_test(order_is_kept),
         cmocka_unit_test(full_is_refused),
         cmocka_unit_test(no_wake_up_is_lost),
+        cmocka_unit_test(a_reader_that_looks_before_it_is_told_is_not_told),
+        cmocka_unit_test(a_signal_that_comes_late_is_drained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
