@@ -2,10 +2,10 @@
 // it hits, what was acknowledged is in PostgreSQL exactly once and in order, and what the node
 // reads after its restart is what it acknowledged before.
 
+#include "remove_tree.h"
 #include "system/harness/load.h"
 #include "system/harness/random.h"
 
-#include <ftw.h>
 #include <stdio.h>
 
 enum { KILLS = 100, ACKS_A_ROUND = 400, INCRS_A_ROUND = 12 };
@@ -85,7 +85,7 @@ static void memory_acks_survive_without_the_cache(struct scenario *scenario)
         load_await_acks(load, 1u << LOAD_COUNTER | 1u << LOAD_LEDGER,
                         1 + random_below(&random, ACKS_A_ROUND));
         node_kill(node);
-        assert_true(scenario_remove_tree(node->cache_dir));
+        assert_true(remove_tree(node->cache_dir));
         node_spawn(node);
     }
     load_stop_and_check(load);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "remove_tree.h"
 #include "system/harness/deadline.h"
 #include "system/harness/proxy.h"
 #include "system/harness/replication.h"
@@ -400,7 +401,7 @@ static void a_start_without_the_cache_knows_the_server(struct scenario *scenario
     assert_rpc(node, "set", "[\"k\", 1, {\"ack\": \"postgres\"}]", "\"*\"");
     assert_rpc(node, "incr", "[\"n\", 5]", "[5, \"*\"]");
     node_kill(node);
-    assert_true(scenario_remove_tree(node->cache_dir));
+    assert_true(remove_tree(node->cache_dir));
     fail_over(&servers);
     node_start_again(node);
     await_healed(node);

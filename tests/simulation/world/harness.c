@@ -3,7 +3,6 @@
 // breaks the same promise (Zeller and Hildebrandt 2002).
 #include "simulation/world/harness.h"
 
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "remove_tree.h"
 #include "simulation/world/machine.h"
 
 enum { RUN_SECONDS_MAX = 120, SHORTEN_SECONDS_MAX = 40 };
@@ -21,14 +21,6 @@ static double seconds_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
 }
 
 // ---- one run
@@ -75,7 +67,7 @@ static bool run_passes(const struct run *run, char verdict[VERDICT_BYTES])
     close(ends[0]);
     int status = 0;
     waitpid(child, &status, 0);
-    nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(directory);
     bool passes = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
     if (!passes && len == 0) {
         describe_end(status, verdict);

@@ -2,7 +2,6 @@
 // clients.c.
 #include "simulation/world/node.h"
 
-#include <ftw.h>
 #include <lmdb.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "cache/writer_state.h"
 #include "pg/flusher.h"
 #include "pg/worker.h"
+#include "remove_tree.h"
 #include "simulation/world/clients.h"
 #include "simulation/world/disk.h"
 #include "simulation/world/loop.h"
@@ -298,19 +298,11 @@ void node_crash(struct node *node)
     close_rest(node);
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 void node_lose_cache(struct node *node)
 {
     if (node->given.loses_cache && machine_chance(300)) {
         trace("the cache of node %d is deleted", node->number);
-        CHECK(nftw(node->settings.cache.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
+        CHECK(remove_tree(node->settings.cache.dir));
     }
 }
 

@@ -15,7 +15,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,25 +22,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "remove_tree.h"
 #include "system/harness/pg_install.h"
 #include "system/harness/process.h"
-
-enum { FILES_OPEN_MAX = 16 };
 
 static char pool[SCENARIO_PATH_BYTES];          // "": not open yet
 static char directory[SCENARIO_PATH_BYTES * 2]; // in the pool, of the PostgreSQL that is tested
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 static void remove_pool(void)
 {
-    nftw(pool, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
+    remove_tree(pool);
 }
 
 static const char *parent(void)
@@ -135,7 +125,7 @@ static const char *provide_template(struct scenario *scenario)
         scenario_fail("cannot lock %s: %s", directory, strerror(errno));
     }
     if (access(path, F_OK) != 0) {
-        nftw(partial, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
+        remove_tree(partial);
         run(scenario, (const char *const[]){pg_program(scenario, "initdb"), "--username=postgres",
                                             "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8",
                                             "--wal-segsize=4", "--no-sync",

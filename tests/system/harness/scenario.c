@@ -5,7 +5,6 @@
 #include "system/harness/scenario.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +12,14 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "remove_tree.h"
 #include "system/harness/pg.h"
 #include "system/harness/process.h"
 #include "system/harness/proxy.h"
 #include "system/harness/rpc.h"
 #include "system/harness/workers.h"
 
-enum { FILES_OPEN_MAX = 16, MESSAGE_BYTES = 4096 };
+enum { MESSAGE_BYTES = 4096 };
 
 int scenario_set_up(void **state)
 {
@@ -49,19 +49,6 @@ void scenario_run(void **state)
     scenario->passed = true;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
-bool scenario_remove_tree(const char *path)
-{
-    return nftw(path, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS) == 0;
-}
-
 int scenario_tear_down(void **state)
 {
     struct scenario *scenario = *state;
@@ -72,7 +59,7 @@ int scenario_tear_down(void **state)
     proxy_stop_all(scenario);
     if (scenario->passed) {
         pg_retire_all(scenario);
-        scenario_remove_tree(scenario->directory);
+        remove_tree(scenario->directory);
     } else {
         process_print_logs(scenario);
         fprintf(stderr, "the files of the failed test are in %s\n", scenario->directory);

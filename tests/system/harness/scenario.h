@@ -68,9 +68,6 @@ const char *scenario_text(struct scenario *scenario, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 const char *scenario_path(struct scenario *scenario, const char *name);
 
-// As rm -r; false where something is left.
-bool scenario_remove_tree(const char *path);
-
 // Ends the test with the message. In a worker thread it ends the worker, and workers_join ends the
 // test. Does not return.
 _Noreturn void scenario_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,7 +3,6 @@
 // a memory file system, so the directories are in /var/tmp.
 #pragma once
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +19,7 @@
 #include "base/fault.h"
 #include "base/memory.h"
 #include "cache/writer.h"
+#include "remove_tree.h"
 
 #define RIG_UNUSED __attribute__((unused))
 
@@ -66,18 +66,10 @@ RIG_UNUSED static void rig_on_stop(void *context, int exit_status)
     ((struct rig *)context)->stops++;
 }
 
-static int rig_remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 // As rm -r.
 RIG_UNUSED static void rig_remove_tree(const char *path)
 {
-    assert_int_equal(nftw(path, rig_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_true(remove_tree(path));
 }
 
 // Arms fault points (base/fault.h), or disarms them all where NULL.

@@ -3,7 +3,6 @@
 #include "cachefile/control.h"
 #include "cachefile/sketch.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "remove_tree.h"
 
 struct place {
     char path[64];
@@ -33,19 +33,11 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
     struct place *place = *state;
     directory_close(&place->directory);
-    nftw(place->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(place->path);
     free(place);
     return 0;
 }

@@ -4,7 +4,6 @@
 #include "cachefile/memtable.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +17,7 @@
 
 #include "base/memory.h"
 #include "cachefile/sketch.h"
+#include "remove_tree.h"
 
 enum { RING_BYTES = 64 << 10, ROOM_WORDS = MEMTABLE_RECORD_BYTES_MAX / 8 };
 
@@ -52,21 +52,13 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *at)
-{
-    (void)status;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
     struct place *place = *state;
     memtable_close(&place->writer);
     memtable_unmap(&place->reader);
     directory_close(&place->directory);
-    nftw(place->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(place->path);
     free(place);
     return 0;
 }

@@ -4,7 +4,6 @@
 #include "cachefile/tally.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "remove_tree.h"
 
 struct place {
     char path[64];
@@ -41,21 +41,13 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *at)
-{
-    (void)status;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
     struct place *place = *state;
     tally_unmap(&place->tally);
     close(place->fd);
     directory_close(&place->directory);
-    nftw(place->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(place->path);
     free(place);
     return 0;
 }

@@ -3,7 +3,6 @@
 
 #include "cachefile/tier.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "remove_tree.h"
 
 enum { LIFE = 1 << 10, BUCKETS = 4, ROOM_WORDS = TIER_ENTRY_BYTES_MAX / 8 };
 
@@ -51,21 +51,13 @@ static int setup(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *at)
-{
-    (void)status;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 static int teardown(void **state)
 {
     struct place *place = *state;
     tier_close(&place->tier);
     tier_close(&place->reader);
     directory_close(&place->directory);
-    nftw(place->path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    remove_tree(place->path);
     free(place);
     return 0;
 }
