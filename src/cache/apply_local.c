@@ -62,12 +62,15 @@ struct lay_visit {
     enum error error;
 };
 
-static enum error drop_overtaken(struct turn *turn, struct slice key, uint64_t seq)
+// A retired one says nothing of an earlier write that waits; one whose result PostgreSQL decides
+// may have overtaken it.
+static enum error lay_without_value(struct turn *turn, const struct entry *entry, struct slice key)
 {
     struct record record;
     const struct record *held;
     enum error error = apply_get(turn, key, &record, &held);
-    struct decision decision = coherence_overtaken(held, seq);
+    struct decision decision = entry->retired ? coherence_retired(held, entry->seq)
+                                              : coherence_overtaken(held, entry->seq);
     return error == ERROR_NONE ? apply_decision(turn, key, held, &decision) : error;
 }
 
@@ -80,7 +83,7 @@ static bool lay_over(void *context, const struct entry *entry)
     struct pair pair;
     while (visit->error == ERROR_NONE && entry_next_pair(&cursor, &pair)) {
         visit->error = is_plain ? apply_pair(visit->turn, entry, &pair)
-                                : drop_overtaken(visit->turn, pair.key, entry->seq);
+                                : lay_without_value(visit->turn, entry, pair.key);
     }
     if (!entry->retired && entry_returns_result(entry)) {
         visit->turn->decided_seq = entry->seq;

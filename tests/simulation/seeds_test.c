@@ -68,9 +68,9 @@ static void test_fixed_seeds(void **state)
 static void test_kept_seeds(void **state)
 {
     (void)state;
-    static const uint64_t KEPT[] = {
-        1882903988404354, 1882904501157966, 1882905034883273, 1882905301221743,
-        1882945858044108, 1882947181347005, 1882962973949961, 300224};
+    static const uint64_t KEPT[] = {1882903988404354, 1882904501157966, 1882905034883273,
+                                    1882905301221743, 1882945858044108, 1882947181347005,
+                                    1882962973949961, 1882975231803570, 300224};
     for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++) {
         run("kept", RUN_ALL, 3, KEPT[i], 1);
     }
