@@ -548,6 +548,23 @@ static void slots_of_dead_readers_are_taken_back(void **state)
     rig_assert_clean(rig, "k00999", "another value of some length, for some pages", 39);
 }
 
+// What is retired says nothing of the write before it.
+static void an_earlier_write_stays_under_a_retired_one(void **state)
+{
+    struct rig *rig = *state;
+    rig_open(rig);
+    rig_set(rig, "k", "1");
+    struct retire_message *retire = message_create(MESSAGE_RETIRE, sizeof *retire);
+    retire->seq = rig_set(rig, "k", "2");
+    retire->reason = RETIRE_CANCELLED;
+    rig_push_message(rig, retire);
+    rig_turn(rig);
+    rig_assert_pending(rig, "k", "1");
+    rig_crash(rig);
+    rig_open(rig);
+    rig_assert_pending(rig, "k", "1");
+}
+
 static void feed_of(struct rig *rig, enum feed_event event, int64_t started_us)
 {
     struct feed_message *feed = message_create(MESSAGE_FEED, sizeof *feed);
@@ -629,6 +646,7 @@ int main(void)
         TEST(starts_are_journaled_incarnations),
         TEST(a_seq_is_never_used_twice),
         TEST(slots_of_dead_readers_are_taken_back),
+        TEST(an_earlier_write_stays_under_a_retired_one),
         TEST(the_server_is_known_to_the_next_start),
         TEST(the_server_is_known_without_the_cache),
     };
