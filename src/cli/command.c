@@ -38,6 +38,7 @@ static const struct command COMMANDS[] = {
     {"check", "", 0, 0, "examine the node and its PostgreSQL", run_check},
     {"schema", "", 0, 0, "print the SQL that makes the table", run_schema},
     {"ping", "", 0, 0, "ask the node for a sign of life", run_ping},
+    {"help", "[COMMAND]", 0, 1, "tell of the commands, or of one", run_help},
     {"export", "[FILE]", 0, 1, "write all pairs to a file or standard output", run_export},
     {"import", "FILE|-", 1, 1, "write the pairs of a file", run_import},
 };
@@ -220,7 +221,8 @@ static bool check_usage(struct invocation *invocation)
     }
     if (invocation->operands_count < command->operands_min ||
         invocation->operands_count > command->operands_max) {
-        complain_usage("usage: pgnear %s %s", command->name, command->operands);
+        complain_usage("usage: pgnear %s%s%s", command->name,
+                       command->operands[0] != '\0' ? " " : "", command->operands);
         return false;
     }
     return true;

@@ -160,3 +160,4 @@ enum exit_status run_dead_letters(struct invocation *invocation);
 enum exit_status run_export(struct invocation *invocation);
 enum exit_status run_import(struct invocation *invocation);
 enum exit_status run_ping(struct invocation *invocation);
+enum exit_status run_help(struct invocation *invocation);

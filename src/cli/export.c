@@ -203,11 +203,14 @@ static enum exit_status finish_file(struct export *export, const char *beside, c
     return status;
 }
 
-static enum exit_status export_to_file(struct export *export, const char *path)
+static enum exit_status export_to_file(struct export *export, const char *name)
 {
+    char resolved[PATH_BYTES];
     char beside[PATH_BYTES];
     struct stat found;
-    bool is_plain = stat(path, &found) != 0 || S_ISREG(found.st_mode);
+    // A link stays one: what it leads to is replaced, or made there where it leads to nothing yet.
+    const char *path = realpath(name, resolved) != NULL ? resolved : name;
+    bool is_plain = lstat(path, &found) != 0 || S_ISREG(found.st_mode);
     if (snprintf(beside, sizeof beside, "%s.part", path) >= (int)sizeof beside) {
         return complain(EXIT_REFUSED, "%s: %s", path, strerrordesc_np(ENAMETOOLONG));
     }

@@ -68,3 +68,14 @@ void help_print(const struct command *command)
         "\nExit status: 0 done, 1 absent or condition failed, 2 usage, 3 cannot reach the daemon,\n"
         "4 refused or failed, 5 outcome unknown.");
 }
+
+enum exit_status run_help(struct invocation *invocation)
+{
+    const char *name = invocation->operands_count == 1 ? invocation->operands[0] : NULL;
+    const struct command *command = name != NULL ? command_find(name) : NULL;
+    if (name != NULL && command == NULL) {
+        return complain_usage("there is no command %s", name);
+    }
+    help_print(command);
+    return EXIT_DONE;
+}

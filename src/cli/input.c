@@ -15,6 +15,8 @@
 
 enum { READ_BYTES = 64 * 1024 };
 
+static const struct json_limits LIMITS = {.value_bytes_max = JSON_INPUT_BYTES_MAX};
+
 static bool read_standard_input(struct buffer *out)
 {
     for (;;) {
@@ -32,7 +34,6 @@ static bool read_standard_input(struct buffer *out)
 
 enum exit_status read_json(const char *text, struct buffer *out)
 {
-    static const struct json_limits LIMITS = {.value_bytes_max = JSON_INPUT_BYTES_MAX};
     struct buffer input = {0};
     struct slice json = slice_of_string(text);
     if (strcmp(text, "-") == 0) {
@@ -46,6 +47,18 @@ enum exit_status read_json(const char *text, struct buffer *out)
     enum error error = json_to_msgpack(json, &LIMITS, out, &failure);
     buffer_deinit(&input);
     return error == ERROR_NONE ? EXIT_DONE : complain(EXIT_REFUSED, "%s", failure.message);
+}
+
+bool read_number(const char *text, struct buffer *out)
+{
+    struct failure failure = {0};
+    struct slice json = slice_of_string(text);
+    bool is_number = text[0] == '-' || (text[0] >= '0' && text[0] <= '9');
+    if (!is_number || json_to_msgpack(json, &LIMITS, out, &failure) != ERROR_NONE) {
+        complain_usage("%s: %s", text, is_number ? failure.message : "not a number");
+        return false;
+    }
+    return true;
 }
 
 bool read_integer_operand(const char *what, const char *text, int64_t min, int64_t *value)
@@ -78,13 +91,15 @@ bool read_time(const char *text, int64_t *time_us)
 {
     struct tm parts = {0};
     const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S%z", &parts);
-    if (end == NULL || *end != '\0') {
+    const struct tm said = parts;
+    int64_t time_s = timegm(&parts); // which makes 2 March of 30 February
+    bool is_a_day = parts.tm_mday == said.tm_mday || said.tm_sec == 60;
+    if (end == NULL || *end != '\0' || !is_a_day) {
         complain_usage("%s: not a time such as 2030-01-31T12:00:00Z or 2030-01-31T13:00:00+01:00",
                        text);
         return false;
     }
-    long offset_s = parts.tm_gmtoff; // timegm sets it to 0
-    *time_us = ((int64_t)timegm(&parts) - offset_s) * CLOCK_US_PER_S;
+    *time_us = (time_s - said.tm_gmtoff) * CLOCK_US_PER_S;
     return true;
 }
 
@@ -115,6 +130,10 @@ bool read_write_options(const struct invocation *invocation, pgnear_write_option
     options->has_ttl = given[OPTION_TTL] != NULL;
     if (given[OPTION_ID] != NULL) {
         options->id = pgnear_text(given[OPTION_ID]);
+        if (options->id.len == 0) { // an unset variable of a script, most likely
+            complain_usage("--id is empty: no repeat would be recognized by it");
+            return false;
+        }
     }
     options->has_expires_at = given[OPTION_EXPIRES_AT] != NULL;
     if (options->has_ttl && options->has_expires_at) {

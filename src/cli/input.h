@@ -7,13 +7,17 @@
 // `out`. EXIT_DONE, or how to exit after what has been said.
 enum exit_status read_json(const char *text, struct buffer *out);
 
+// The MessagePack of a number as JSON has it, appended to `out`; says so where it is none.
+bool read_number(const char *text, struct buffer *out);
+
 // A whole number; says so where it is none. `what` names it.
 bool read_integer_operand(const char *what, const char *text, int64_t min, int64_t *value);
 
 // A time with a unit, of at least a millisecond.
 bool read_ttl(const char *text, int64_t *ttl_ms);
 
-// A point in time as RFC 3339 has it, to the second: microseconds since 1970.
+// A point in time as RFC 3339 has it, to the second, on a day that there is: microseconds since
+// 1970.
 bool read_time(const char *text, int64_t *time_us);
 
 // The options of a write: --ack, --ttl, --expires-at, --if-version, --if-absent, --id. False where

@@ -125,7 +125,7 @@ static bool take_structure(struct members *members, uint8_t byte)
         members->state = MEMBERS_BEFORE_VALUE;
         return byte == ':' || break_off(members, "a colon is missing behind the name");
     case MEMBERS_AFTER:
-        return break_off(members, "something stands behind the object");
+        return break_off(members, "something stands behind the object: for JSON lines say --lines");
     case MEMBERS_BEFORE_VALUE:
     case MEMBERS_IN_NAME:
     case MEMBERS_IN_VALUE:

@@ -116,36 +116,44 @@ typedef pgnear_code item_write(pgnear *handle, pgnear_bytes key, pgnear_bytes op
                                const pgnear_write_options *options, pgnear_item *item,
                                pgnear_error *error);
 
-// incr and merge: a key and a JSON text in, the new value out.
+// incr and merge: a key and a number or a JSON text in, the new value out.
 static enum exit_status write_item(struct invocation *invocation, item_write *write,
-                                   const char *operand)
+                                   const struct buffer *operand)
 {
     pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    enum exit_status status;
+    pgnear_item item;
+    pgnear_error error;
     if (!read_write_options(invocation, &options)) {
         return EXIT_USAGE;
     }
-    struct buffer json = {0};
-    pgnear_item item;
-    pgnear_error error;
-    enum exit_status status = read_json(operand, &json);
-    if (status == EXIT_DONE && command_connect(invocation, &status)) {
-        bool done = write(invocation->node, pgnear_text(invocation->operands[0]),
-                          bytes_of_buffer(&json), &options, &item, &error) == PGNEAR_OK;
-        status = done ? print_msgpack(item.value, invocation) : complain_of_call(&error);
+    if (!command_connect(invocation, &status)) {
+        return status;
     }
-    buffer_deinit(&json);
-    return status;
+    bool done = write(invocation->node, pgnear_text(invocation->operands[0]),
+                      bytes_of_buffer(operand), &options, &item, &error) == PGNEAR_OK;
+    return done ? print_msgpack(item.value, invocation) : complain_of_call(&error);
 }
 
 enum exit_status run_incr(struct invocation *invocation)
 {
-    const char *by = invocation->operands_count == 2 ? invocation->operands[1] : "1";
-    return write_item(invocation, pgnear_incr, by);
+    struct buffer by = {0};
+    bool is_number =
+        read_number(invocation->operands_count == 2 ? invocation->operands[1] : "1", &by);
+    enum exit_status status = is_number ? write_item(invocation, pgnear_incr, &by) : EXIT_USAGE;
+    buffer_deinit(&by);
+    return status;
 }
 
 enum exit_status run_merge(struct invocation *invocation)
 {
-    return write_item(invocation, pgnear_merge, invocation->operands[1]);
+    struct buffer patch = {0};
+    enum exit_status status = read_json(invocation->operands[1], &patch);
+    if (status == EXIT_DONE) {
+        status = write_item(invocation, pgnear_merge, &patch);
+    }
+    buffer_deinit(&patch);
+    return status;
 }
 
 // The time to live of `touch`: an operand, "none" for none, or --expires-at instead of one.

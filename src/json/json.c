@@ -17,8 +17,10 @@ static enum error conclude(struct builder *builder, bool is_read, struct failure
     enum error error = ERROR_NONE;
     if (!is_done) {
         const struct complaint *complaint = &builder->complaint;
-        error = failure_set(failure, complaint->error, "%s at byte %zu", complaint->reason,
-                            complaint->offset);
+        bool is_of_all = complaint->error == ERROR_TOO_LARGE && complaint->offset == 0;
+        error = is_of_all ? failure_set(failure, complaint->error, "%s", complaint->reason)
+                          : failure_set(failure, complaint->error, "%s at byte %zu",
+                                        complaint->reason, complaint->offset);
     }
     builder_deinit(builder);
     return error;

@@ -36,6 +36,15 @@ static void usage_needs_no_daemon(struct scenario *scenario)
         {"touch", "k", "--expires-at", "2030-01-31", NULL},
         {"set", "k", "1", "--expires-at", "tomorrow", NULL},
         {"set", "k", "1", "--expires-at", "2030-01-31T12:00:00Z", "--ttl", "1s", NULL},
+        {"set", "k", "1", "--expires-at", "2030-02-30T12:00:00Z", NULL},
+        {"set", "k", "1", "--id", "", NULL},
+        {"incr", "k", "--id=", NULL},
+        {"incr", "k", "one", NULL},
+        {"incr", "k", "0x10", NULL},
+        {"incr", "k", "\"1\"", NULL},
+        {"incr", "k", "-", NULL},
+        {"help", "nonsense", NULL},
+        {"help", "get", "set", NULL},
         {"scan", "--limit=0", NULL},
         {"top", "more", NULL},
         {"stats", "--json", "--prometheus", NULL},
@@ -59,14 +68,19 @@ static void usage_needs_no_daemon(struct scenario *scenario)
 
 static void help_of_a_command_is_of_that_alone(struct scenario *scenario)
 {
-    static const char *const WORDS[] = {"touch", "--help", NULL};
-    struct cli help = cli_run(scenario, NULL, NULL, WORDS);
+    static const char *const WORDS[][3] = {{"touch", "--help", NULL}, {"help", "touch", NULL}};
+    for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
+        struct cli help = cli_run(scenario, NULL, NULL, WORDS[i]);
+        assert_int_equal(help.status, 0);
+        assert_non_null(strstr(help.out, "usage: pgnear [OPTION...] touch KEY TIME|none"));
+        assert_non_null(strstr(help.out, "--expires-at"));
+        assert_non_null(strstr(help.out, "--socket"));
+        assert_null(strstr(help.out, "--if-absent"));
+        assert_null(strstr(help.out, "cleanup-backups"));
+    }
+    struct cli help = cli_run(scenario, NULL, NULL, (const char *const[]){"help", NULL});
     assert_int_equal(help.status, 0);
-    assert_non_null(strstr(help.out, "usage: pgnear [OPTION...] touch KEY TIME|none"));
-    assert_non_null(strstr(help.out, "--expires-at"));
-    assert_non_null(strstr(help.out, "--socket"));
-    assert_null(strstr(help.out, "--if-absent"));
-    assert_null(strstr(help.out, "cleanup-backups"));
+    assert_non_null(strstr(help.out, "cleanup-backups: drop backups"));
 }
 
 // Not into a file that was opened in its place.

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "system/harness/cli.h"
@@ -81,6 +82,23 @@ static void a_table_moves_by_lines_and_by_object(struct scenario *scenario)
     assert_cli_json(CLI(to, "import", object), 0,
                     "{\"imported\":3019,\"skipped\":0,\"expired\":0,\"bad\":0}");
     assert_same_tables(pg, "kv_store", "copy");
+}
+
+static void an_export_leaves_a_link_a_link(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    const char *link = scenario_path(scenario, "latest.json");
+    const char *file = scenario_path(scenario, "file.json");
+    assert_int_equal(symlink("file.json", link), 0);
+    assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
+    for (int round = 0; round < 2; round++) { // the file is made, and replaced
+        assert_cli_json(CLI(node, "export", link), 0, "{\"exported\":1,\"left_out\":0}");
+        struct stat status;
+        assert_int_equal(lstat(link, &status), 0);
+        assert_true(S_ISLNK(status.st_mode));
+        assert_int_equal(lstat(file, &status), 0);
+        assert_true(S_ISREG(status.st_mode));
+    }
 }
 
 // The object of a table with these two keys begins as a line does.
@@ -343,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(a_table_moves_by_lines_and_by_object),
+        SCENARIO(an_export_leaves_a_link_a_link),
         SCENARIO(an_object_that_looks_like_a_line_comes_back),
         SCENARIO(a_table_moves_through_a_document),
         SCENARIO(only_a_prefix_is_exported_and_scan_is_imported),
