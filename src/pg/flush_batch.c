@@ -79,6 +79,19 @@ bool flush_batch_collect(struct flusher *flusher, const struct batch_limits *lim
     return true;
 }
 
+static bool note_first(void *context, const struct entry *entry)
+{
+    status_set(context, STATUS_OUTBOX_OLDEST_US, entry->accepted_us);
+    return false;
+}
+
+void flush_batch_note_oldest(const struct flusher *flusher)
+{
+    const struct worker *worker = flusher->worker;
+    (void)worker->outbox.visit(worker->outbox.outbox, worker->applied_seq, note_first,
+                               worker->status);
+}
+
 static struct batch_limits limits_of(const struct flusher *flusher)
 {
     const struct worker *worker = flusher->worker;

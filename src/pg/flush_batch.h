@@ -20,6 +20,9 @@ void flush_batch_settled(struct flusher *flusher);
 // Forgets the batch and is idle.
 void flush_batch_drop(struct flusher *flusher);
 
+// Nothing is sent for now: the status shows how old the oldest write is that waits.
+void flush_batch_note_oldest(const struct flusher *flusher);
+
 // Makes the batch after the one that is out, where there is a whole one and nothing speaks against
 // it; flush_batch_send takes it. In phase FLUSHER_SENT or FLUSHER_SETTLING.
 void flush_batch_look_ahead(struct flusher *flusher);

@@ -79,11 +79,6 @@ static bool gives_way(struct flusher *flusher)
     struct status *status = worker->status;
     struct flush_pace *pace = &flusher->pace;
     int64_t now_boot_us = clock_boot_us();
-    if (flush_pace_is_due(pace, now_boot_us)) {
-        int64_t waited_us[CONTENTION_THREADS_MAX];
-        size_t count = contention_read(&status->serving, waited_us);
-        flush_pace_look(pace, waited_us, count, now_boot_us);
-    }
     // Bytes before seq: no more than those of the writes up to it.
     struct flush_backlog backlog = {
         .accepted_bytes = status_get(status, STATUS_OUTBOX_ACCEPTED_BYTES),
@@ -92,14 +87,20 @@ static bool gives_way(struct flusher *flusher)
         .journaled_seq = flusher_journaled_seq(flusher),
     };
     backlog.last_seq = (uint64_t)status_get(status, STATUS_OUTBOX_LAST_SEQ);
+    if (flush_pace_is_due(pace, now_boot_us)) {
+        int64_t waited_us[CONTENTION_THREADS_MAX];
+        size_t count = contention_read(&status->serving, waited_us);
+        flush_pace_look(pace, waited_us, count, backlog.last_seq, now_boot_us);
+    }
     bool gave_way = pace->since_boot_us != 0;
     if (!flush_pace_yields(pace, &backlog, now_boot_us)) {
         return false;
     }
-    status_add(status, STATUS_PG_FLUSH_YIELDS, !gave_way);
     if (!timer_is_armed(flusher->linger_timer)) {
+        flush_batch_note_oldest(flusher);
         timer_arm(flusher->linger_timer, FLUSH_PACE_LOOK_US);
     }
+    status_add(status, STATUS_PG_FLUSH_YIELDS, !gave_way);
     return true;
 }
 
