@@ -259,6 +259,7 @@ static enum error try_apply(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     begin_try(turn);
+    store_touch_ahead(&writer->store, turn->bytes);
     enum error error = FAULT_POINT(CACHE_BEGIN) ? ERROR_SYSTEM : apply_begin(turn);
     if (error != ERROR_NONE) {
         return error;

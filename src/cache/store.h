@@ -45,6 +45,7 @@ struct store {
     // The present generation, as the writer thread uses it:
     MDB_env *env;
     MDB_dbi records;
+    size_t touched_bytes; // of its file, as far as store_touch_ahead has been
     // The same for readers, which follow when it changes:
     struct store_files *_Atomic files;
     pthread_mutex_t files_mutex;
@@ -114,6 +115,11 @@ size_t store_used_bytes(const struct store *store, MDB_txn *txn);
 // Of the map, what was never used yet.
 size_t store_room_bytes(const struct store *store);
 size_t store_entries(const struct store *store, MDB_txn *txn);
+
+// Has the kernel make the pages for about so many bytes more than are used, many at a time: a page
+// of the map that was never used costs a fault of its own, which takes five times as long. The
+// writer thread, between transactions.
+void store_touch_ahead(struct store *store, size_t bytes);
 
 // Whether the key is there with that very version, which nothing of this node's that is held as
 // pending, in the memtable or here, overlays. Where that cannot be read, it is not. The writer

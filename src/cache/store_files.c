@@ -16,6 +16,12 @@
 #include "base/memory.h"
 #include "cache/store.h"
 
+enum {
+    TOUCH_STEP_BYTES = 256 << 10, // the kernel makes larger folios of more at a time
+    TOUCH_LEAST_BYTES = 64 << 10,
+    TOUCH_BYTES_MAX = 8 << 20,
+};
+
 // What LMDB made goes by the mask of the process, which is not what readers need.
 void store_give_right(const struct store *store, const char *name, mode_t group_mode)
 {
@@ -107,6 +113,7 @@ static void present(struct store *store, struct store_files *files)
 {
     store->env = files->env;
     store->records = files->records;
+    store->touched_bytes = 0;
     atomic_store_explicit(&store->files, files, memory_order_release);
 }
 
@@ -122,6 +129,31 @@ enum error store_open_files(struct store *store, struct failure *failure)
     atomic_store(&store->control.page->cache_inode, inode_of(files));
     present(store, files);
     return ERROR_NONE;
+}
+
+// What is behind the pages in use nobody reads, and LMDB writes before it reads.
+void store_touch_ahead(struct store *store, size_t bytes)
+{
+    static uint8_t zeroes[TOUCH_STEP_BYTES]; // the kernel's own page of them, many times
+    size_t used_bytes = store->map_bytes - store_room_bytes(store);
+    // Half-full pages, and copies of those on the way to them.
+    size_t more_bytes = 2 * bytes + TOUCH_LEAST_BYTES;
+    size_t wanted = used_bytes + (more_bytes < TOUCH_BYTES_MAX ? more_bytes : TOUCH_BYTES_MAX);
+    if (wanted <= store->touched_bytes) {
+        return;
+    }
+    int fd;
+    CHECK(mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS);
+    size_t at = store->touched_bytes > used_bytes ? store->touched_bytes : used_bytes;
+    while (at < wanted && at < store->map_bytes) {
+        size_t left = store->map_bytes - at;
+        size_t step = left < sizeof zeroes ? left : sizeof zeroes;
+        if (pwrite(fd, zeroes, step, (off_t)at) != (ssize_t)step) {
+            break; // it goes without
+        }
+        at += step;
+    }
+    store->touched_bytes = at > wanted ? at : wanted;
 }
 
 struct store_files *store_acquire(struct store *store)
