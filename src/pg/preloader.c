@@ -23,6 +23,7 @@
 #include "pg/read_pool.h"
 #include "pg/retry.h"
 #include "pg/table_row.h"
+#include "pg/table_stats.h"
 
 enum {
     PAGE_ROWS_MAX = 16000,
@@ -90,6 +91,7 @@ static void end_preload(struct preloader *preloader, const char *reason)
              LOG_INT("records", preloader->stored_count),
              LOG_INT("skipped", preloader->skipped_count),
              LOG_INT("took_ms", took_us / CLOCK_US_PER_MS));
+    table_stats_on_quiet(preloader->worker->table_stats);
 }
 
 static bool is_full(const struct preloader *preloader)

@@ -21,6 +21,7 @@
 #include "pg/pg_array.h"
 #include "pg/read_pool.h"
 #include "pg/retry.h"
+#include "pg/table_stats.h"
 
 enum {
     PAGE_RECORDS_MAX = 2000,
@@ -316,7 +317,7 @@ static void ask_by_range(struct sweeper *sweeper, struct conn *conn)
 
 static bool holds_most_of_table(const struct worker *worker)
 {
-    int64_t rows = status_get(worker->status, STATUS_PG_TABLE_ROWS);
+    int64_t rows = table_stats_rows(worker->table_stats);
     int64_t entries = status_get(worker->status, STATUS_CACHE_ENTRIES);
     return rows >= 0 && rows <= entries * DENSE_ROWS_PER_ENTRY;
 }

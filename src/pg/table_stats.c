@@ -41,15 +41,27 @@ struct table_stats {
     bool is_open;
     bool is_asking;
     bool is_counting; // the unit in flight has the count
+    bool is_new;      // nothing was answered since it was connected
+    bool gave_way;    // the last answer is without the count, which is still to come
     int64_t sent_boot_us;
     int64_t bytes;
     int64_t backups;
+    int64_t rows; // the best that is known; -1: nothing
     int64_t estimate;
     int64_t count;
     int64_t slow_rows; // counting took too long at this estimate; 0: it did not
     int64_t queue_percent;
     bool queue_was_high;
 };
+
+// A count of all rows holds the connection that the sweep and the preload wait for. A feed that
+// does not come is not waited for.
+static bool gives_way(const struct table_stats *stats)
+{
+    const struct worker *worker = stats->worker;
+    bool is_sweeping = !worker->is_swept && (worker->feed_live || stats->is_new);
+    return is_sweeping || status_get(worker->status, STATUS_CACHE_PRELOADING) != 0;
+}
 
 static void publish(struct table_stats *stats, int64_t rows, int64_t bytes, int64_t backups)
 {
@@ -86,17 +98,27 @@ static void mind_queue(struct table_stats *stats)
     }
 }
 
+// What is told of the rows: where the count only comes later, not at once the estimate.
+static int64_t rows_to_tell(const struct table_stats *stats)
+{
+    bool is_exact_soon = !stats->is_counting && stats->slow_rows == 0 && !stats->gave_way;
+    return is_exact_soon ? status_get(stats->worker->status, STATUS_PG_TABLE_ROWS) : stats->rows;
+}
+
 static void take_answer(struct table_stats *stats, int64_t took_us)
 {
     mind_queue(stats);
-    publish(stats, stats->is_counting ? stats->count : stats->estimate, stats->bytes,
-            stats->backups);
+    stats->rows = stats->is_counting ? stats->count : stats->estimate;
+    publish(stats, rows_to_tell(stats), stats->bytes, stats->backups);
+    stats->gave_way = !stats->is_counting && stats->slow_rows == 0;
     bool was_slow = stats->is_counting && took_us > COUNT_SLOW_US;
     if (was_slow) {
         stats->slow_rows = stats->estimate > 0 ? stats->estimate : 1;
     }
     int64_t pause_us = took_us * PAUSES_PER_COUNT;
     pause_us = pause_us > EVERY_MIN_US ? pause_us : EVERY_MIN_US;
+    pause_us = stats->gave_way && !gives_way(stats) ? 0 : pause_us;
+    stats->is_new = false;
     ask_arm(stats->timer, pause_us < EVERY_MAX_US ? pause_us : EVERY_MAX_US);
 }
 
@@ -111,6 +133,7 @@ static void take_refusal(struct table_stats *stats, const struct failure *failur
     }
     LOG_WARNING("table size refused", LOG_TEXT("sqlstate", failure->sqlstate),
                 LOG_TEXT("error", failure->message));
+    stats->rows = -1;
     publish(stats, -1, -1, -1);
     ask_arm(stats->timer, EVERY_MAX_US);
 }
@@ -188,7 +211,7 @@ static bool on_idle(void *context, struct conn *conn)
     if (stats->estimate < stats->slow_rows / 2) {
         stats->slow_rows = 0;
     }
-    stats->is_counting = stats->slow_rows == 0;
+    stats->is_counting = stats->slow_rows == 0 && !gives_way(stats);
     ask(stats, conn);
     return true;
 }
@@ -204,6 +227,7 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
 void table_stats_on_connected(struct table_stats *stats)
 {
     stats->is_open = true;
+    stats->is_new = true;
     read_pool_wake(stats->worker->read_pool);
 }
 
@@ -212,13 +236,29 @@ void table_stats_on_lost(struct table_stats *stats, const struct failure *failur
     (void)failure;
     stats->is_open = false;
     CHECK(evtimer_del(stats->timer) == 0);
+    stats->rows = -1;
+    stats->gave_way = false;
     publish(stats, -1, -1, -1);
+}
+
+void table_stats_on_quiet(struct table_stats *stats)
+{
+    if (stats->is_open && stats->gave_way && !stats->is_asking) {
+        CHECK(evtimer_del(stats->timer) == 0);
+        read_pool_wake(stats->worker->read_pool);
+    }
+}
+
+int64_t table_stats_rows(const struct table_stats *stats)
+{
+    return stats->rows;
 }
 
 struct table_stats *table_stats_create(struct worker *worker)
 {
     struct table_stats *stats = memory_zeroed(1, sizeof *stats);
     stats->worker = worker;
+    stats->rows = -1;
     stats->timer = evtimer_new(worker->base, on_timer, stats);
     CHECK(stats->timer != NULL);
     stats->user = (struct read_user){.is_bulk = true, .context = stats, .on_idle = on_idle};

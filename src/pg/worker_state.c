@@ -109,6 +109,7 @@ void worker_on_swept(struct worker *worker)
     worker_update_state(worker);
     feed_on_swept(worker->feed);
     preloader_on_swept(worker->preloader);
+    table_stats_on_quiet(worker->table_stats);
 }
 
 void worker_update_state(struct worker *worker)

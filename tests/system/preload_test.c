@@ -99,6 +99,42 @@ static void a_document_is_preloaded(struct scenario *scenario)
     assert_int_equal(node_stat_int(node, "postgres.fetches"), 0);
 }
 
+// What PostgreSQL was asked for since it had written so much to its log.
+static const char *log_since(struct scenario *scenario, const struct pg *pg, long since)
+{
+    enum { LOG_BYTES_MAX = 1 << 20 };
+    char *text = scenario_alloc(scenario, LOG_BYTES_MAX + 1);
+    FILE *log = fopen(pg->process->log_path, "r");
+    assert_non_null(log);
+    assert_int_equal(fseek(log, since, SEEK_SET), 0);
+    text[fread(text, 1, LOG_BYTES_MAX, log)] = '\0';
+    fclose(log);
+    return text;
+}
+
+// It holds the connection that both wait for, and is exact all the same once they are done.
+static void the_count_gives_way_to_it(struct scenario *scenario)
+{
+    static const char *const SETTINGS[] = {"log_statement=all", NULL};
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.settings = SETTINGS});
+    make_table(scenario, pg);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) SELECT 'k' || i, '1'"
+                " FROM generate_series(1, 3000) i");
+    long since = (long)strlen(log_since(scenario, pg, 0));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = PRELOAD});
+    await_preload(node, "the whole table was read");
+    node_await_stat(node, "count", "3000");
+    const char *log = log_since(scenario, pg, since);
+    const char *page = strstr(log, "COPY (SELECT key, "), *last_page = page;
+    const char *count = strstr(log, "SELECT count(*) FROM \"public\".\"kv_store\"");
+    assert_non_null(page);
+    assert_non_null(count);
+    while ((page = strstr(page + 1, "COPY (SELECT key, ")) != NULL) {
+        last_page = page;
+    }
+    assert_true(last_page < count);
+}
+
 // ---- what others write meanwhile
 
 // So many that one which was filled with what it was a moment ago is hardly written once more.
@@ -184,9 +220,8 @@ int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
-        SCENARIO(all_keys_hit_without_a_select),
-        SCENARIO(a_table_larger_than_the_cache_stops_it),
-        SCENARIO(a_document_is_preloaded),
+        SCENARIO(all_keys_hit_without_a_select), SCENARIO(a_table_larger_than_the_cache_stops_it),
+        SCENARIO(a_document_is_preloaded),       SCENARIO(the_count_gives_way_to_it),
         SCENARIO(nothing_stale_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
