@@ -266,7 +266,8 @@ typedef enum pgnear_ack {
 typedef struct pgnear_write_options {
     size_t size;
     int64_t timeout_ms;
-    pgnear_bytes id; // makes a repeat of the write get the first answer; at most 64 bytes
+    pgnear_bytes id; // makes a repeat of the write get the first answer; at most 64 bytes, and
+                     // of one write: by another method or to other keys it is a bad request
     pgnear_ack ack;
     bool has_ttl;
     bool has_if_version; // only where the key has version if_version

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/checksum.h"
 #include "base/words.h"
 
 enum { ENTRY_OVERHEAD_BYTES = 256 };
@@ -116,6 +117,18 @@ static void tell_again(struct turn_item *item, struct slice bytes)
     }
 }
 
+// The method and the keys, in whatever order: a client may hold those of an mset in a hash table.
+// Values are left out: who makes a write anew may stamp it anew. Never 0.
+static uint32_t subject_of(const struct call *call)
+{
+    uint64_t sum = checksum(slice_of_string(method_name(call->method)), call->seq);
+    for (size_t i = 0; i < call->pairs_count; i++) {
+        sum += checksum(call->pairs[i].key, 0);
+    }
+    uint32_t subject = (uint32_t)sum & OUTBOX_ID_SUBJECT_MAX;
+    return subject != 0 ? subject : 1;
+}
+
 // A repeat gets the first answer, waits for it, or learns that it is not known.
 static void repeat(struct turn *turn, struct turn_item *item, const struct outbox_id *first)
 {
@@ -149,7 +162,13 @@ static enum error look_for_repeat(struct turn *turn, struct turn_item *item, boo
     enum error error = outbox_find_id(&turn->writer->outbox, id, turn->now_us, &first);
     if (error == ERROR_NONE) {
         *repeated = true;
-        repeat(turn, item, &first);
+        if (first.subject != 0 && first.subject != subject_of(&item_request(item)->call)) {
+            journal_refuse(item, ERROR_BAD_REQUEST,
+                           "another write of the last ten minutes has this id (opts.id), by "
+                           "another method or to other keys; nothing was done");
+        } else {
+            repeat(turn, item, &first);
+        }
     }
     return error == ERROR_NOT_FOUND ? ERROR_NONE : error;
 }
@@ -169,7 +188,8 @@ static enum error append(struct turn *turn, struct turn_item *item)
         error = ERROR_NONE;
     }
     if (error == ERROR_NONE && item->entry.id.len > 0) {
-        error = outbox_bind_id(outbox, &item->entry, turn->now_us);
+        error = outbox_bind_id(outbox, &item->entry, subject_of(&item_request(item)->call),
+                               turn->now_us);
     }
     if (error == ERROR_NONE) {
         error = outbox_append(outbox, &item->entry);

@@ -280,11 +280,14 @@ bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnati
 
 // ---- ids, within a transaction; outbox_ids.c
 
+enum { OUTBOX_ID_SUBJECT_MAX = (1 << 24) - 1 };
+
 struct outbox_id {
     uint64_t seq;
     int64_t accepted_us;
     bool returns_result;
     bool answered;
+    uint32_t subject;   // what the write was, as its caller hashes it; 0: not known
     struct slice reply; // reply_encode; of the transaction
 };
 
@@ -294,7 +297,8 @@ enum error outbox_check_ids(struct outbox *outbox);
 enum error outbox_find_id(struct outbox *outbox, struct slice id, int64_t now_us,
                           struct outbox_id *found);
 // ERROR_OVERLOADED where too many are remembered.
-enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int64_t now_us);
+enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, uint32_t subject,
+                          int64_t now_us);
 // Whether there is no room for another. Within a transaction.
 bool outbox_ids_are_full(struct outbox *outbox);
 // Nothing where the id is unknown, names another write or has its answer.

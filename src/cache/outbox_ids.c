@@ -3,10 +3,13 @@
 // that journals its write. A row of `ids`:
 //
 //   0            8              16       17          20          24
-//   | seq        | accepted_us  | flags  | zero      | check     | reply ...
+//   | seq        | accepted_us  | flags  | subject   | check     | reply ...
+//
+// `subject` tells a repeat from another write that was given the same id by mistake; 0: not known,
+// in rows of the release before, which wrote zeroes there.
 //
 // `check` is the half of a checksum of all else, seeded with that of the id: a repeat that is told
-// what was not answered, or done again, is worse than a start that stops. The release before wrote
+// what was not answered, or done again, is worse than a start that stops. Releases before wrote
 // zeroes there, and no flag that says otherwise; such rows are gone after ten minutes.
 #include <errno.h>
 
@@ -15,7 +18,7 @@
 #include "base/fault.h"
 #include "cache/outbox.h"
 
-enum { AT_SEQ = 0, AT_ACCEPTED = 8, AT_FLAGS = 16, AT_ZERO = 17, AT_CHECK = 20, AT_REPLY = 24 };
+enum { AT_SEQ = 0, AT_ACCEPTED = 8, AT_FLAGS = 16, AT_SUBJECT = 17, AT_CHECK = 20, AT_REPLY = 24 };
 enum { FLAG_RETURNS_RESULT = 1, FLAG_ANSWERED = 2, FLAG_CHECKED = 4, FLAGS_ALL = 7 };
 enum { EXPIRE_STEP = 256 };
 
@@ -27,15 +30,16 @@ static uint32_t check_of(struct slice id, struct slice row)
 
 static bool is_whole(struct slice id, struct slice row)
 {
-    static const uint8_t ZEROES[AT_CHECK - AT_ZERO] = {0};
+    static const uint8_t ZEROES[AT_REPLY - AT_SUBJECT] = {0};
     uint32_t check;
-    if (row.len < AT_REPLY || row.at[AT_FLAGS] > FLAGS_ALL ||
-        memcmp(row.at + AT_ZERO, ZEROES, sizeof ZEROES) != 0) {
+    if (row.len < AT_REPLY || row.at[AT_FLAGS] > FLAGS_ALL) {
         return false;
     }
+    if ((row.at[AT_FLAGS] & FLAG_CHECKED) == 0) {
+        return memcmp(row.at + AT_SUBJECT, ZEROES, sizeof ZEROES) == 0;
+    }
     memcpy(&check, row.at + AT_CHECK, sizeof check);
-    bool is_checked = (row.at[AT_FLAGS] & FLAG_CHECKED) != 0;
-    return check == (is_checked ? check_of(id, row) : 0);
+    return check == check_of(id, row);
 }
 
 static enum error decode(struct slice id, struct slice bytes, struct outbox_id *found)
@@ -47,6 +51,8 @@ static enum error decode(struct slice id, struct slice bytes, struct outbox_id *
     memcpy(&found->accepted_us, bytes.at + AT_ACCEPTED, sizeof found->accepted_us);
     found->returns_result = (bytes.at[AT_FLAGS] & FLAG_RETURNS_RESULT) != 0;
     found->answered = (bytes.at[AT_FLAGS] & FLAG_ANSWERED) != 0;
+    found->subject = 0;
+    memcpy(&found->subject, bytes.at + AT_SUBJECT, AT_CHECK - AT_SUBJECT);
     found->reply = slice_of(bytes.at + AT_REPLY, bytes.len - AT_REPLY);
     return ERROR_NONE;
 }
@@ -60,6 +66,7 @@ static enum error put(struct outbox *outbox, struct slice id, const struct outbo
     memcpy(header + AT_ACCEPTED, &row->accepted_us, sizeof row->accepted_us);
     header[AT_FLAGS] = (uint8_t)((row->returns_result ? FLAG_RETURNS_RESULT : 0) |
                                  (row->answered ? FLAG_ANSWERED : 0) | FLAG_CHECKED);
+    memcpy(header + AT_SUBJECT, &row->subject, AT_CHECK - AT_SUBJECT);
     buffer_commit(&bytes, AT_REPLY);
     buffer_append_slice(&bytes, row->reply);
     uint32_t check = check_of(id, buffer_slice(&bytes));
@@ -132,8 +139,10 @@ bool outbox_ids_are_full(struct outbox *outbox)
     return environment_pages(outbox->txn, dbis, 2) >= outbox->id_pages_max;
 }
 
-enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int64_t now_us)
+enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, uint32_t subject,
+                          int64_t now_us)
 {
+    CHECK(subject <= OUTBOX_ID_SUBJECT_MAX);
     struct outbox_id old = {0};
     enum error error = get(outbox, entry->id, &old);
     if (error == ERROR_NONE) {
@@ -155,6 +164,7 @@ enum error outbox_bind_id(struct outbox *outbox, const struct entry *entry, int6
         .seq = entry->seq,
         .accepted_us = now_us,
         .returns_result = entry_returns_result(entry),
+        .subject = subject,
     };
     MDB_val order = environment_number(&entry->seq);
     MDB_val id = environment_value(entry->id);

@@ -329,6 +329,19 @@ static void one_connection_keeps_its_order(struct scenario *scenario)
     }
 }
 
+// One that another write has is no repeat, and its answer is not the other's.
+static void an_id_of_another_write_is_refused(struct scenario *scenario)
+{
+    struct pg *pg;
+    struct node *node = start(scenario, &pg);
+    assert_rpc(node, "set", "[\"a\", 1, {\"id\": \"x\"}]", "{\"seq\": 1}");
+    assert_rpc_error(node, "incr", "[\"n\", 5, {\"id\": \"x\"}]", "BAD_REQUEST");
+    assert_rpc_error(node, "set", "[\"b\", 1, {\"id\": \"x\"}]", "BAD_REQUEST");
+    assert_rpc(node, "set", "[\"a\", 2, {\"id\": \"x\"}]", "{\"seq\": 1}");
+    assert_rpc(node, "incr", "[\"n\", 5, {\"id\": \"y\"}]", "[5, \"*\"]");
+    assert_rpc(node, "get", "[\"b\"]", "null");
+}
+
 // A repeat gets the first answer, at once, later, and after a crash.
 static void a_repeated_id_gets_the_first_answer(struct scenario *scenario)
 {
@@ -383,6 +396,7 @@ int main(void)
         SCENARIO(merge_is_rfc_7396),
         SCENARIO(acknowledgements_mean_what_they_say),
         SCENARIO(one_connection_keeps_its_order),
+        SCENARIO(an_id_of_another_write_is_refused),
         SCENARIO(a_repeated_id_gets_the_first_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

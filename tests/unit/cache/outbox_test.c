@@ -189,6 +189,49 @@ static void a_repeated_id_is_answered_and_not_done_again(void **state)
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), 3);
 }
 
+static void push_pairs_with_id(struct rig *rig, struct pair *pairs, size_t count)
+{
+    struct call call = rig_call(METHOD_MSET, ACK_JOURNAL, pairs);
+    call.pairs_count = count;
+    call.id = rig_text("id-m");
+    rig_push(rig, &call);
+    rig_turn(rig);
+}
+
+// Such as a client that gives all writes of a request of its own the same id.
+static void an_id_belongs_to_one_write(void **state)
+{
+    struct rig *rig = *state;
+    struct pair pairs[] = {{.key = rig_text("a"), .value = rig_text("v1")},
+                           {.key = rig_text("b"), .value = rig_text("v1")}};
+    struct pair swapped[] = {pairs[1], pairs[0]};
+    push_with_id(rig, METHOD_SET, "v1", "id-1", ACK_JOURNAL);
+    uint64_t seq = rig_expect_home(rig, ERROR_NONE);
+    push_pairs_with_id(rig, pairs, 2);
+    uint64_t mset_seq = rig_expect_home(rig, ERROR_NONE);
+    for (int round = 0; round < 2; round++) {
+        push_with_id(rig, METHOD_DELETE, "", "id-1", ACK_JOURNAL);
+        rig_expect_home(rig, ERROR_BAD_REQUEST);
+        struct pair other = {.key = rig_text("other"), .value = rig_text("v1")};
+        struct call call = rig_call(METHOD_SET, ACK_MEMORY, &other);
+        call.id = rig_text("id-1");
+        rig_push(rig, &call);
+        rig_turn(rig);
+        rig_expect_home(rig, ERROR_BAD_REQUEST);
+        push_pairs_with_id(rig, pairs, 1);
+        rig_expect_home(rig, ERROR_BAD_REQUEST);
+        // Another value and another order are those of a repeat that was made anew.
+        push_with_id(rig, METHOD_SET, "v2", "id-1", ACK_MEMORY);
+        assert_int_equal(rig_expect_home(rig, ERROR_NONE), seq);
+        push_pairs_with_id(rig, swapped, 2);
+        assert_int_equal(rig_expect_home(rig, ERROR_NONE), mset_seq);
+        rig_assert_pending(rig, "k", "v1");
+        assert_int_equal(rig_status(rig, STATUS_OUTBOX_DEPTH), 2);
+        rig_crash(rig);
+        rig_open(rig);
+    }
+}
+
 static void an_id_is_forgotten_after_ten_minutes(void **state)
 {
     struct rig *rig = *state;
@@ -559,6 +602,7 @@ int main(void)
         TEST(a_write_larger_than_the_outbox_never_fits),
         TEST(applied_entries_are_retained_for_connected_time),
         TEST(a_repeated_id_is_answered_and_not_done_again),
+        TEST(an_id_belongs_to_one_write),
         TEST(an_id_is_forgotten_after_ten_minutes),
         TEST(ids_are_limited_and_room_comes_with_time),
         TEST(a_repeat_of_what_is_under_way_waits_for_its_answer),
