@@ -61,6 +61,8 @@ enum fault_kind {
     X(CONN_SEND, "conn.send", ERROR, "libpq: a query is not taken")                                \
     X(CONN_FLUSH, "conn.flush", ERROR, "libpq: what is to be sent is not")                         \
     X(CONN_RESULT, "conn.result", ERROR, "libpq: a result is lost with its connection")            \
+    X(NODE_LOOK, "handshake.look", MOMENT,                                                         \
+      "the outbox is bound, the node's row is not yet read, or made")                              \
     X(NODE_ROW, "handshake.row", MOMENT, "the node's row is read and not yet judged")              \
     X(NODE_CLAIM, "handshake.claim", MOMENT, "before the node's row is claimed")                   \
     X(FLUSH_CLAIM, "flush.claim", MOMENT, "before the flush connection reads the node's row")      \

@@ -173,11 +173,21 @@ struct outbox_binding {
     char table[TABLE_BYTES]; // schema-qualified and quoted
 };
 
-// Before the first batch: write down durably whose outbox this is, and return the message.
+static inline bool outbox_binding_is_same(const struct outbox_binding *a,
+                                          const struct outbox_binding *b)
+{
+    return strcmp(a->system_identifier, b->system_identifier) == 0 &&
+           strcmp(a->database, b->database) == 0 && strcmp(a->table, b->table) == 0;
+}
+
+// Before the first batch: write down durably whose outbox this is, and return the message. An
+// outbox that is bound to something else has nothing left to be applied there; with the new binding
+// the writer writes down that what is applied so far is never to be applied again.
 struct bind_message {
     struct message message;
     struct server_start server; // noted where none was
     struct outbox_binding binding;
+    uint64_t former_seq; // as struct outbox_identity has it from now on
 };
 
 // PostgreSQL holds this node's writes only up to `applied_seq`, less than was confirmed (a

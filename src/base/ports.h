@@ -100,6 +100,8 @@ struct outbox_identity {
     uint64_t reapply_seq; // entries up to here may have been applied before a failover; 0: none
     uint64_t decided_seq; // the newest of the entries beyond it whose result PostgreSQL decides;
                           // 0: none
+    uint64_t former_seq;  // entries up to here are in what the outbox was bound to before, and
+                          // never to be applied again; 0: none
     struct server_start server; // that the last run knew
 };
 

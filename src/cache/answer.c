@@ -142,6 +142,8 @@ static void answer_bind(struct turn *turn, struct bind_message *bind)
 {
     struct outbox_identity *identity = &turn->writer->outbox.identity;
     identity->binding = bind->binding;
+    identity->former_seq = turn->writer->outbox.committed.former_seq;
+    bind->former_seq = identity->former_seq;
     if (identity->server.started_us == 0) {
         identity->server = bind->server;
         control_note_server(turn->writer->store.control.page, bind->server.started_us,

@@ -2,6 +2,7 @@
 // have, how far it is behind after a failover. Part of the journal phase of a turn.
 #include "cache/journal.h"
 
+#include "base/check.h"
 #include "base/log.h"
 
 // Decided against: the caller is about to hear that nothing was done.
@@ -110,9 +111,18 @@ enum error journal_retire(struct turn *turn, struct turn_item *item)
     return error == ERROR_NONE ? journal_retired_id(turn, item) : error;
 }
 
+// The transaction has confirmed all that is applied. What is held is of what the outbox was bound
+// to: the page says so before it cannot be told from the outbox any more.
 enum error journal_bind(struct turn *turn, const struct bind_message *bind)
 {
-    return outbox_bind(&turn->writer->outbox, &bind->binding, &bind->server);
+    struct writer *writer = turn->writer;
+    CHECK_VALUES(writer->outbox.state.applied_seq >= writer->applied_seq, "%llu of %llu",
+                 (unsigned long long)writer->outbox.state.applied_seq,
+                 (unsigned long long)writer->applied_seq);
+    if (outbox_is_bound_elsewhere(&writer->outbox, &bind->binding)) {
+        control_disown_server(writer->store.control.page);
+    }
+    return outbox_bind(&writer->outbox, &bind->binding, &bind->server);
 }
 
 void journal_rewind(struct turn *turn, struct rewind_message *rewind)

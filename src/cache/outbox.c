@@ -271,6 +271,7 @@ enum error outbox_open(struct outbox *outbox, const struct outbox_options *optio
     }
     outbox->identity.applied_seq = outbox->state.applied_seq;
     outbox->identity.reapply_seq = outbox->state.reapply_seq;
+    outbox->identity.former_seq = outbox->state.former_seq;
     int dead = 0;
     mdb_reader_check(outbox->env, &dead);
     return ERROR_NONE;

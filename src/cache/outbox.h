@@ -56,6 +56,7 @@ struct outbox_state {
     uint64_t trimmed_seq;       // the newest entry that is no longer retained
     uint64_t applied_seq;       // known to be in PostgreSQL
     uint64_t reapply_seq;       // entries up to here may have been, before a failover; 0: none
+    uint64_t former_seq;        // and up to here are, in what the outbox was bound to before
     uint64_t generation;        // of the log: groups of any other one are in the outbox
     struct server_start server; // that took what is applied; .started_us == 0: not known
 };
@@ -272,9 +273,11 @@ enum error outbox_load_meta(struct outbox *outbox);
 enum error outbox_put_log_id(struct outbox *outbox, const char *id);
 // Within a transaction: what it changed of the state.
 enum error outbox_put_state(struct outbox *outbox);
-// `server` is noted where none is.
+// Within a transaction. `server` is noted where none is; where it was bound to something else, what
+// is applied so far is.
 enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding,
                        const struct server_start *server);
+bool outbox_is_bound_elsewhere(const struct outbox *outbox, const struct outbox_binding *binding);
 // Any thread: whether the incarnation is of an earlier start.
 bool outbox_knows_incarnation(const struct outbox *outbox, const char *incarnation);
 

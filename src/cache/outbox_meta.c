@@ -4,7 +4,7 @@
 #include "base/mpack.h"
 #include "cache/outbox_rows.h"
 
-enum { BINDING_FIELDS = 3, SERVER_FIELDS = 2, NUMBERS = 6 };
+enum { BINDING_FIELDS = 3, SERVER_FIELDS = 2, NUMBERS = 7 };
 
 struct number {
     const char *name;
@@ -19,6 +19,7 @@ static void list_numbers(const struct outbox_state *state, struct number numbers
     numbers[3] = (struct number){"trimmed", state->trimmed_seq};
     numbers[4] = (struct number){"log_generation", state->generation};
     numbers[5] = (struct number){"reapply", state->reapply_seq};
+    numbers[6] = (struct number){"former", state->former_seq};
 }
 
 // ---- what the start reads
@@ -165,6 +166,9 @@ static enum error load_numbers(struct outbox *outbox)
     if (error == ERROR_NONE) {
         error = outbox_row_get_number(outbox, "reapply", &state->reapply_seq);
     }
+    if (error == ERROR_NONE) {
+        error = outbox_row_get_number(outbox, "former", &state->former_seq);
+    }
     MDB_cursor *cursor;
     if (error != ERROR_NONE || mdb_cursor_open(outbox->txn, outbox->entries, &cursor) != 0) {
         return error != ERROR_NONE ? error : ERROR_SYSTEM;
@@ -267,10 +271,19 @@ enum error outbox_put_state(struct outbox *outbox)
     return error;
 }
 
+bool outbox_is_bound_elsewhere(const struct outbox *outbox, const struct outbox_binding *binding)
+{
+    const struct outbox_binding *bound = &outbox->identity.binding;
+    return bound->system_identifier[0] != '\0' && !outbox_binding_is_same(bound, binding);
+}
+
 enum error outbox_bind(struct outbox *outbox, const struct outbox_binding *binding,
                        const struct server_start *server)
 {
     CHECK(outbox->txn != NULL);
+    if (outbox_is_bound_elsewhere(outbox, binding)) {
+        outbox->state.former_seq = outbox->state.applied_seq;
+    }
     if (outbox->state.server.started_us == 0) {
         outbox->state.server = *server;
     }

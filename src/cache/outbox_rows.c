@@ -10,9 +10,12 @@ static const struct {
     const char *name;
     bool is_optional; // the others are there from the first start on
 } ROWS[] = {
-    {"layout", false},  {"node", false},    {"incarnations", false}, {"ceiling", false},
-    {"applied", false}, {"trimmed", false}, {"binding", true},       {"log_generation", false},
-    {"log", true},      {"reapply", false}, {"server", true},
+    {"layout", false},       {"node", false},
+    {"incarnations", false}, {"ceiling", false},
+    {"applied", false},      {"trimmed", false},
+    {"binding", true},       {"log_generation", false},
+    {"log", true},           {"reapply", false},
+    {"server", true},        {"former", true}, // a release before this one has none
 };
 
 enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };

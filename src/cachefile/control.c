@@ -306,6 +306,12 @@ void control_note_server(struct control_page *page, int64_t started_us, const ch
     page->server_started_us = started_us;
 }
 
+void control_disown_server(struct control_page *page)
+{
+    static const char NO_TIMELINE[sizeof page->server_timeline] = {0};
+    control_note_server(page, -1, NO_TIMELINE);
+}
+
 void page_view_begin_epoch(struct page_view *view, uint64_t epoch, int64_t beat_us)
 {
     CHECK_VALUES(epoch > view->epoch, "epoch %llu", (unsigned long long)epoch);

@@ -135,6 +135,8 @@ void control_publish(struct control_page *page, const struct page_view *view);
 
 // The writer: whose rows are held, for the next start.
 void control_note_server(struct control_page *page, int64_t started_us, const char timeline[16]);
+// The writer: that of no server that the next start may meet.
+void control_disown_server(struct control_page *page);
 
 // ---- changes of a view, before it is published
 

@@ -145,6 +145,7 @@ void handshake_on_settled(struct handshake *handshake)
 static void on_bound(struct handshake *handshake, const struct bind_message *message)
 {
     handshake->worker->identity.binding = message->binding;
+    handshake->worker->identity.former_seq = message->former_seq;
     if (handshake->waiting == WAITING_BOUND) {
         handshake->waiting = WAITING_NOTHING;
         handshake_read_row(handshake);

@@ -26,12 +26,6 @@ static struct outbox_binding binding_found(const struct handshake *handshake)
     return binding;
 }
 
-static bool is_same_binding(const struct outbox_binding *a, const struct outbox_binding *b)
-{
-    return strcmp(a->system_identifier, b->system_identifier) == 0 &&
-           strcmp(a->database, b->database) == 0 && strcmp(a->table, b->table) == 0;
-}
-
 static void bind_outbox(struct handshake *handshake, const struct outbox_binding *binding)
 {
     struct bind_message *message = message_create(MESSAGE_BIND, sizeof *message);
@@ -56,6 +50,16 @@ static void refuse_binding(struct handshake *handshake, const struct outbox_bind
                             "the outbox holds writes for another cluster, database or table");
 }
 
+// The newest write that may be for what the outbox is bound to: before a daemon has met its first
+// server, those that it began with, since what has come to it is for where it was told to go.
+static uint64_t owed_seq(const struct handshake *handshake)
+{
+    const struct worker *worker = handshake->worker;
+    bool has_met_one = worker->server.start.started_us != 0;
+    return has_met_one ? (uint64_t)status_get(worker->status, STATUS_OUTBOX_LAST_SEQ)
+                       : handshake->inherited_seq;
+}
+
 void handshake_compare_binding(struct handshake *handshake)
 {
     handshake->step = "outbox";
@@ -63,12 +67,11 @@ void handshake_compare_binding(struct handshake *handshake)
     struct outbox_binding found = binding_found(handshake);
     const struct outbox_binding *bound = &worker->identity.binding;
     bool is_bound = bound->system_identifier[0] != '\0';
-    if (is_bound && is_same_binding(bound, &found)) {
+    if (is_bound && outbox_binding_is_same(bound, &found)) {
         handshake_read_row(handshake);
         return;
     }
-    uint64_t journaled = (uint64_t)status_get(worker->status, STATUS_OUTBOX_JOURNALED_SEQ);
-    if (is_bound && journaled > worker->applied_seq) {
+    if (is_bound && owed_seq(handshake) > worker->applied_seq) {
         refuse_binding(handshake, &found);
         return;
     }
@@ -90,11 +93,10 @@ static void take_row(struct handshake *handshake, const PGresult *result)
 static void read_row(struct handshake *handshake)
 {
     struct worker *worker = handshake->worker;
-    // A row that is made on another server than before vouches for nothing: it is committed before
-    // it is judged, and this daemon may end in between. Where the outbox was drained and is bound
-    // to another database now, there is nothing to be applied again.
-    bool has_lost = handshake_is_replaced(handshake) && !handshake->is_rebound;
-    uint64_t vouched_seq = has_lost ? 0 : worker->applied_seq;
+    // A row that is made on another server than before vouches for nothing but what is never to be
+    // applied again: it is committed before it is judged, and this daemon may end in between.
+    bool has_lost = handshake_is_replaced(handshake);
+    uint64_t vouched_seq = has_lost ? worker->identity.former_seq : worker->applied_seq;
     char applied[24];
     snprintf(applied, sizeof applied, "%llu", (unsigned long long)vouched_seq);
     struct buffer insert = {0}, select = {0};
@@ -111,6 +113,7 @@ static void read_row(struct handshake *handshake)
         {.sql = buffer_text(&select), .params_count = 1, .values = select_values},
     };
     handshake->row_inserted = false;
+    (void)FAULT_POINT(NODE_LOOK);
     struct unit unit = handshake_unit(handshake, take_row, judge_row, NULL);
     unit.queries = queries;
     unit.queries_count = 2;
@@ -142,9 +145,12 @@ void handshake_read_row(struct handshake *handshake)
     buffer_deinit(&sql);
 }
 
-static void rewind_to(struct handshake *handshake, uint64_t applied_seq)
+// But not beyond what is never to be applied again.
+static void rewind_to(struct handshake *handshake, uint64_t row_seq)
 {
     struct worker *worker = handshake->worker;
+    uint64_t former_seq = worker->identity.former_seq;
+    uint64_t applied_seq = row_seq > former_seq ? row_seq : former_seq;
     if (applied_seq < worker->applied_seq) {
         LOG_WARNING("rewind", LOG_INT("from_seq", worker->applied_seq),
                     LOG_INT("to_seq", applied_seq));
@@ -164,6 +170,11 @@ static void judge_row(struct handshake *handshake)
     (void)FAULT_POINT(NODE_ROW);
     if (handshake->is_rebound) {
         handshake_lift_versions(handshake);
+        return;
+    }
+    // Left from an earlier stay of the outbox in this database, whoever has started since.
+    if (handshake->row.is_found && handshake->row.applied_seq < worker->identity.former_seq) {
+        rewind_to(handshake, handshake->row.applied_seq);
         return;
     }
     // A row that was there before and is gone went with the writes that the failover lost.

@@ -45,6 +45,7 @@ static enum drive drive_of(enum fault fault)
     case FAULT_CACHE_SWEEP:
     case FAULT_CACHE_VISIT:
     case FAULT_SWEEP_PAGE:
+    case FAULT_NODE_LOOK:
     case FAULT_NODE_ROW:
     case FAULT_NODE_CLAIM:
     case FAULT_FLUSH_CLAIM:

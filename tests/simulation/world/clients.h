@@ -34,6 +34,7 @@ struct node {
     struct status status;
     int boots; // of the machine
     bool failed;
+    uint64_t drained_seq;  // up to which it was, when it was stopped; 0: it was not
     struct writer *writer; // NULL: down
     struct worker *worker;
     struct cache_port cache;

@@ -185,6 +185,11 @@ uint64_t ledger_journaled_seq(int node)
     return owns[node].journaled_seq;
 }
 
+uint64_t ledger_applied_seq(int node)
+{
+    return owns[node].applied_seq;
+}
+
 void ledger_acked(int64_t number, uint64_t seq)
 {
     struct write *write = ledger_write_of(number);

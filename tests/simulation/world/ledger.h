@@ -70,6 +70,7 @@ struct write *ledger_write_of(int64_t number);
 // The write holds `seq` in its node's outbox, as found there.
 void ledger_journaled(int node, const struct entry *entry);
 uint64_t ledger_journaled_seq(int node);
+uint64_t ledger_applied_seq(int node); // in PostgreSQL
 void ledger_acked(int64_t number, uint64_t seq);
 // It was answered that nothing was done.
 void ledger_withdrawn(int64_t number);

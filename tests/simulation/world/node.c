@@ -15,6 +15,7 @@
 #include "pg/flusher.h"
 #include "pg/worker.h"
 #include "remove_tree.h"
+#include "simulation/world/binding.h"
 #include "simulation/world/clients.h"
 #include "simulation/world/disk.h"
 #include "simulation/world/loop.h"
@@ -293,6 +294,7 @@ static void close_rest(struct node *node)
 void node_crash(struct node *node)
 {
     trace("node %d crashes", node->number);
+    node->drained_seq = 0;
     // What is said from here on, nobody hears: it only frees memory and closes connections.
     worker_end(node->worker);
     close_rest(node);
@@ -306,9 +308,42 @@ void node_lose_cache(struct node *node)
     }
 }
 
+// How far PostgreSQL is where nothing else is left; 0: something is.
+static uint64_t drained_seq(const struct node *node)
+{
+    const struct writer *writer = node->writer;
+    bool is_drained = writer->applied_seq == writer->last_seq && writer->memory.count == 0 &&
+                      node->worker->applied_seq == writer->applied_seq && !writer->mailbox.woken &&
+                      writer->backlog == NULL && writer->undurable == NULL;
+    return is_drained ? writer->applied_seq : 0;
+}
+
+// A failover of which it has not heard yet may have lost what it takes for applied.
+bool node_is_drained(const struct node *node)
+{
+    uint64_t seq = node->writer == NULL ? node->drained_seq : drained_seq(node);
+    return seq > 0 && seq == ledger_applied_seq(node->number);
+}
+
+bool node_may_go_down(const struct node *node)
+{
+    char system[SYSTEM_IDENTIFIER_BYTES];
+    server_system(system);
+    return binding_is_to(node, system) || node_is_drained(node);
+}
+
+bool node_may_crash_in_turn(const struct node *node)
+{
+    char system[SYSTEM_IDENTIFIER_BYTES];
+    server_system(system);
+    return binding_is_to(node, system) ||
+           (binding_is_on_its_way(node) && node->writer->applied_seq == node->writer->last_seq);
+}
+
 void node_stop(struct node *node)
 {
     trace("node %d stops", node->number);
+    node->drained_seq = drained_seq(node);
     worker_end(node->worker);
     writer_stop(node->writer);
     node_take_answers(node);

@@ -46,6 +46,12 @@ void node_crash(struct node *node);
 void node_lose_cache(struct node *node);
 // As by SIGTERM, with nothing left undone.
 void node_stop(struct node *node);
+// Nothing is left that PostgreSQL has not, whether the node is up or was stopped so.
+bool node_is_drained(const struct node *node);
+// False where it would leave what no start takes to another cluster than before: writes that came
+// to it before it was bound to that.
+bool node_may_go_down(const struct node *node);
+bool node_may_crash_in_turn(const struct node *node);
 // The machine goes down with it: what was not on the disk is lost. For a node that is down.
 void node_lose_machine(struct node *node);
 

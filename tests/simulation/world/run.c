@@ -34,6 +34,7 @@ static struct {
     const char *slow;       // connections of that name are slow; NULL: none
     int nodes_count;
     uint32_t lost_max; // commits, with each failover; 0: it depends
+    bool draining;     // no questions until the nodes can be moved
     bool settling;     // the end: no more faults and questions
     uint64_t record;
 } world;
@@ -57,6 +58,8 @@ enum action {
     ACTION_STOP,
     ACTION_RESTART,
     ACTION_FAILOVER,
+    ACTION_DRAIN,
+    ACTION_MIGRATE,
     ACTION_SEND,
     ACTION_MOVE,
 };
@@ -107,7 +110,7 @@ static void offer_node(struct node *node, int number)
         offer(ACTION_EVENT, 30, number * DUE_MAX + (int)i, due[i]);
     }
     for (int i = 0; i < CLIENTS_MAX; i++) {
-        if (node_client_is_idle(node, i) && !world.settling) {
+        if (node_client_is_idle(node, i) && !world.settling && !world.draining) {
             offer(ACTION_ASK, world.client_weight, number * CLIENTS_MAX + i, node);
         } else if (node_client_is_unsent(node, i)) {
             offer(ACTION_SEND, 10, number * CLIENTS_MAX + i, node);
@@ -167,14 +170,38 @@ static void offer_node_faults(void)
         if (node_has_failed(node)) {
             offer(ACTION_CRASH, 30 * USUAL, i, node);
         } else if (may(RUN_CRASHES)) {
-            offer(ACTION_CRASH, world.fault_weight * 2, i, node);
-            if (node_has_turn(node)) {
+            if (node_may_go_down(node)) {
+                offer(ACTION_CRASH, world.fault_weight * 2, i, node);
+            }
+            if (node_has_turn(node) && node_may_crash_in_turn(node)) {
                 offer(ACTION_CRASH_IN_TURN, world.fault_weight * 4, i, node);
             }
         }
-        if (may(RUN_STOPS)) {
+        if (may(RUN_STOPS) && node_may_go_down(node)) {
             offer(ACTION_STOP, world.fault_weight, i, node);
         }
+    }
+}
+
+static bool are_drained(void)
+{
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (!node_is_drained(node_of(i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void offer_migration(void)
+{
+    if (!may(RUN_MOVES)) {
+        return;
+    }
+    if (!world.draining) {
+        offer(ACTION_DRAIN, world.fault_weight * 2, 0, NULL);
+    } else if (are_drained()) {
+        offer(ACTION_MIGRATE, 30 * USUAL, 0, NULL);
     }
 }
 
@@ -193,6 +220,7 @@ static void offer_faults(void)
     }
     offer(ACTION_RESTART, may(RUN_RESTARTS) ? world.fault_weight * 2 : 0, 0, NULL);
     offer(ACTION_FAILOVER, may(RUN_FAILOVERS) ? world.fault_weight * 2 : 0, 0, NULL);
+    offer_migration();
 }
 
 static int64_t next_timer_us(void)
@@ -262,6 +290,20 @@ static void fail_over(bool promotes)
     server_restart(promotes, machine_chance(500) ? "57P01" : "");
 }
 
+// By an operator, who stops the nodes and moves the data by other means; they start there.
+static void migrate(void)
+{
+    for (int i = 0; i < world.nodes_count; i++) {
+        if (node_is_up(node_of(i))) {
+            node_stop(node_of(i));
+        }
+    }
+    foreign_stop_all();
+    world.draining = false;
+    trace("the data is moved to another server");
+    server_migrate();
+}
+
 static void act_fault(const struct choice *choice)
 {
     struct node *node = choice->what;
@@ -301,6 +343,13 @@ static void act_fault(const struct choice *choice)
         break;
     case ACTION_FAILOVER:
         fail_over(true);
+        break;
+    case ACTION_DRAIN:
+        trace("the nodes are to be moved");
+        world.draining = true;
+        break;
+    case ACTION_MIGRATE:
+        migrate();
         break;
     default:
         CHECK_VALUES(false, "action %d", (int)choice->action);

@@ -18,7 +18,8 @@ enum run_faults {
     RUN_FAILOVERS = 1 << 6, // to a standby that had not got the last commits
     RUN_POWER = 1 << 7,     // the machine of a node
     RUN_SMALL = 1 << 8,     // cache and outbox too small for what comes
-    RUN_ALL = (1 << 9) - 1
+    RUN_MOVES = 1 << 9,     // of the data, and then of the nodes, to another server
+    RUN_ALL = (1 << 10) - 1
 };
 
 struct run {

@@ -39,6 +39,12 @@ void server_start(void)
     server.sequence = server.first_number;
     server.started_us = machine.now_us;
     server.timeline = 1;
+    server.system = 1;
+}
+
+void server_system(char text[SYSTEM_IDENTIFIER_BYTES])
+{
+    snprintf(text, SYSTEM_IDENTIFIER_BYTES, "%lld", 7000000000000000000LL + server.system);
 }
 
 int64_t server_draw(void)
@@ -412,4 +418,16 @@ void server_restart(bool promoted, const char *sqlstate)
     }
     server.started_us = machine.now_us;
     server.timeline += promoted;
+}
+
+void server_migrate(void)
+{
+    server_restart(false, "");
+    server.system++;
+    server.timeline = 1;
+    for (; commits_count > 0; commits_count--) {
+        free(commits[commits_count - 1].node_row);
+    }
+    server.first_number = server.sequence;
+    memset(server.node_rows, 0, sizeof server.node_rows);
 }

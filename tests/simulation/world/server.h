@@ -8,6 +8,7 @@
 
 #include <libpq-fe.h>
 
+#include "base/messages.h"
 #include "pg/conn.h"
 #include "simulation/world/ledger.h"
 
@@ -88,6 +89,7 @@ struct server {
     int64_t sequence;     // the last number drawn
     int64_t started_us;
     int timeline;
+    int system; // the cluster
     struct row rows[KEYS_COUNT];
     struct session *lockers[KEYS_COUNT + NODES_MAX];
     char nodes[NODES_MAX][37]; // whose row has which place
@@ -98,6 +100,7 @@ struct server {
 extern struct server server;
 
 void server_start(void);
+void server_system(char text[SYSTEM_IDENTIFIER_BYTES]); // its identifier
 
 // ---- sessions
 
@@ -138,3 +141,5 @@ int server_new_node_place(struct slice node);
 size_t server_lose(size_t count_max, int64_t age_us, bool asynchronous_only);
 // Every session ends; the server comes back as another start of itself.
 void server_restart(bool promoted, const char *sqlstate);
+// Another cluster answers from now on, which has the table as it is, and knows no node.
+void server_migrate(void);

@@ -7,7 +7,7 @@ enum { ROW_BYTES_MAX = 16 << 10, CHECKSUM_BYTES = 8 };
 
 static const char *const ROWS[] = {"layout",  "node",    "incarnations", "ceiling",
                                    "applied", "trimmed", "binding",      "log_generation",
-                                   "log",     "reapply", "server"};
+                                   "log",     "reapply", "server",       "former"};
 enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };
 
 // Every row is there, some entries are, one of them is applied, and the node is down.
