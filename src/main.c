@@ -23,6 +23,7 @@
 #include "cache/writer.h"
 #include "config/config.h"
 #include "pg/conn_params.h"
+#include "pg/guest.h"
 #include "pg/table_name.h"
 #include "pg/worker.h"
 #include "server/server.h"
@@ -250,6 +251,7 @@ static enum error make_server(struct node *node, struct failure *failure)
         .cache = writer_cache_port(node->writer),
         .writer = writer_mailbox(node->writer),
         .pg = worker_mailbox(node->worker),
+        .fetch = guest_port(node->worker),
         .version = PGNEAR_VERSION,
         .node = writer_identity(node->writer)->node,
         .table = settings_table(&node->settings.postgres),

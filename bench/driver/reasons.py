@@ -87,16 +87,13 @@ REASONS = [
      "and 1.9 ms, the listener's 1.9, 1.8, 1.7 and 2.5."),
     ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
      "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
-     "82 us beside it, 1.6 times, and a miss 163. It goes from the server loop to the pg "
-     "worker and back: 4.5 sleeps of the daemon's threads a miss, on the way 12 system calls, "
-     "and none of the writer's, which is told later. Waiting for the processor after a wake-up "
-     "is 31 us of a miss, 13 of them the backend's and the client's, which a SELECT has too "
-     "(perf sched); the rest is the processor time of two threads, 58 % of it in the kernel. "
-     "Spinning for PostgreSQL's answer, for up to 100 us, took half as much processor time "
-     "again and gained nothing (150 us without, 163 with); pipes instead of eventfds neither. "
-     "What is left is a SELECT sent by the server loop itself: a prototype in which it ran the pg "
-     "worker's own code under a mutex, on a connection that it borrowed, took 108 us where 137 were "
-     "taken in the same rounds."),
+     "82 us beside it, 1.6 times. The server loop sends the SELECT and takes its answer itself: "
+     "two sleeps and 7 system calls, none of them of the pg worker's thread or the writer's, "
+     "which is told later. It took 108 us beside a SELECT of 51, and 137 by way of the pg "
+     "worker (docs/decisions/0022-loops-as-guests.md). What a SELECT has not is the second "
+     "wake-up, two system calls for the client, and 53 us of processor time, the writer's "
+     "commits beside it included. Spinning for PostgreSQL's answer, for up to 100 us, took half "
+     "as much processor time again and gained nothing."),
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),

@@ -56,6 +56,7 @@ enum fault_kind {
     X(CACHE_SWEEP, "cache.sweep", MOMENT, "what the sweep found is about to be dropped")           \
     X(CACHE_EVICT, "cache.evict", ERROR, "LMDB does not commit an eviction")                       \
     X(CACHE_VISIT, "cache.visit", ERROR, "LMDB opens no cursor for the sweep")                     \
+    X(PG_TURN, "pg.turn", MOMENT, "something is due in the pg worker, and not yet begun")          \
     X(CONN_CONNECT, "conn.connect", ERROR, "libpq: no connection is begun")                        \
     X(CONN_POLL, "conn.poll", ERROR, "libpq: a connection is not made")                            \
     X(CONN_SEND, "conn.send", ERROR, "libpq: a query is not taken")                                \
@@ -77,6 +78,8 @@ enum fault_kind {
     X(PAYLOAD, "feed.payload", ERROR, "a notification is unreadable")                              \
     X(ACCEPT, "server.accept", ERROR, "accept: EMFILE")                                            \
     X(ASKS, "server.asks", MOMENT, "a request is about to be handed to another thread")            \
+    X(VISIT, "server.visit", ERROR,                                                                \
+      "a server loop finds the pg worker busy, and leaves a miss or its answer to it")             \
     X(READ, "server.read", ERROR, "a client's socket: ECONNRESET at a read")                       \
     X(WRITE, "server.write", ERROR, "a client's socket: EPIPE at a write")
 

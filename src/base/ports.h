@@ -121,6 +121,19 @@ struct outbox_port {
                                  void *context);
 };
 
+// Asking PostgreSQL for one key on the caller's own thread, without a mailbox in between.
+struct fetch_port {
+    void *worker;
+    // Takes the request, whose answer comes home as ever, and sends its question. False, and
+    // nothing is done, where that cannot be done at once: the request is for the worker's mailbox
+    // then. The answer makes `epoll` readable, which is the caller's and stays open as long as the
+    // worker.
+    bool (*ask)(void *worker, struct request *request, int epoll);
+    // `epoll` is readable: answers go home. False: the worker itself sees to it, in a moment, and
+    // the caller need not look at it until it has asked again.
+    bool (*on_ready)(void *worker, int epoll);
+};
+
 // How the wings reach main when the node cannot go on (SPEC section 2's exit statuses): logged
 // already; main stops everything and exits. Any thread.
 struct stop_port {

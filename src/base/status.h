@@ -88,6 +88,8 @@
     X(PG_FLUSH_YIELDS, COUNTER, "postgres", "flush_yields", "pg",                                  \
       "times the flush gave way to clients")                                                       \
     X(PG_FETCHES, COUNTER, "postgres", "fetches", "pg", "SELECTs sent for misses")                 \
+    X(PG_LOOP_FETCHES, COUNTER, "postgres", "loop_fetches", "pg",                                  \
+      "those of them that a server loop sent by itself")                                           \
     X(PG_FETCHED_KEYS, COUNTER, "postgres", "fetched_keys", "pg", "keys asked for by them")        \
     X(PG_NOTIFICATIONS, COUNTER, "postgres", "notifications", "pg", "notifications heard")         \
     X(PG_GAPS, COUNTER, "postgres", "gaps", "pg", "times the feed was lost")                       \

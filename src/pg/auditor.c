@@ -20,6 +20,7 @@
 #include "pg/audit_sample.h"
 #include "pg/fetcher.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 enum {
     TICK_US = CLOCK_US_PER_S,
@@ -410,7 +411,7 @@ struct auditor *auditor_create(struct worker *worker)
 {
     struct auditor *auditor = memory_zeroed(1, sizeof *auditor);
     auditor->worker = worker;
-    auditor->timer = evtimer_new(worker->base, on_timer, auditor);
+    auditor->timer = timer_new(worker->base, on_timer, auditor);
     CHECK(auditor->timer != NULL);
     auditor->user = (struct read_user){.is_bulk = true, .context = auditor, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &auditor->user);
@@ -424,7 +425,7 @@ void auditor_destroy(struct auditor *auditor)
     }
     auditor->is_open = false;
     read_pool_leave(auditor->worker->read_pool, &auditor->user);
-    event_free(auditor->timer);
+    timer_free(auditor->timer);
     arena_deinit(&auditor->arena);
     free(auditor);
 }

@@ -15,6 +15,7 @@
 #include "pg/backup_progress.h"
 #include "pg/backup_task.h"
 #include "pg/fetcher.h"
+#include "pg/timer.h"
 
 // Requests beyond this many are OVERLOADED: each has a connection. One more is the schedule's.
 enum { REQUESTS_MAX = 4 };
@@ -396,8 +397,8 @@ struct backup *backup_create(struct worker *worker)
     struct backup *backup = memory_zeroed(1, sizeof *backup);
     backup->worker = worker;
     backup->progress = backup_progress_create(worker);
-    backup->reaper = evtimer_new(worker->base, on_reap, backup);
-    backup->schedule_timer = evtimer_new(worker->base, on_schedule, backup);
+    backup->reaper = timer_new(worker->base, on_reap, backup);
+    backup->schedule_timer = timer_new(worker->base, on_schedule, backup);
     CHECK(backup->reaper != NULL && backup->schedule_timer != NULL);
     return backup;
 }
@@ -412,8 +413,8 @@ void backup_destroy(struct backup *backup)
     {
         free_work(backup, work);
     }
-    event_free(backup->reaper);
-    event_free(backup->schedule_timer);
+    timer_free(backup->reaper);
+    timer_free(backup->schedule_timer);
     backup_progress_destroy(backup->progress);
     free(backup);
 }

@@ -10,6 +10,7 @@
 #include "pg/ask.h"
 #include "pg/backup_sql.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 enum { EVERY_US = CLOCK_US_PER_S };
 
@@ -108,7 +109,7 @@ struct backup_progress *backup_progress_create(struct worker *worker)
     uint64_t number;
     evutil_secure_rng_get_bytes(&number, sizeof number);
     snprintf(progress->name, sizeof progress->name, "pgnear backup %016" PRIx64 " rows ", number);
-    progress->timer = evtimer_new(worker->base, on_timer, progress);
+    progress->timer = timer_new(worker->base, on_timer, progress);
     CHECK(progress->timer != NULL);
     progress->user = (struct read_user){.is_bulk = true, .context = progress, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &progress->user);
@@ -122,6 +123,6 @@ void backup_progress_destroy(struct backup_progress *progress)
     }
     progress->jobs_count = 0;
     read_pool_leave(progress->worker->read_pool, &progress->user);
-    event_free(progress->timer);
+    timer_free(progress->timer);
     free(progress);
 }

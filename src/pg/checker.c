@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <event2/event_struct.h>
 #include <utlist.h>
 
 #include "base/check.h"
@@ -17,6 +16,7 @@
 #include "pg/ask.h"
 #include "pg/notify_queue.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 // Beyond the first a request is OVERLOADED; items beyond the second are left out.
 enum { CHECKS_MAX = 64, ITEMS_MAX = 64 };
@@ -34,7 +34,7 @@ struct check {
     struct check *next;
     struct checker *checker;
     struct request *request; // NULL: finished while its unit is in flight
-    struct event deadline;
+    struct event *deadline;
     bool is_asking;
     int handshake_pid; // of the connection that asks
 };
@@ -145,7 +145,7 @@ static struct request *take_request(struct check *check)
 {
     struct request *request = check->request;
     check->request = NULL;
-    CHECK(event_del(&check->deadline) == 0);
+    timer_free(check->deadline);
     if (!check->is_asking) {
         free_check(check);
     }
@@ -326,8 +326,8 @@ void checker_request(struct checker *checker, struct request *request)
         check->request = request;
         DL_APPEND(checker->checks, check);
         checker->checks_count++;
-        CHECK(evtimer_assign(&check->deadline, worker->base, on_deadline, check) == 0);
-        ask_arm(&check->deadline, request->deadline_boot_us - clock_boot_us());
+        check->deadline = timer_new(worker->base, on_deadline, check);
+        ask_arm(check->deadline, request->deadline_boot_us - clock_boot_us());
         read_pool_wake(worker->read_pool);
     }
 }

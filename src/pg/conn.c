@@ -75,6 +75,12 @@ static int unsent_bytes(const struct conn *conn)
 // before; a silent one takes nothing.
 static void give_up_waiting(struct conn *conn)
 {
+    // A guest may have sent another unit while the timer's callback waited for the helm.
+    int64_t left_us = conn->answer_due_boot_us - clock_boot_us();
+    if (left_us > CLOCK_US_PER_MS) {
+        timer_arm(conn->timer, left_us);
+        return;
+    }
     int unsent = unsent_bytes(conn);
     if (conn->has_sent_more || (unsent > 0 && unsent < conn->unsent_bytes)) {
         conn_await_answer(conn);
@@ -91,7 +97,8 @@ void conn_await_answer(struct conn *conn)
     bool is_script = !conn->pipelined && conn->unit.on_copied == NULL;
     if (conn->options.statement_timeout_us > 0 && conn->errand == ERRAND_UNIT && !is_script) {
         conn->has_sent_more = false;
-        conn->unsent_bytes = unsent_bytes(conn);
+        conn->unsent_bytes = conn->is_small ? 0 : unsent_bytes(conn);
+        conn->answer_due_boot_us = clock_boot_us() + answer_max_us(conn);
         timer_arm(conn->timer, answer_max_us(conn));
     }
 }
@@ -105,7 +112,7 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
         conn_connect(conn);
     } else if (conn->state == CONN_BUSY) {
         give_up_waiting(conn);
-    } else {
+    } else if (conn->state != CONN_IDLE) {
         conn_connect_timed_out(conn);
     }
 }
@@ -131,8 +138,9 @@ struct conn *conn_create(const struct conn_options *options)
     struct conn *conn = memory_zeroed(1, sizeof *conn);
     conn->options = *options;
     conn->reading = true;
-    conn->timer = evtimer_new(options->base, on_timer, conn);
-    conn->failer = evtimer_new(options->base, on_failer, conn);
+    conn->lent_to = -1;
+    conn->timer = timer_new(options->base, on_timer, conn);
+    conn->failer = timer_new(options->base, on_failer, conn);
     CHECK(conn->timer != NULL && conn->failer != NULL);
     return conn;
 }
@@ -140,8 +148,8 @@ struct conn *conn_create(const struct conn_options *options)
 void conn_destroy(struct conn *conn)
 {
     conn_close(conn);
-    event_free(conn->timer);
-    event_free(conn->failer);
+    timer_free(conn->timer);
+    timer_free(conn->failer);
     free(conn);
 }
 
@@ -215,6 +223,7 @@ void conn_unit_done(struct conn *conn, enum unit_outcome outcome, const struct f
 static void drop(struct conn *conn, const struct failure *failure, enum conn_state next)
 {
     conn->life++;
+    conn_stop_lending(conn);
     conn_free_events(conn);
     timer_disarm(conn->timer);
     CHECK(event_del(conn->failer) == 0);
@@ -223,6 +232,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     conn->prepared = (struct prepared){0};
     conn->reading = true;
     conn->has_output_left = false;
+    conn->has_had_much = false;
     conn->errand = ERRAND_NONE;
     conn->is_copying = false;
     conn->refused = false;
@@ -366,7 +376,13 @@ void conn_send(struct conn *conn, const struct unit *unit)
     conn_set_state(conn, CONN_BUSY);
     conn->unit = *unit;
     conn->unit.queries = NULL;
+    if (!conn->lends_next) {
+        conn_take_back(conn);
+    }
+    conn->lends_next = false;
     conn_start_errand(conn, ERRAND_UNIT, pipelined);
+    conn->units_count++;
+    conn->is_small = unit->queries[0].name != NULL;
     bool sent = !FAULT_POINT(CONN_SEND) && (!pipelined || PQenterPipelineMode(conn->pg) == 1);
     for (size_t i = 0; sent && i < unit->queries_count; i++) {
         sent = send_query(conn, &unit->queries[i]);

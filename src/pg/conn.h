@@ -132,5 +132,16 @@ static inline void conn_send_one(struct conn *conn, const struct query *query,
 // `script` is copied. Only on_done (and on_result, index counting the statements) are used.
 void conn_run_script(struct conn *conn, const char *script, const struct unit *unit);
 
+// For a guest (helm.h), and CHECKs conn_is_idle: its next unit's answer, and whatever comes until
+// another unit is sent, is waited for in `epoll` instead of the loop, and read by conn_read_lent.
+// False, and the loop waits for it, where the epoll does not take it.
+bool conn_lend(struct conn *conn, int epoll);
+bool conn_is_lent_to(const struct conn *conn, int epoll);
+// What has come is read; one that has more to come than one read has taken, or that is lost, is
+// left to the loop. A guest's.
+void conn_read_lent(struct conn *conn);
+// The loop waits for it again. Nothing where it is not lent.
+void conn_take_back(struct conn *conn);
+
 // Back-pressure: false stops reading from the socket, so that the server has to wait.
 void conn_set_reading(struct conn *conn, bool reading);

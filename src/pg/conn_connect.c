@@ -13,10 +13,20 @@
 void conn_free_events(struct conn *conn)
 {
     if (conn->read_event != NULL) {
-        event_free(conn->read_event);
-        event_free(conn->write_event);
+        timer_free(conn->read_event);
+        timer_free(conn->write_event);
         conn->read_event = NULL;
         conn->write_event = NULL;
+    }
+}
+
+// A guest does not wait for a callback that waits for the helm; what it finds then is harmless.
+static void watch(struct event *event, bool wanted)
+{
+    if (wanted) {
+        CHECK(event_add(event, NULL) == 0);
+    } else {
+        timer_disarm(event);
     }
 }
 
@@ -27,13 +37,19 @@ void conn_watch_socket(struct conn *conn, bool read, bool write)
     if (conn->read_event == NULL || event_get_fd(conn->read_event) != fd) {
         conn_free_events(conn);
         conn->read_event =
-            event_new(conn->options.base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
+            timer_new_event(conn->options.base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
         conn->write_event =
-            event_new(conn->options.base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
+            timer_new_event(conn->options.base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
         CHECK(conn->read_event != NULL && conn->write_event != NULL);
     }
-    CHECK((read ? event_add(conn->read_event, NULL) : event_del(conn->read_event)) == 0);
-    CHECK((write ? event_add(conn->write_event, NULL) : event_del(conn->write_event)) == 0);
+    if (conn->lent_to >= 0) {
+        if (!write) {
+            return;
+        }
+        conn_stop_lending(conn);
+    }
+    watch(conn->read_event, read);
+    watch(conn->write_event, write);
 }
 
 // Notices are for people, but for those of class 57: the server is about to hang up, and says why.

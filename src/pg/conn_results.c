@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "pg/conn_params.h"
 #include "pg/conn_state.h"
+#include "pg/helm.h"
 #include "pg/timer.h"
 
 // The errand in flight has had its last result.
@@ -63,6 +64,8 @@ static void note_refusal(struct conn *conn, const PGresult *result)
 // The result is gone afterwards.
 static void take_result(struct conn *conn, PGresult *result)
 {
+    conn->has_had_much = conn->has_had_much || PQresultMemorySize(result) > CONN_LENT_BYTES_MAX ||
+                         PQresultStatus(result) == PGRES_COPY_OUT;
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
@@ -103,6 +106,20 @@ static bool take_copied(struct conn *conn)
     return conn->life == life && len != 0;
 }
 
+// The connection is of no more use. A guest leaves its end to the loop.
+static void break_off(struct conn *conn, const char *reason)
+{
+    if (helm_is_visited()) {
+        conn_stop_lending(conn);
+        conn_fail_later(conn);
+    } else if (reason != NULL) {
+        conn_fail(conn, reason);
+    } else {
+        struct failure failure = conn_broken(conn);
+        conn_lose(conn, &failure);
+    }
+}
+
 // Takes one result. False where there is nothing more to take now.
 static bool process_result(struct conn *conn)
 {
@@ -137,7 +154,7 @@ static bool process_result(struct conn *conn)
     }
     if (FAULT_POINT(CONN_RESULT)) {
         PQclear(result);
-        conn_fail(conn, "fault point conn.result");
+        break_off(conn, "fault point conn.result");
         return false;
     }
     take_result(conn, result);
@@ -167,18 +184,20 @@ void conn_read(struct conn *conn)
     unsigned life = conn->life;
     // What came before the end of the connection is taken before the end is.
     bool open = PQconsumeInput(conn->pg) == 1;
-    conn_await_answer(conn);
+    unsigned unit = conn->units_count;
     while (process_result(conn)) {
     }
     if (conn->life == life) {
+        if (conn->units_count == unit) {
+            conn_await_answer(conn);
+        }
         hear_notifications(conn);
     }
     if (conn->life != life) {
         return;
     }
     if (!open || PQstatus(conn->pg) == CONNECTION_BAD) {
-        struct failure failure = conn_broken(conn);
-        conn_lose(conn, &failure);
+        break_off(conn, NULL);
         return;
     }
     conn_flush_output(conn);

@@ -13,6 +13,9 @@
 // What the pipeline or the script in flight is for.
 enum errand { ERRAND_NONE, ERRAND_PREPARE, ERRAND_UNIT, ERRAND_ROLLBACK };
 
+// What a guest takes at once: what libpq's buffer has room for at first.
+enum { CONN_LENT_BYTES_MAX = 16384 };
+
 struct conn {
     struct conn_options options;
     enum conn_state state;
@@ -29,10 +32,15 @@ struct conn {
     struct failure
         farewell;         // what the server said before it hung up; .error == ERROR_NONE: nothing
     bool reading;         // false: back-pressure
+    int lent_to;          // the epoll that waits for the socket in the loop's place; -1: none
+    bool lends_next;      // conn_lend was called for the next unit
+    bool has_had_much;    // in this life: libpq reads as much at once as its largest answer took
     bool has_output_left; // libpq has some that the socket did not take yet
     // Since the answer was last begun to be waited for:
     bool has_sent_more;
-    int unsent_bytes; // of ours in the kernel then
+    int unsent_bytes;           // of ours in the kernel then
+    int64_t answer_due_boot_us; // the end of the patience
+    unsigned units_count;       // begun in all
     int64_t connected_boot_us;
     char last_error[FAILURE_MESSAGE_BYTES];
     char last_end[FAILURE_MESSAGE_BYTES]; // of the life before, whatever this one has come to
@@ -41,6 +49,7 @@ struct conn {
     struct unit unit;
     bool pipelined;
     bool is_copying; // COPY's bytes are what comes next
+    bool is_small;   // a query of a few hundred bytes: nothing of it goes out slowly
     bool refused;
     bool saw_result;   // of query `index`
     unsigned preludes; // results still to come before that of query 0: of what prepares it
@@ -67,6 +76,9 @@ void conn_flush_output(struct conn *conn);
 void conn_await_answer(struct conn *conn);
 // The unit in flight is over: its on_done is called.
 void conn_unit_done(struct conn *conn, enum unit_outcome outcome, const struct failure *failure);
+
+// conn_lend.c: nobody waits for the socket, until conn_watch_socket.
+void conn_stop_lending(struct conn *conn);
 
 // conn_connect.c: begins an attempt, goes on with it, and gives a server up that does not answer.
 void conn_connect(struct conn *conn);

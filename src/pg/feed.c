@@ -306,7 +306,7 @@ struct feed *feed_create(struct worker *worker)
     options.on_lost = on_lost;
     options.on_notify = on_notify;
     feed->conn = conn_create(&options);
-    feed->full_timer = evtimer_new(worker->base, on_full, feed);
+    feed->full_timer = timer_new(worker->base, on_full, feed);
     CHECK(feed->full_timer != NULL);
     feed_heartbeat_init(feed);
     feed_sync_init(feed);
@@ -328,6 +328,6 @@ void feed_destroy(struct feed *feed)
     conn_destroy(feed->conn);
     feed_heartbeat_deinit(feed);
     feed_sync_deinit(feed);
-    event_free(feed->full_timer);
+    timer_free(feed->full_timer);
     free(feed);
 }

@@ -289,13 +289,13 @@ void feed_heartbeat_stop(struct feed *feed)
 
 void feed_heartbeat_init(struct feed *feed)
 {
-    feed->tick_timer = evtimer_new(feed->worker->base, on_tick, feed);
-    feed->proof_timer = evtimer_new(feed->worker->base, on_unproven, feed);
+    feed->tick_timer = timer_new(feed->worker->base, on_tick, feed);
+    feed->proof_timer = timer_new(feed->worker->base, on_unproven, feed);
     CHECK(feed->tick_timer != NULL && feed->proof_timer != NULL);
 }
 
 void feed_heartbeat_deinit(struct feed *feed)
 {
-    event_free(feed->tick_timer);
-    event_free(feed->proof_timer);
+    timer_free(feed->tick_timer);
+    timer_free(feed->proof_timer);
 }

@@ -125,12 +125,12 @@ void feed_sync_refuse_all(struct feed *feed)
 void feed_sync_init(struct feed *feed)
 {
     feed->next_deadline_boot_us = INT64_MAX;
-    feed->deadline_timer = evtimer_new(feed->worker->base, on_deadline, feed);
+    feed->deadline_timer = timer_new(feed->worker->base, on_deadline, feed);
     CHECK(feed->deadline_timer != NULL);
 }
 
 void feed_sync_deinit(struct feed *feed)
 {
     CHECK(feed->asked == NULL && feed->sent == NULL);
-    event_free(feed->deadline_timer);
+    timer_free(feed->deadline_timer);
 }

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/helm.h"
 #include "pg/pg_array.h"
 #include "pg/preloader.h"
 #include "pg/table_row.h"
@@ -360,6 +361,7 @@ bool fetch_send(struct fetch_desk *desk, struct conn *conn)
     size_t share = FETCH_BYTES_MAX / count;
     fetch->json_bytes_max = count == 1 || json_bytes_max < share ? json_bytes_max : share;
     status_add(worker->status, STATUS_PG_FETCHES, 1);
+    status_add(worker->status, STATUS_PG_LOOP_FETCHES, helm_is_visited());
     status_add(worker->status, STATUS_PG_FETCHED_KEYS, (int64_t)count);
     if (count == 1) {
         send_one(fetch, conn);

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <event2/event_struct.h>
 #include <utlist.h>
 
 #include "base/check.h"
@@ -17,8 +16,10 @@
 #include "pg/ask.h"
 #include "pg/fetch.h"
 #include "pg/flusher.h"
+#include "pg/helm.h"
 #include "pg/preloader.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 // Beyond these a request is OVERLOADED; beyond the last, an mget is TOO_LARGE.
 enum { ASKS_MAX = 16384, WANTS_MAX = 65536, ANSWER_BYTES_MAX = 256 << 20 };
@@ -39,7 +40,6 @@ struct ask {
     struct ask *next;
     struct fetcher *fetcher;
     struct request *request;
-    struct event deadline;
     bool is_held; // until request->after_seq is applied; its wants are in no flight
     size_t unanswered_count;
     size_t bytes; // of the answers so far
@@ -52,7 +52,9 @@ struct fetcher {
     struct flights flights;
     struct fetch_desk desk;
     struct read_user user;
-    struct ask *asks; // utlist
+    struct event *deadline_timer;
+    int64_t next_deadline_boot_us; // of an ask; then the timer fires
+    struct ask *asks;              // utlist
     size_t asks_count;
     size_t wants_count;
 };
@@ -67,7 +69,6 @@ static struct request *take_request(struct ask *ask)
     for (size_t i = 0; i < ask->wants_count; i++) {
         flights_leave(&ask->wants[i].waiter);
     }
-    CHECK(event_del(&ask->deadline) == 0);
     DL_DELETE(fetcher->asks, ask);
     fetcher->asks_count--;
     fetcher->wants_count -= ask->wants_count;
@@ -80,11 +81,8 @@ static void fail(struct ask *ask, const struct failure *failure)
     ask_fail(take_request(ask), failure);
 }
 
-static void on_deadline(evutil_socket_t fd, short events, void *context)
+static void time_out(struct ask *ask)
 {
-    (void)fd;
-    (void)events;
-    struct ask *ask = context;
     struct failure failure = {0};
     failure_note(&failure, ERROR_TIMEOUT,
                  ask->is_held ? "this node's earlier write was not in PostgreSQL within %" PRId64
@@ -92,6 +90,35 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
                               : "PostgreSQL did not answer within %" PRId64 " ms",
                  ask->request->call.timeout_ms);
     fail(ask, &failure);
+}
+
+static void mind_deadline(struct fetcher *fetcher, int64_t deadline_boot_us, int64_t now_boot_us)
+{
+    if (deadline_boot_us < fetcher->next_deadline_boot_us) {
+        fetcher->next_deadline_boot_us = deadline_boot_us;
+        timer_arm(fetcher->deadline_timer, deadline_boot_us - now_boot_us);
+    }
+}
+
+static void on_deadline(evutil_socket_t fd, short events, void *context)
+{
+    (void)fd;
+    (void)events;
+    struct fetcher *fetcher = context;
+    int64_t now_boot_us = clock_boot_us();
+    int64_t next_boot_us = INT64_MAX;
+    fetcher->next_deadline_boot_us = INT64_MAX;
+    struct ask *ask, *following;
+    DL_FOREACH_SAFE(fetcher->asks, ask, following)
+    {
+        int64_t deadline_boot_us = ask->request->deadline_boot_us;
+        if (deadline_boot_us <= now_boot_us) {
+            time_out(ask);
+        } else if (deadline_boot_us < next_boot_us) {
+            next_boot_us = deadline_boot_us;
+        }
+    }
+    mind_deadline(fetcher, next_boot_us, now_boot_us);
 }
 
 // ---- Answers
@@ -227,7 +254,6 @@ static void start(struct ask *ask)
             break;
         }
     }
-    read_pool_wake(fetcher->worker->read_pool);
 }
 
 static struct ask *make_ask(struct fetcher *fetcher, struct request *request)
@@ -243,7 +269,6 @@ static struct ask *make_ask(struct fetcher *fetcher, struct request *request)
         ask->wants[i].ask = ask;
         items[i].key = request->call.pairs[i].key;
     }
-    CHECK(evtimer_assign(&ask->deadline, fetcher->worker->base, on_deadline, ask) == 0);
     DL_APPEND(fetcher->asks, ask);
     fetcher->asks_count++;
     fetcher->wants_count += count;
@@ -275,15 +300,16 @@ static bool must_wait(const struct fetcher *fetcher, const struct request *reque
     return request->after_seq > worker->applied_seq || worker_is_reapplying(worker);
 }
 
-void fetcher_request(struct fetcher *fetcher, struct request *request)
+// False where it is finished already, or is held.
+static bool take_in(struct fetcher *fetcher, struct request *request)
 {
     CHECK_VALUES(method_class(request->call.method) == METHOD_READ, "%s",
                  method_name(request->call.method));
     if (is_turned_away(fetcher, request)) {
-        return;
+        return false;
     }
     struct ask *ask = make_ask(fetcher, request);
-    ask_arm(&ask->deadline, request->deadline_boot_us - clock_boot_us());
+    mind_deadline(fetcher, request->deadline_boot_us, clock_boot_us());
     bool waits = must_wait(fetcher, request);
     if (!waits) {
         answer_late(ask);
@@ -295,7 +321,36 @@ void fetcher_request(struct fetcher *fetcher, struct request *request)
         flusher_want(fetcher->worker->flusher, request->after_seq);
     } else {
         start(ask);
+        return true;
     }
+    return false;
+}
+
+void fetcher_request(struct fetcher *fetcher, struct request *request)
+{
+    if (take_in(fetcher, request)) {
+        read_pool_wake(fetcher->worker->read_pool);
+    }
+}
+
+bool fetcher_request_now(struct fetcher *fetcher, struct request *request, int epoll)
+{
+    struct read_pool *pool = fetcher->worker->read_pool;
+    if (fetcher->flights.queued_count > 0 || must_wait(fetcher, request) ||
+        !read_pool_has_room(pool, epoll)) {
+        return false;
+    }
+    if (take_in(fetcher, request) && fetcher->flights.queued_count > 0) {
+        struct conn *conn = read_pool_lend(pool, &fetcher->user, epoll);
+        bool is_sent = conn != NULL && fetch_send(&fetcher->desk, conn);
+        if (!is_sent) {
+            if (conn != NULL) {
+                conn_take_back(conn);
+            }
+            read_pool_wake(pool);
+        }
+    }
+    return true;
 }
 
 void fetcher_on_applied(struct fetcher *fetcher)
@@ -340,7 +395,12 @@ static bool on_idle(void *context, struct conn *conn)
 static void on_fetched(void *context)
 {
     struct fetcher *fetcher = context;
-    read_pool_wake(fetcher->worker->read_pool);
+    struct read_pool *pool = fetcher->worker->read_pool;
+    if (helm_is_visited() && fetcher->flights.queued_count == 0) {
+        read_pool_lent_is_idle(pool);
+    } else {
+        read_pool_wake(pool);
+    }
 }
 
 static void on_down(void *context, const struct failure *failure)
@@ -393,6 +453,8 @@ struct fetcher *fetcher_create(struct worker *worker)
         .on_idle = on_idle,
         .on_down = on_down,
     };
+    fetcher->next_deadline_boot_us = INT64_MAX;
+    fetcher->deadline_timer = timer_new(worker->base, on_deadline, fetcher);
     read_pool_join(worker->read_pool, &fetcher->user);
     return fetcher;
 }
@@ -404,6 +466,7 @@ void fetcher_destroy(struct fetcher *fetcher)
     }
     CHECK_VALUES(fetcher->asks_count == 0, "%zu requests", fetcher->asks_count);
     read_pool_leave(fetcher->worker->read_pool, &fetcher->user);
+    timer_free(fetcher->deadline_timer);
     flights_deinit(&fetcher->flights);
     fetch_desk_deinit(&fetcher->desk);
     free(fetcher);

@@ -26,6 +26,10 @@ void fetcher_destroy(struct fetcher *fetcher);
 // and min_version: it is sent after the request came.
 void fetcher_request(struct fetcher *fetcher, struct request *request);
 
+// The same for a guest (helm.h): sends the SELECT at once, on a connection lent to `epoll`. False,
+// and nothing is done, where none is idle or something is to be waited for first.
+bool fetcher_request_now(struct fetcher *fetcher, struct request *request, int epoll);
+
 // The key was changed, as far as the worker has heard: rule 4. The preload is told as well.
 void fetcher_mark(struct fetcher *fetcher, struct slice key);
 void fetcher_mark_all(struct fetcher *fetcher);

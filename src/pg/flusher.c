@@ -264,9 +264,9 @@ struct flusher *flusher_create(struct worker *worker)
     options.on_connected = on_connected;
     options.on_lost = on_lost;
     flusher->conn = conn_create(&options);
-    flusher->linger_timer = evtimer_new(worker->base, on_linger, flusher);
-    flusher->retry_timer = evtimer_new(worker->base, on_retry, flusher);
-    flusher->deadline_timer = evtimer_new(worker->base, on_deadline, flusher);
+    flusher->linger_timer = timer_new(worker->base, on_linger, flusher);
+    flusher->retry_timer = timer_new(worker->base, on_retry, flusher);
+    flusher->deadline_timer = timer_new(worker->base, on_deadline, flusher);
     CHECK(flusher->linger_timer != NULL && flusher->retry_timer != NULL &&
           flusher->deadline_timer != NULL);
     return flusher;
@@ -297,8 +297,8 @@ void flusher_destroy(struct flusher *flusher)
     buffer_deinit(&flusher->claim_sql);
     buffer_deinit(&flusher->free_sql);
     node_row_deinit(&flusher->row);
-    event_free(flusher->linger_timer);
-    event_free(flusher->retry_timer);
-    event_free(flusher->deadline_timer);
+    timer_free(flusher->linger_timer);
+    timer_free(flusher->retry_timer);
+    timer_free(flusher->deadline_timer);
     free(flusher);
 }

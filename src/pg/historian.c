@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <event2/event_struct.h>
 #include <utlist.h>
 
 #include "base/check.h"
@@ -17,6 +16,7 @@
 #include "pg/flusher.h"
 #include "pg/history_query.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 enum { QUESTIONS_MAX = 1024 }; // beyond, a request is OVERLOADED
 
@@ -25,7 +25,7 @@ struct question {
     struct question *next;
     struct historian *historian;
     struct request *request; // NULL: finished while its unit is in flight
-    struct event deadline;
+    struct event *deadline;
     bool is_asking;
     struct failure failure; // of the answer; .error == ERROR_NONE: there is none
 };
@@ -52,7 +52,7 @@ static struct request *take_request(struct question *question)
 {
     struct request *request = question->request;
     question->request = NULL;
-    CHECK(event_del(&question->deadline) == 0);
+    timer_free(question->deadline);
     if (!question->is_asking) {
         free_question(question);
     }
@@ -184,8 +184,8 @@ void historian_request(struct historian *historian, struct request *request)
     question->request = request;
     DL_APPEND(historian->questions, question);
     historian->questions_count++;
-    CHECK(evtimer_assign(&question->deadline, historian->worker->base, on_deadline, question) == 0);
-    ask_arm(&question->deadline, request->deadline_boot_us - clock_boot_us());
+    question->deadline = timer_new(historian->worker->base, on_deadline, question);
+    ask_arm(question->deadline, request->deadline_boot_us - clock_boot_us());
     flusher_want(historian->worker->flusher, request->after_seq);
     read_pool_wake(historian->worker->read_pool);
 }

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "pg/ask.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 enum { BATCH_ROWS_MAX = 1000, CHORES_COUNT = 2 };
 enum {
@@ -186,7 +187,7 @@ struct janitor *janitor_create(struct worker *worker)
     };
     for (size_t i = 0; i < CHORES_COUNT; i++) {
         janitor->chores[i].janitor = janitor;
-        janitor->chores[i].timer = evtimer_new(worker->base, on_timer, &janitor->chores[i]);
+        janitor->chores[i].timer = timer_new(worker->base, on_timer, &janitor->chores[i]);
         CHECK(janitor->chores[i].timer != NULL);
     }
     janitor->user = (struct read_user){.is_bulk = true, .context = janitor, .on_idle = on_idle};
@@ -202,7 +203,7 @@ void janitor_destroy(struct janitor *janitor)
     janitor->is_open = false;
     read_pool_leave(janitor->worker->read_pool, &janitor->user);
     for (size_t i = 0; i < CHORES_COUNT; i++) {
-        event_free(janitor->chores[i].timer);
+        timer_free(janitor->chores[i].timer);
     }
     free(janitor);
 }

@@ -24,6 +24,7 @@
 #include "pg/retry.h"
 #include "pg/table_row.h"
 #include "pg/table_stats.h"
+#include "pg/timer.h"
 
 enum {
     PAGE_ROWS_MAX = 16000,
@@ -404,8 +405,8 @@ struct preloader *preloader_create(struct worker *worker)
 {
     struct preloader *preloader = memory_zeroed(1, sizeof *preloader);
     preloader->worker = worker;
-    preloader->timer = evtimer_new(worker->base, on_timer, preloader);
-    preloader->converter = evtimer_new(worker->base, on_convert, preloader);
+    preloader->timer = timer_new(worker->base, on_timer, preloader);
+    preloader->converter = timer_new(worker->base, on_convert, preloader);
     CHECK(preloader->timer != NULL && preloader->converter != NULL);
     preloader->asked = &preloader->pages[0];
     preloader->held = &preloader->pages[1];
@@ -421,8 +422,8 @@ void preloader_destroy(struct preloader *preloader)
     }
     preloader->is_active = false;
     read_pool_leave(preloader->worker->read_pool, &preloader->user);
-    event_free(preloader->timer);
-    event_free(preloader->converter);
+    timer_free(preloader->timer);
+    timer_free(preloader->converter);
     preload_page_deinit(preloader->asked);
     preload_page_deinit(preloader->held);
     buffer_deinit(&preloader->value);

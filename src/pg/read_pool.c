@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "pg/agreement.h"
+#include "pg/timer.h"
 
 struct read_slot {
     struct read_pool *pool;
@@ -29,6 +30,7 @@ struct read_pool {
     struct read_user *users; // utlist: the first is the next to be offered
     bool is_open;
     bool is_away;
+    bool keeps_waiting;     // when users were last offered what is idle, none was left
     struct failure failure; // of the last attempt to connect
     size_t slots_count;
     struct read_slot slots[];
@@ -77,10 +79,12 @@ static void on_wake(evutil_socket_t fd, short events, void *context)
             pool->slots[i].user = NULL;
         }
     }
+    pool->keeps_waiting = true;
     for (size_t i = 0; i < pool->slots_count && pool->is_open; i++) {
         struct read_slot *slot = &pool->slots[i];
         if (slot->is_trusted && conn_is_idle(slot->conn)) {
             offer(pool, slot);
+            pool->keeps_waiting = pool->keeps_waiting && !conn_is_idle(slot->conn);
         }
     }
 }
@@ -88,6 +92,69 @@ static void on_wake(evutil_socket_t fd, short events, void *context)
 void read_pool_wake(struct read_pool *pool)
 {
     event_active(pool->wake_event, EV_TIMEOUT, 1);
+}
+
+// ---- Guests
+
+static bool is_free(const struct read_slot *slot)
+{
+    return slot->is_trusted && conn_is_idle(slot->conn);
+}
+
+// One that is lent to the epoll, or any; NULL where none is free, where the one that is lent to it
+// is at work, or where users come first.
+static struct read_slot *find_for_guest(struct read_pool *pool, int epoll)
+{
+    struct read_slot *found = NULL;
+    if (!pool->is_open || pool->keeps_waiting) {
+        return NULL;
+    }
+    for (size_t i = 0; i < pool->slots_count; i++) {
+        struct read_slot *slot = &pool->slots[i];
+        if (conn_is_lent_to(slot->conn, epoll)) {
+            return is_free(slot) ? slot : NULL;
+        }
+        found = is_free(slot) ? slot : found;
+    }
+    return found;
+}
+
+bool read_pool_has_room(struct read_pool *pool, int epoll)
+{
+    return find_for_guest(pool, epoll) != NULL;
+}
+
+struct conn *read_pool_lend(struct read_pool *pool, const struct read_user *user, int epoll)
+{
+    struct read_slot *slot = find_for_guest(pool, epoll);
+    if (slot == NULL || !conn_lend(slot->conn, epoll)) {
+        return NULL;
+    }
+    slot->user = user;
+    return slot->conn;
+}
+
+void read_pool_read_lent(struct read_pool *pool, int epoll)
+{
+    for (size_t i = 0; i < pool->slots_count; i++) {
+        if (conn_is_lent_to(pool->slots[i].conn, epoll)) {
+            conn_read_lent(pool->slots[i].conn);
+        }
+    }
+}
+
+void read_pool_lent_is_idle(struct read_pool *pool)
+{
+    if (pool->keeps_waiting) {
+        read_pool_wake(pool);
+    }
+}
+
+void read_pool_take_back(struct read_pool *pool)
+{
+    for (size_t i = 0; i < pool->slots_count; i++) {
+        conn_take_back(pool->slots[i].conn);
+    }
 }
 
 // ---- The life of a connection
@@ -231,7 +298,7 @@ struct read_pool *read_pool_create(struct worker *worker)
     struct read_pool *pool = memory_zeroed(1, sizeof *pool + count * sizeof pool->slots[0]);
     pool->worker = worker;
     pool->slots_count = count;
-    pool->wake_event = evtimer_new(worker->base, on_wake, pool);
+    pool->wake_event = timer_new(worker->base, on_wake, pool);
     CHECK(pool->wake_event != NULL);
     for (size_t i = 0; i < count; i++) {
         struct conn_options options = worker_conn_options(worker, "read");
@@ -253,6 +320,6 @@ void read_pool_destroy(struct read_pool *pool)
         conn_destroy(pool->slots[i].conn);
     }
     CHECK(pool->users == NULL);
-    event_free(pool->wake_event);
+    timer_free(pool->wake_event);
     free(pool);
 }

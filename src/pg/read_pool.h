@@ -37,6 +37,19 @@ void read_pool_leave(struct read_pool *pool, struct read_user *user);
 // of the loop.
 void read_pool_wake(struct read_pool *pool);
 
+// For guests (helm.h), each with an epoll of its own, in which it waits for answers (conn_lend). At
+// most one connection is lent to each, and none while users wait for one.
+bool read_pool_has_room(struct read_pool *pool, int epoll);
+// An idle connection for one unit of `user`, whose end is told by read_pool_lent_is_idle instead of
+// read_pool_wake. NULL where there is none.
+struct conn *read_pool_lend(struct read_pool *pool, const struct read_user *user, int epoll);
+void read_pool_lent_is_idle(struct read_pool *pool);
+// Something has come in the epoll.
+void read_pool_read_lent(struct read_pool *pool, int epoll);
+
+// The loop waits for all of them again.
+void read_pool_take_back(struct read_pool *pool);
+
 // The worker became ready, or is no longer: opens or closes all. Units in flight end as LOST.
 void read_pool_on_connected(struct read_pool *pool);
 void read_pool_on_lost(struct read_pool *pool);

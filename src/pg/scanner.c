@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <event2/event_struct.h>
 #include <utlist.h>
 
 #include "base/check.h"
@@ -17,6 +16,7 @@
 #include "pg/read_pool.h"
 #include "pg/scan_page.h"
 #include "pg/scan_query.h"
+#include "pg/timer.h"
 
 enum {
     SCANS_MAX = 1024, // beyond it a request is OVERLOADED
@@ -34,7 +34,7 @@ struct scan {
     struct scan *next;
     struct scanner *scanner;
     struct request *request; // NULL: finished while its unit is in flight
-    struct event deadline;
+    struct event *deadline;
     uint64_t last_seq; // of the writes acknowledged before it came
     unsigned attempts;
     bool is_asking;     // a unit is in flight
@@ -80,7 +80,7 @@ static struct request *take_request(struct scan *scan)
 {
     struct request *request = scan->request;
     scan->request = NULL;
-    CHECK(event_del(&scan->deadline) == 0);
+    timer_free(scan->deadline);
     if (!scan->is_asking) {
         free_scan(scan);
     }
@@ -372,8 +372,8 @@ void scanner_request(struct scanner *scanner, struct request *request)
     scan->last_seq = (uint64_t)status_get(scanner->worker->status, STATUS_OUTBOX_LAST_SEQ);
     DL_APPEND(scanner->scans, scan);
     scanner->scans_count++;
-    CHECK(evtimer_assign(&scan->deadline, scanner->worker->base, on_deadline, scan) == 0);
-    ask_arm(&scan->deadline, request->deadline_boot_us - clock_boot_us());
+    scan->deadline = timer_new(scanner->worker->base, on_deadline, scan);
+    ask_arm(scan->deadline, request->deadline_boot_us - clock_boot_us());
     read_pool_wake(scanner->worker->read_pool);
 }
 

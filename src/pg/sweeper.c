@@ -22,6 +22,7 @@
 #include "pg/read_pool.h"
 #include "pg/retry.h"
 #include "pg/table_stats.h"
+#include "pg/timer.h"
 
 enum {
     PAGE_RECORDS_MAX = 2000,
@@ -414,7 +415,7 @@ struct sweeper *sweeper_create(struct worker *worker)
 {
     struct sweeper *sweeper = memory_zeroed(1, sizeof *sweeper);
     sweeper->worker = worker;
-    sweeper->timer = evtimer_new(worker->base, on_timer, sweeper);
+    sweeper->timer = timer_new(worker->base, on_timer, sweeper);
     CHECK(sweeper->timer != NULL);
     sweeper->user = (struct read_user){.is_bulk = true, .context = sweeper, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &sweeper->user);
@@ -428,6 +429,6 @@ void sweeper_destroy(struct sweeper *sweeper)
     }
     sweeper_stop(sweeper);
     read_pool_leave(sweeper->worker->read_pool, &sweeper->user);
-    event_free(sweeper->timer);
+    timer_free(sweeper->timer);
     free(sweeper);
 }

@@ -13,6 +13,7 @@
 #include "pg/backup_sql.h"
 #include "pg/notify_queue.h"
 #include "pg/read_pool.h"
+#include "pg/timer.h"
 
 enum {
     EVERY_MIN_US = 4 * CLOCK_US_PER_S,
@@ -259,7 +260,7 @@ struct table_stats *table_stats_create(struct worker *worker)
     struct table_stats *stats = memory_zeroed(1, sizeof *stats);
     stats->worker = worker;
     stats->rows = -1;
-    stats->timer = evtimer_new(worker->base, on_timer, stats);
+    stats->timer = timer_new(worker->base, on_timer, stats);
     CHECK(stats->timer != NULL);
     stats->user = (struct read_user){.is_bulk = true, .context = stats, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &stats->user);
@@ -273,6 +274,6 @@ void table_stats_destroy(struct table_stats *stats)
     }
     stats->is_open = false;
     read_pool_leave(stats->worker->read_pool, &stats->user);
-    event_free(stats->timer);
+    timer_free(stats->timer);
     free(stats);
 }

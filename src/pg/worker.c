@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include <event2/thread.h>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,6 +17,7 @@
 #include "pg/feed.h"
 #include "pg/fetcher.h"
 #include "pg/flusher.h"
+#include "pg/guest.h"
 #include "pg/handshake.h"
 #include "pg/historian.h"
 #include "pg/janitor.h"
@@ -29,7 +32,7 @@
 enum { MAILBOX_COUNT_MAX = 65536, MAILBOX_BYTES_MAX = 64 << 20 };
 
 // A turn of the writer costs as much as a fetch: it is worth a few fills at once.
-enum { LAZY_COUNT_MAX = 64, LAZY_DELAY_US = 1000 };
+enum { LAZY_COUNT_MAX = 64, LAZY_DELAY_US = 4000 };
 
 // ---- The mailbox
 
@@ -153,6 +156,7 @@ static void on_mailbox(evutil_socket_t fd, short events, void *context)
     if (deadline_boot_us != 0 && !worker->is_stopping) {
         begin_stopping(worker, deadline_boot_us);
     }
+    guest_take_over(worker);
     flusher_wake(worker->flusher);
     auditor_wake(worker->auditor);
 }
@@ -226,6 +230,7 @@ enum error worker_create(const struct worker_options *options, struct worker **o
         .reapply_seq = options->identity.reapply_seq,
         .epoch = (uint64_t)status_get(options->status, STATUS_CACHE_EPOCH),
     };
+    helm_init(&worker->helm);
     enum error error = mailbox_init(&worker->mailbox, MAILBOX_COUNT_MAX, MAILBOX_BYTES_MAX);
     if (error != ERROR_NONE) {
         goto free_worker;
@@ -234,6 +239,8 @@ enum error worker_create(const struct worker_options *options, struct worker **o
     if (error != ERROR_NONE) {
         goto deinit_mailbox;
     }
+    // A guest may arm a timer of the loop's while the loop sleeps.
+    CHECK(evthread_use_pthreads() == 0);
     worker->base = event_base_new();
     if (worker->base == NULL) {
         error = ERROR_SYSTEM;
@@ -250,16 +257,17 @@ close_reader:
 deinit_mailbox:
     mailbox_deinit(&worker->mailbox);
 free_worker:
+    helm_deinit(&worker->helm);
     free(worker);
     return error;
 }
 
 static void create_modules(struct worker *worker)
 {
-    worker->mailbox_event = event_new(worker->base, mailbox_fd(&worker->mailbox),
-                                      EV_READ | EV_PERSIST, on_mailbox, worker);
-    worker->drain_timer = evtimer_new(worker->base, on_drain_over, worker);
-    worker->lazy_timer = evtimer_new(worker->base, on_lazy, worker);
+    worker->mailbox_event = timer_new_event(worker->base, mailbox_fd(&worker->mailbox),
+                                            EV_READ | EV_PERSIST, on_mailbox, worker);
+    worker->drain_timer = timer_new(worker->base, on_drain_over, worker);
+    worker->lazy_timer = timer_new(worker->base, on_lazy, worker);
     CHECK(worker->mailbox_event != NULL && worker->drain_timer != NULL &&
           worker->lazy_timer != NULL);
     CHECK(event_add(worker->mailbox_event, NULL) == 0);
@@ -321,9 +329,9 @@ static void destroy_modules(struct worker *worker)
     feed_destroy(worker->feed);
     handshake_destroy(worker->handshake);
     mailbox_nudge(worker->writer);
-    event_free(worker->lazy_timer);
-    event_free(worker->drain_timer);
-    event_free(worker->mailbox_event);
+    timer_free(worker->lazy_timer);
+    timer_free(worker->drain_timer);
+    timer_free(worker->mailbox_event);
 }
 
 void worker_begin(struct worker *worker)
@@ -331,10 +339,12 @@ void worker_begin(struct worker *worker)
     create_modules(worker);
     handshake_start(worker->handshake);
     flusher_wake(worker->flusher);
+    worker->admits_guests = true;
 }
 
 void worker_end(struct worker *worker)
 {
+    worker->admits_guests = false;
     shut_modules(worker);
     destroy_modules(worker);
 }
@@ -343,9 +353,14 @@ static void *run(void *context)
 {
     struct worker *worker = context;
     thread_name("pg");
+    helm_join(&worker->helm);
+    helm_take(&worker->helm);
     worker_begin(worker);
+    helm_leave(&worker->helm);
     CHECK(event_base_dispatch(worker->base) >= 0);
+    helm_take(&worker->helm);
     worker_end(worker);
+    helm_leave(&worker->helm);
     return NULL;
 }
 
@@ -419,5 +434,6 @@ void worker_destroy(struct worker *worker)
     event_base_free(worker->base);
     worker->cache.reader_close(worker->reader);
     mailbox_deinit(&worker->mailbox);
+    helm_deinit(&worker->helm);
     free(worker);
 }

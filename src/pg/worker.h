@@ -23,6 +23,7 @@
 #include "base/settings.h"
 #include "base/status.h"
 #include "pg/conn.h"
+#include "pg/helm.h"
 #include "pg/layout.h"
 
 struct auditor;
@@ -68,6 +69,7 @@ struct worker {
     struct mailbox *writer;
     struct outbox_identity identity;
     struct mailbox mailbox; // any thread pushes
+    struct helm helm;       // who holds it is the pg worker (helm.h)
 
     // Written by worker, node, feed and flusher; the other modules read them:
     bool ready;           // the node's row was compared: answers may be used, units may be sent
@@ -120,6 +122,8 @@ struct worker {
     pthread_t thread;
     bool is_started;
     bool is_stopping;
+    bool admits_guests;                    // the modules are there
+    _Atomic bool is_handed_over;           // any thread: guests leave what has come to the loop
     _Atomic int audit_rate;                // any thread
     _Atomic int64_t stop_deadline_boot_us; // any thread; 0: go on
 };

@@ -414,9 +414,14 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
     return request;
 }
 
-bool dispatch_send(const struct route *route, struct request *request)
+bool dispatch_send(const struct dispatch *dispatch, const struct route *route,
+                   struct request *request)
 {
     (void)FAULT_POINT(ASKS);
+    if (dispatch->own_fetch != NULL && method_class(request->call.method) == METHOD_READ &&
+        own_fetch_ask(dispatch->own_fetch, request)) {
+        return true;
+    }
     return mailbox_offer(route->to, &request->message);
 }
 

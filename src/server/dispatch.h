@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/ports.h"
+#include "server/own_fetch.h"
 #include "server/stats.h"
 #include "server/watch.h"
 
@@ -39,6 +40,7 @@ struct dispatch {
     struct mailbox *writer;
     struct mailbox *pg;
     struct mailbox *home;
+    struct own_fetch *own_fetch; // NULL: none
     struct status *status;
     const struct node_facts *facts;
     const struct latency_board *latencies; // may be NULL
@@ -84,7 +86,8 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
                                  const struct route *route, struct held *held);
 
 // Hands the request over. False, and it stays the caller's, where the box is full.
-bool dispatch_send(const struct route *route, struct request *request);
+bool dispatch_send(const struct dispatch *dispatch, const struct route *route,
+                   struct request *request);
 
 // A request has come home: completes its reply with what was held. The reply then points into both.
 void dispatch_complete(const struct dispatch *dispatch, struct held *held, struct request *request);

@@ -40,6 +40,7 @@ static const int64_t IDLE_TICK_MAX_US = 1000000;
 static void *run(void *context);
 static void on_mail(evutil_socket_t fd, short what, void *context);
 static void on_tick(evutil_socket_t fd, short what, void *context);
+static void on_fetched(evutil_socket_t fd, short what, void *context);
 
 // ---- Life
 
@@ -54,10 +55,13 @@ static enum error open_base(struct loop *loop)
     if (loop->base == NULL) {
         return ERROR_SYSTEM;
     }
+    if (own_fetch_open(&loop->own_fetch, &loop->options.fetch, loop->base, on_fetched, loop) !=
+        ERROR_NONE) {
+        goto free_base;
+    }
     loop->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (loop->tick_fd < 0) {
-        event_base_free(loop->base);
-        return ERROR_SYSTEM;
+        goto close_own_fetch;
     }
     loop->mail_event =
         event_new(loop->base, mailbox_fd(&loop->mailbox), EV_READ | EV_PERSIST, on_mail, loop);
@@ -65,6 +69,12 @@ static enum error open_base(struct loop *loop)
     CHECK(loop->mail_event != NULL && loop->tick_event != NULL);
     CHECK(event_add(loop->mail_event, NULL) == 0 && event_add(loop->tick_event, NULL) == 0);
     return ERROR_NONE;
+
+close_own_fetch:
+    own_fetch_close(&loop->own_fetch);
+free_base:
+    event_base_free(loop->base);
+    return ERROR_SYSTEM;
 }
 
 static void init_desk(struct loop *loop)
@@ -87,6 +97,7 @@ static void init_desk(struct loop *loop)
         .writer = options->writer,
         .pg = options->pg,
         .home = &loop->mailbox,
+        .own_fetch = &loop->own_fetch,
         .status = options->status,
         .facts = options->facts,
         .latencies = options->latencies,
@@ -188,6 +199,7 @@ void loop_destroy(struct loop *loop)
     free_list(&loop->lingering);
     event_free(loop->mail_event);
     event_free(loop->tick_event);
+    own_fetch_close(&loop->own_fetch);
     event_base_free(loop->base);
     close(loop->tick_fd);
     mailbox_deinit(&loop->mailbox);
@@ -366,16 +378,30 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     }
 }
 
-static void on_mail(evutil_socket_t fd, short what, void *context)
+static void take_mail(struct loop *loop)
 {
-    (void)fd;
-    (void)what;
-    struct loop *loop = context;
     loop_take_received(loop);
     loop_look_at_clock(loop);
     loop->served_boot_us = loop->desk.dispatch.now_boot_us;
     mail_handle(loop);
     dispatch_end(&loop->desk.dispatch);
+}
+
+static void on_mail(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    take_mail(context);
+}
+
+// Its own answers are there at once, without a wake-up.
+static void on_fetched(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct loop *loop = context;
+    own_fetch_take(&loop->own_fetch);
+    take_mail(loop);
 }
 
 // ---- Draining

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "server/connection.h"
+#include "server/own_fetch.h"
 
 enum { LOOP_INPUT_BYTES_MAX = 256 << 20 };
 
@@ -17,6 +18,7 @@ struct loop_options {
     struct status *status;
     struct mailbox *writer;
     struct mailbox *pg;
+    struct fetch_port fetch; // .worker NULL: none
     const struct node_facts *facts;
     const struct latency_board *latencies; // of all loops
     struct latency *latency;               // of this one
@@ -34,7 +36,8 @@ struct loop {
     struct event_base *base;
     struct event *mail_event;
     struct event *tick_event;
-    int tick_fd; // a timer: a timeout of epoll's would be set anew with each sleep
+    struct own_fetch own_fetch; // of the loop's thread
+    int tick_fd;                // a timer: a timeout of epoll's would be set anew with each sleep
     pthread_t thread;
     // Any thread:
     struct mailbox mailbox;

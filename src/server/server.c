@@ -13,8 +13,9 @@
 
 // Of the process, beside its clients: some thirty, twice the files of the cache while it makes new
 // ones, and what names and certificates are looked up with; connections to PostgreSQL for control,
-// LISTEN, the flush and a backup; a mailbox and what its loop waits with for each thread.
-enum { DESCRIPTORS_OF_PROCESS = 44, DESCRIPTORS_OF_PG = 4, DESCRIPTORS_OF_THREAD = 3 };
+// LISTEN, the flush and a backup; for each thread a mailbox and what its loop waits with, for
+// events, for a time and for answers.
+enum { DESCRIPTORS_OF_PROCESS = 45, DESCRIPTORS_OF_PG = 4, DESCRIPTORS_OF_THREAD = 4 };
 
 struct server {
     struct server_options options;
@@ -41,6 +42,7 @@ static struct loop_options loop_options_of(struct server *server)
         .status = server->options.status,
         .writer = server->options.writer,
         .pg = server->options.pg,
+        .fetch = server->options.fetch,
         .facts = &server->facts,
         .latencies = &server->latencies,
         .value_bytes_max = settings->server.max_value_bytes,

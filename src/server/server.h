@@ -19,6 +19,7 @@ struct server_options {
     struct cache_port cache;
     struct mailbox *writer;
     struct mailbox *pg;
+    struct fetch_port fetch;    // .worker NULL: all that the cache misses goes to `pg`
     size_t not_taken_bytes_max; // of answers, for each loop; 0: DESK_OUT_MAX
     // What hello says; the strings outlive the server:
     const char *version;

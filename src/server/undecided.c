@@ -98,7 +98,7 @@ static void send_flight(struct flight *flight, const struct call *call, const st
         dispatch_request(&session->desk->dispatch, call, route, &flight->held);
     request->flight = flight;
     request->deadline_boot_us = flight->deadline_boot_us;
-    if (!dispatch_send(route, request)) {
+    if (!dispatch_send(&session->desk->dispatch, route, request)) {
         respond_overloaded(session, flight->msgid, call);
         request_return(&session->desk->dispatch.requests, request);
         finish(flight);

@@ -29,6 +29,8 @@ static void a_key_that_many_miss_costs_one_select(struct scenario *scenario)
     pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('k', '1')");
     assert_rpc(node, "sync", "[]", "true");
     int64_t fetches = node_stat_int(node, "postgres.fetches");
+    // The fetcher's thread is to stand still, not the loop's that would do its work (pg/guest.h).
+    faults_arm(faults, &(struct fault_order){.fault = FAULT_VISIT, .action = FAULT_FAIL});
     struct rpc *early = node_open(node);
     struct rpc *late = node_open(node);
 

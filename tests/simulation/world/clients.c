@@ -34,6 +34,8 @@ void clients_see_journal(struct node *node)
 
 void clients_forget(struct node *node)
 {
+    memset(node->invalidated_step, 0, sizeof node->invalidated_step);
+    memset(node->has_stray_reads, 0, sizeof node->has_stray_reads);
     for (int i = 0; i < CLIENTS_MAX; i++) {
         struct client *client = &node->clients[i];
         client->busy = false;
@@ -90,6 +92,18 @@ static void pack_value(int64_t token, struct buffer *out)
 
 // ---- answers
 
+// What comes from PostgreSQL, and not from the cache by a second look, is of a question that was
+// asked after the key was invalidated.
+static void judge_asked(struct node *node, const struct client *client, size_t place)
+{
+    int key = client->keys[place];
+    bool is_late_hit = status_get(&node->status, STATUS_CACHE_LATE_HITS) != client->late_hits;
+    if (!is_late_hit && client->invalidated_step[place] > ledger_selected_step(key)) {
+        violation("stale", "node %d tells what it knew of k%d before that was invalidated",
+                  node->number, key);
+    }
+}
+
 static void judge_item(struct node *node, const struct client *client, size_t place,
                        const struct item *item, bool from_cache)
 {
@@ -108,6 +122,9 @@ static void judge_item(struct node *node, const struct client *client, size_t pl
           seen.present ? (long long)seen.token : -1, (long long)seen.version,
           seen.pending ? ", pending" : "", from_cache ? ", cached" : "");
     ledger_read(node->number, client->keys[place], &client->floors[place], &seen);
+    if (!from_cache) {
+        judge_asked(node, client, place);
+    }
 }
 
 // Whether the item of the answer is what the cache held when it was asked.
@@ -148,6 +165,26 @@ static void judge_write(const struct client *client, const struct reply *reply)
     }
 }
 
+// What is invalidated while nobody reads it is asked of PostgreSQL again by whoever comes after.
+static void note_invalidated(struct node *node, const struct client *client)
+{
+    int key = client->keys[0];
+    if (client->settles && !node->has_stray_reads[key]) {
+        node->invalidated_step[key] = client->asked_step;
+    }
+}
+
+// What nobody waits for any more may still be on its way; without a connection nothing is.
+static void note_stray_reads(struct node *node, const struct client *client, enum error error)
+{
+    if (error == ERROR_UNAVAILABLE) {
+        return;
+    }
+    for (size_t i = 0; method_class(client->method) == METHOD_READ && i < client->keys_count; i++) {
+        node->has_stray_reads[client->keys[i]] = true;
+    }
+}
+
 static void judge_answer(struct node *node, const struct client *client, const struct reply *reply,
                          bool from_cache)
 {
@@ -158,7 +195,10 @@ static void judge_answer(struct node *node, const struct client *client, const s
     if (method_class(client->method) == METHOD_WRITE) {
         judge_write(client, reply);
     } else if (reply->failure.error != ERROR_NONE) {
+        note_stray_reads(node, client, reply->failure.error);
         return;
+    } else if (client->method == METHOD_INVALIDATE) {
+        note_invalidated(node, client);
     } else if (client->method == METHOD_SYNC) {
         ledger_synced(node->number, client->asked_us);
     } else if (client->method == METHOD_FLUSH) {
@@ -242,16 +282,25 @@ static const struct {
     [ASK_FLUSH] = {METHOD_FLUSH, 2},       [ASK_INVALIDATE] = {METHOD_INVALIDATE, 1},
 };
 
-static enum question random_question(void)
+static uint32_t weight_of(const struct node *node, int question)
+{
+    bool is_often = question == ASK_GET || question == ASK_INVALIDATE;
+    if (is_often && node->given.invalidates_often) {
+        return 4 * QUESTIONS[ASK_GET].weight;
+    }
+    return QUESTIONS[question].weight;
+}
+
+static enum question random_question(const struct node *node)
 {
     uint32_t total = 0;
     for (int i = 0; i < ASK_COUNT; i++) {
-        total += QUESTIONS[i].weight;
+        total += weight_of(node, i);
     }
     uint32_t dice = machine_below(total);
     int question = 0;
-    while (dice >= QUESTIONS[question].weight) {
-        dice -= QUESTIONS[question].weight;
+    while (dice >= weight_of(node, question)) {
+        dice -= weight_of(node, question);
         question++;
     }
     return (enum question)question;
@@ -268,6 +317,10 @@ static void pick_keys(struct client *client, enum question question)
 {
     bool two = question == ASK_MSET || question == ASK_MGET;
     client->keys_count = two ? 2 : 1;
+    bool is_of_last = question == ASK_GET || question == ASK_INVALIDATE;
+    if (is_of_last && client->node->given.invalidates_often && machine_chance(700)) {
+        return;
+    }
     if (question == ASK_INCR) {
         client->keys[0] = ledger_random_counter();
     } else if (QUESTIONS[question].method == METHOD_GET) {
@@ -346,12 +399,31 @@ static void make_call(struct client *client, enum question question, struct aski
     }
 }
 
+static bool is_being_read(const struct node *node, int key)
+{
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        const struct client *client = &node->clients[i];
+        bool reads = client->busy && method_class(client->method) == METHOD_READ;
+        for (size_t j = 0; reads && j < client->keys_count; j++) {
+            if (client->keys[j] == key) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 // What the cache holds and what may be expected of the answer, at the moment of asking.
 static void note_before(struct node *node, struct client *client)
 {
+    client->asked_step = machine.step;
+    client->late_hits = status_get(&node->status, STATUS_CACHE_LATE_HITS);
+    client->settles = client->method == METHOD_INVALIDATE && !node->given.preload &&
+                      !is_being_read(node, client->keys[0]);
     node->cache.begin(node->reader);
     for (size_t i = 0; i < client->keys_count; i++) {
         client->floors[i] = ledger_floor(node->number, client->keys[i]);
+        client->invalidated_step[i] = node->invalidated_step[client->keys[i]];
         client->cached[i] = (struct cached){0};
         node->cache.lookup(node->reader, slice_of_string(KEY_NAMES[client->keys[i]]),
                            &client->cached[i]);
@@ -384,7 +456,7 @@ void node_client_sends(struct node *node, int number)
     struct client *client = &node->clients[number];
     struct request *request = client->unsent;
     client->unsent = NULL;
-    if (!dispatch_send(&client->route, request)) {
+    if (!dispatch_send(&node->dispatch, &client->route, request)) {
         request_fail(request, ERROR_OVERLOADED, "the mailbox is full");
     }
 }
@@ -392,7 +464,7 @@ void node_client_sends(struct node *node, int number)
 void node_client_asks(struct node *node, int number)
 {
     struct client *client = &node->clients[number];
-    enum question question = random_question();
+    enum question question = random_question(node);
     client->node = node;
     client->busy = true;
     client->method = QUESTIONS[question].method;

@@ -19,6 +19,10 @@ struct client {
     size_t keys_count;
     int keys[CLIENT_KEYS_MAX];
     struct read_floor floors[CLIENT_KEYS_MAX];
+    uint64_t invalidated_step[CLIENT_KEYS_MAX]; // of the node, when it was asked
+    bool settles; // an invalidate: nobody was reading the key when it was asked
+    uint64_t asked_step;
+    int64_t late_hits;                     // of the node, when it was asked
     struct cached cached[CLIENT_KEYS_MAX]; // as held when it was asked
     struct held held;                      // what of an mget the cache answered
     int64_t writes[CLIENT_KEYS_MAX];       // of a write: their numbers
@@ -41,8 +45,12 @@ struct node {
     struct outbox_port outbox;
     struct cache_reader *reader; // of the server wing
     struct dispatch dispatch;
+    struct own_fetch own_fetch;
     struct mailbox home;
     int64_t next_turn_us;
+    // PostgreSQL is asked for the key after this before it is told again; 0: who knows.
+    uint64_t invalidated_step[KEYS_COUNT];
+    bool has_stray_reads[KEYS_COUNT]; // some that nobody waits for any more may be under way
     struct client clients[CLIENTS_MAX];
 };
 

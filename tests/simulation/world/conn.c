@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "pg/retry.h"
 #include "simulation/world/machine.h"
+#include "simulation/world/node.h"
 #include "simulation/world/results.h"
 #include "simulation/world/wire.h"
 
@@ -44,6 +45,8 @@ struct conn {
     bool reading;
     bool was_connected;
     struct unit unit;
+    int lent_to; // a guest reads it; -1: the loop does
+    bool lends_next;
     char last_error[FAILURE_MESSAGE_BYTES];
 };
 
@@ -182,6 +185,8 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     }
     conn->stuck = false;
     conn->reading = true;
+    conn->lent_to = -1;
+    conn->lends_next = false;
     conn->state = next;
     if (conn->unit.on_done != NULL) {
         unit_done(conn, UNIT_LOST, failure);
@@ -252,7 +257,7 @@ static void take_copied(struct conn *conn, const PGresult *result)
     buffer_deinit(&bytes);
 }
 
-void wire_take(struct conn *conn)
+static void take(struct conn *conn)
 {
     struct packet *packet = next_packet(conn);
     switch (packet->kind) {
@@ -280,6 +285,21 @@ void wire_take(struct conn *conn)
         break;
     }
     free_packet(packet);
+}
+
+static bool has_answer(const struct conn *conn)
+{
+    return wire_has_packet(conn) &&
+           (conn->inbound->kind == PACKET_RESULT || conn->inbound->kind == PACKET_DONE);
+}
+
+void wire_take(struct conn *conn)
+{
+    if (conn->lent_to >= 0) {
+        node_takes_lent(conn->lent_to);
+    } else {
+        take(conn);
+    }
 }
 
 bool wire_has_packet(const struct conn *conn)
@@ -342,6 +362,7 @@ struct conn *conn_create(const struct conn_options *options)
     struct conn *conn = memory_zeroed(1, sizeof *conn);
     conn->options = *options;
     conn->reading = true;
+    conn->lent_to = -1;
     conn->timer = event_new(options->base, -1, EV_TIMEOUT, on_timer, conn);
     size_t place = 0;
     while (place < conns_count && conns[place] != NULL) {
@@ -425,6 +446,38 @@ void conn_set_reading(struct conn *conn, bool reading)
     conn->reading = reading;
 }
 
+bool conn_lend(struct conn *conn, int epoll)
+{
+    CHECK(conn->state == CONN_IDLE);
+    conn->lent_to = epoll;
+    conn->lends_next = true;
+    return true;
+}
+
+bool conn_is_lent_to(const struct conn *conn, int epoll)
+{
+    return conn->lent_to == epoll;
+}
+
+void conn_take_back(struct conn *conn)
+{
+    conn->lent_to = -1;
+}
+
+// What is not an answer is left to the loop; so is an answer of which only some has come.
+void conn_read_lent(struct conn *conn)
+{
+    while (has_answer(conn)) {
+        take(conn);
+        if (machine_chance(300)) {
+            break;
+        }
+    }
+    if (conn->state == CONN_BUSY || wire_has_packet(conn)) {
+        conn_take_back(conn);
+    }
+}
+
 static struct slice copied(const char *bytes, size_t len)
 {
     char *copy = memory_zeroed(len + 1, 1);
@@ -450,6 +503,8 @@ void conn_send(struct conn *conn, const struct unit *unit)
     CHECK_VALUES(conn->state == CONN_IDLE, "%s is in state %d", conn->options.name,
                  (int)conn->state);
     conn->state = CONN_BUSY;
+    conn->lent_to = conn->lends_next ? conn->lent_to : -1;
+    conn->lends_next = false;
     conn->unit = *unit;
     conn->unit.queries = NULL;
     if (conn->session == NULL || conn->stuck) {

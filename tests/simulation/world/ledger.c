@@ -39,6 +39,7 @@ static struct write writes[WRITES_MAX];
 static int64_t writes_count;
 static struct state *states[KEYS_COUNT];
 static size_t states_count[KEYS_COUNT];
+static uint64_t selected_steps[KEYS_COUNT];
 static uint64_t orders;
 static struct own owns[NODES_MAX];
 
@@ -109,6 +110,16 @@ void ledger_lost(int key, const struct state *back)
 struct state ledger_state(int key)
 {
     return states[key][states_count[key] - 1];
+}
+
+void ledger_selected(int key)
+{
+    selected_steps[key] = machine.step;
+}
+
+uint64_t ledger_selected_step(int key)
+{
+    return selected_steps[key];
 }
 
 // ---- writes

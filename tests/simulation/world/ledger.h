@@ -39,6 +39,9 @@ uint64_t ledger_changed(int key, bool present, int64_t token, int64_t version);
 // The newest state of the key was lost with its commit: the one before is back.
 void ledger_lost(int key, const struct state *back);
 struct state ledger_state(int key);
+// Somebody asked PostgreSQL for the key, in this step.
+void ledger_selected(int key);
+uint64_t ledger_selected_step(int key); // the last time
 
 // ---- writes
 

@@ -3,6 +3,7 @@
 #include "simulation/world/loop.h"
 
 #include <event2/event_struct.h>
+#include <event2/thread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -121,6 +122,16 @@ int event_add(struct event *event, const struct timeval *timeout)
 int event_del(struct event *event)
 {
     unlist(event);
+    return 0;
+}
+
+int event_del_noblock(struct event *event)
+{
+    return event_del(event);
+}
+
+int evthread_use_pthreads(void)
+{
     return 0;
 }
 

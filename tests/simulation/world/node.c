@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cache/writer_state.h"
 #include "pg/flusher.h"
+#include "pg/guest.h"
 #include "pg/worker.h"
 #include "remove_tree.h"
 #include "simulation/world/binding.h"
@@ -245,6 +246,44 @@ static void open_worker(struct node *node)
     worker_begin(node->worker);
 }
 
+// ---- the server loop as a guest of the pg worker, which is at work now and then
+
+static bool be_busy(struct worker *worker)
+{
+    bool is_busy = machine_chance(200);
+    if (is_busy) {
+        helm_take(&worker->helm);
+    }
+    return is_busy;
+}
+
+static bool ask_now(void *context, struct request *request, int epoll)
+{
+    struct node *node = context;
+    struct fetch_port port = guest_port(node->worker);
+    bool is_busy = be_busy(node->worker);
+    bool is_taken = port.ask(port.worker, request, epoll);
+    CHECK(!is_taken || !is_busy);
+    if (is_busy) {
+        helm_leave(&node->worker->helm);
+    }
+    return is_taken;
+}
+
+void node_takes_lent(int epoll)
+{
+    struct node *node = &nodes[epoll];
+    struct fetch_port port = guest_port(node->worker);
+    bool is_busy = be_busy(node->worker);
+    bool is_seen_to = port.on_ready(port.worker, epoll);
+    CHECK(is_seen_to != is_busy);
+    if (is_busy) {
+        helm_leave(&node->worker->helm);
+    }
+}
+
+// ---- up
+
 void node_start(struct node *node)
 {
     trace("node %d starts", node->number);
@@ -253,12 +292,15 @@ void node_start(struct node *node)
     CHECK(mailbox_init(&node->home, HOME_COUNT_MAX, HOME_BYTES_MAX) == ERROR_NONE);
     open_writer(node);
     open_worker(node);
+    node->own_fetch =
+        (struct own_fetch){.port = {.worker = node, .ask = ask_now}, .epoll_fd = node->number};
     node->dispatch = (struct dispatch){
         .cache = &node->cache,
         .reader = node->reader,
         .writer = writer_mailbox(node->writer),
         .pg = worker_mailbox(node->worker),
         .home = &node->home,
+        .own_fetch = node->given.fetches_itself ? &node->own_fetch : NULL,
         .status = &node->status,
         .reply_bytes_max = ANSWER_BYTES_MAX,
     };

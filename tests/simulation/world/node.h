@@ -26,11 +26,16 @@ struct node_settings {
     bool negative;
     int audit_rate;
     bool preload;
-    bool sends_late;  // a loop may wait between a read's look into the cache and its question
-    bool has_readers; // the hot tier is kept, and read by the clients
-    bool loses_cache; // a crash may take the cache's directory with it
-    int64_t step_us;  // how much time passes with a step, about
+    bool sends_late;     // a loop may wait between a read's look into the cache and its question
+    bool fetches_itself; // the server loop sends the question of a miss, where the worker lets it
+    bool invalidates_often; // its clients do
+    bool has_readers;       // the hot tier is kept, and read by the clients
+    bool loses_cache;       // a crash may take the cache's directory with it
+    int64_t step_us;        // how much time passes with a step, about
 };
+
+// A packet has come on a connection that is lent to the server loop of the node of that number.
+void node_takes_lent(int epoll);
 
 void node_prepare(int number, const struct node_settings *settings);
 struct node *node_of(int number);

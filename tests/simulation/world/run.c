@@ -30,6 +30,7 @@ static struct {
     uint32_t asynchronous_per_mille;
     int64_t step_us;
     int64_t lag_us;         // what a failover may lose
+    uint32_t mail_weight;   // of what a pg worker is told
     uint32_t orphan_weight; // of sessions whose client is gone
     const char *slow;       // connections of that name are slow; NULL: none
     int nodes_count;
@@ -99,7 +100,7 @@ static void offer_node(struct node *node, int number)
         offer(ACTION_MOVE, 10, number, node);
     }
     if (node_has_mail(node)) {
-        offer(ACTION_MAIL, 30, number, node);
+        offer(ACTION_MAIL, world.mail_weight, number, node);
     }
     if (node_has_answers(node)) {
         offer(ACTION_ANSWERS, 30, number, node);
@@ -480,6 +481,8 @@ static void make_world(const struct run *run)
 
 static void make_nodes(const char *directory, uint64_t seed)
 {
+    bool invalidates_often = machine_mix(seed, 0x1a08) % 4 == 0;
+    world.mail_weight = invalidates_often ? 3 : 30;
     bool is_small = (world.faults & RUN_SMALL) != 0;
     bool forgets = (world.faults & (RUN_FAILOVERS)) == 0;
     for (int i = 0; i < world.nodes_count; i++) {
@@ -496,6 +499,8 @@ static void make_nodes(const char *directory, uint64_t seed)
             .negative = !one_in(4),
             .preload = machine_mix(seed, 0x9e10ad) % 4 == 0,
             .has_readers = machine_mix(seed, 0x40840) % 2 == 0,
+            .fetches_itself = machine_mix(seed, 0xc8f4) % 3 != 0,
+            .invalidates_often = invalidates_often,
             .sends_late = machine_mix(seed, 0x5e4d3) % 3 == 0,
             .loses_cache = machine_mix(seed, 0xcac4e) % 3 == 0,
             .audit_rate = machine_mix(seed, 0xa0d17) % 3 == 0 ? 10000 : 0,

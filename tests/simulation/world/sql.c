@@ -253,6 +253,7 @@ static void tell_rows(const struct slice *keys, size_t count, bool updated_at, P
     for (size_t i = 0; i < count; i++) {
         int key = key_number(keys[i]);
         char json[VALUE_BYTES];
+        ledger_selected(key);
         if (!server.rows[key].present) {
             continue;
         }
