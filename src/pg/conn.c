@@ -276,6 +276,7 @@ static void lose(struct conn *conn, const struct failure *failure, enum end end)
                     LOG_TEXT("error", reason.message), LOG_TEXT("sqlstate", reason.sqlstate),
                     LOG_INT("retry_ms", pause_us / CLOCK_US_PER_MS));
     }
+    conn->is_again = end == END_QUIET && strcmp(reason.message, conn->last_end) == 0;
     snprintf(conn->last_error, sizeof conn->last_error, "%s", reason.message);
     snprintf(conn->last_end, sizeof conn->last_end, "%s", reason.message);
     unsigned life = conn->life + 1;

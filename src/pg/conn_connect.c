@@ -184,8 +184,12 @@ void conn_session_is_ready(struct conn *conn)
     conn->connected_boot_us = clock_boot_us();
     conn->last_error[0] = '\0';
     conn_set_state(conn, CONN_IDLE);
-    LOG_INFO("connected", LOG_TEXT("connection", conn->options.name),
-             LOG_INT("server_version", PQserverVersion(conn->pg)));
+    // Or a server that is there and not to be used, such as one without the table, would have a
+    // line every few seconds that sounds as if all were well.
+    if (!conn->is_again) {
+        LOG_INFO("connected", LOG_TEXT("connection", conn->options.name),
+                 LOG_INT("server_version", PQserverVersion(conn->pg)));
+    }
     conn->options.on_connected(conn->options.context);
 }
 

@@ -44,6 +44,7 @@ struct conn {
     int64_t connected_boot_us;
     char last_error[FAILURE_MESSAGE_BYTES];
     char last_end[FAILURE_MESSAGE_BYTES]; // of the life before, whatever this one has come to
+    bool is_again; // the life before ended as the one before that, and its owner has said why
     // The unit or script in flight:
     enum errand errand;
     struct unit unit;

@@ -239,12 +239,18 @@ static void a_table_that_cannot_be_ours_is_left_alone(struct scenario *scenario)
         const char *refusal;
     } CASES[] = {
         {"no_value", "TABLE no_value (key text PRIMARY KEY, other int)",
-         "42804 table \"public\".\"no_value\" has no columns value (jsonb)"},
-        {"int_key", "TABLE int_key (key int PRIMARY KEY, value json, version int)",
-         "42804 table \"public\".\"int_key\" has no columns key (text), value (jsonb), "
-         "version (bigint)"},
+         "42804 table \"public\".\"no_value\" cannot hold the pairs: value (jsonb) is missing"},
+        {"int_key",
+         "TABLE int_key (key int PRIMARY KEY, value json, version numeric(9), expires_at "
+         "timestamp)",
+         "42804 table \"public\".\"int_key\" cannot hold the pairs: key is integer, not text; "
+         "value is json, not jsonb; version is numeric(9,0), not bigint; "
+         "expires_at is timestamp without time zone, not timestamptz"},
         {"other_pk", "TABLE other_pk (id int PRIMARY KEY, key text UNIQUE, value jsonb)",
          "42P16 the primary key of table \"public\".\"other_pk\" is not (key)"},
+        {"deferred", "TABLE deferred (key text PRIMARY KEY DEFERRABLE, value jsonb)",
+         "42P16 the primary key of table \"public\".\"deferred\" is DEFERRABLE: ON CONFLICT cannot "
+         "use it"},
         {"a_view", "VIEW a_view AS SELECT ''::text AS key, '1'::jsonb AS value",
          "42809 \"public\".\"a_view\" is not a table"},
     };
