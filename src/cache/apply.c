@@ -266,6 +266,7 @@ static enum error try_apply(struct turn *turn)
     }
     error = FAULT_POINT(CACHE_MAP_FULL) ? ERROR_FULL : ERROR_NONE;
     for (size_t i = 0; error == ERROR_NONE && i < turn->count; i++) {
+        apply_prefetch(turn, i);
         if (!turn->items[i].is_settled) {
             error = apply_item(turn, &turn->items[i]);
         }

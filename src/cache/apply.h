@@ -26,6 +26,9 @@ enum error apply_decision(struct turn *turn, struct slice key, const struct reco
 
 // ---- this node's writes; apply_local.c
 
+// Before the item of that index: has what later ones will look for come from memory meanwhile. To
+// be called for each in turn, from the first on.
+void apply_prefetch(struct turn *turn, size_t index);
 enum error apply_entry(struct turn *turn, const struct entry *entry);
 enum error apply_retire(struct turn *turn, const struct entry *entry);
 enum error apply_rewind(struct turn *turn, const struct rewind_message *rewind);

@@ -2,7 +2,35 @@
 // failover, and taken back when PostgreSQL will never have them. Part of the cache phase of a turn.
 #include "cache/apply.h"
 
+// So many items before it is wanted: the place in the table that names an entry, then that entry.
+enum { PREFETCH_CHAIN = 8, PREFETCH_ENTRY = 4 };
+
 // ---- this node's writes
+
+static void prefetch_chain(const struct store *store, struct turn_item *item)
+{
+    const struct request *request = (const struct request *)item->message;
+    bool is_write = item->message->kind == MESSAGE_REQUEST && item->fate == FATE_APPLY &&
+                    item->entry.seq != 0 && request->call.pairs_count == 1;
+    item->key_hash = is_write ? sketch_hash(request->call.pairs[0].key) : 0;
+    if (is_write) {
+        memtable_prefetch(&store->memtable.table, item->key_hash);
+        sketch_prefetch(&store->sketch, item->key_hash);
+    }
+}
+
+void apply_prefetch(struct turn *turn, size_t index)
+{
+    const struct store *store = &turn->writer->store;
+    size_t first = index == 0 ? 0 : index + PREFETCH_CHAIN;
+    for (size_t i = first; i <= index + PREFETCH_CHAIN && i < turn->count; i++) {
+        prefetch_chain(store, &turn->items[i]);
+    }
+    size_t near = index + PREFETCH_ENTRY;
+    if (near < turn->count && turn->items[near].key_hash != 0) {
+        memtable_prefetch_entry(&store->memtable, turn->items[near].key_hash);
+    }
+}
 
 static enum error apply_pair(struct turn *turn, const struct entry *entry, const struct pair *pair)
 {

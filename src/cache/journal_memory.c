@@ -10,6 +10,7 @@
 #include "base/fault.h"
 
 enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, RING_EVERY_US = 1000000 };
+enum { PREFETCH_ITEMS = 3, PREFETCH_BYTES = 256, LINE_BYTES = 64 };
 
 static void change_rows(struct memory_writes *memory)
 {
@@ -23,6 +24,17 @@ static void rows_are_changed(struct memory_writes *memory)
 
 // ---- the turn's own
 
+// What a server loop has written comes from the cache of another processor.
+static void prefetch_pairs(const struct turn *turn, size_t index)
+{
+    if (index < turn->count && item_is_write(&turn->items[index])) {
+        struct slice pairs = item_request(&turn->items[index])->encoded_pairs;
+        for (size_t at = 0; at < pairs.len && at < PREFETCH_BYTES; at += LINE_BYTES) {
+            __builtin_prefetch(pairs.at + at);
+        }
+    }
+}
+
 void journal_accept(struct turn *turn)
 {
     struct memory_writes *memory = &turn->writer->memory;
@@ -30,6 +42,7 @@ void journal_accept(struct turn *turn)
     change_rows(memory);
     for (size_t i = 0; i < turn->count; i++) {
         struct turn_item *item = &turn->items[i];
+        prefetch_pairs(turn, i + PREFETCH_ITEMS);
         if (item_is_write(item)) {
             journal_memory_write(turn, item);
         }

@@ -15,6 +15,7 @@ struct turn_item {
     enum fate fate;
     bool is_settled;     // the cache has no part in it in this turn
     bool is_durable;     // what had to be journaled is
+    uint64_t key_hash;   // of a write of one key, in the cache phase; 0: not known
     struct entry entry;  // of a write, or of what a RETIRE retires
     struct buffer bytes; // what `entry` points into
 };

@@ -181,6 +181,10 @@ bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice ke
 // The entry of the key goes. False: there is none.
 bool memtable_remove(struct memtable_writer *writer, uint64_t hash, struct slice key);
 
+// Has what memtable_get and memtable_put of a key will look at come from memory while something
+// else is done: its chain's newest entry, whose place memtable_prefetch has had brought.
+void memtable_prefetch_entry(const struct memtable_writer *writer, uint64_t hash);
+
 // Before and after the commit of LMDB that belongs to it, which changes something where
 // `with_commit`.
 void memtable_commit_begin(struct memtable_writer *writer, bool with_commit);

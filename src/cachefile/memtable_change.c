@@ -15,6 +15,7 @@
 #include "cachefile/memtable_entry.h"
 
 enum { RING_BYTES_PER_HEAD = 128, LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
+enum { LINE_WORDS = 8 }; // of the processor's cache
 enum {
     ENTRY_WORDS_MAX = 256
 }; // with the largest key and record; so much may be left at a lap's end
@@ -282,6 +283,17 @@ static uint64_t entry_words(size_t key_bytes, size_t record_bytes)
 }
 
 // ---- within a turn
+
+void memtable_prefetch_entry(const struct memtable_writer *writer, uint64_t hash)
+{
+    const struct memtable *table = &writer->table;
+    uint64_t place = memtable_is_in_use(writer) ? read_own(head_of(table, hash)) : 0;
+    if (place != 0) {
+        // Its head and key, and the header of its record.
+        __builtin_prefetch((const void *)memtable_word(table, place), 1);
+        __builtin_prefetch((const void *)memtable_word(table, place + LINE_WORDS), 1);
+    }
+}
 
 bool memtable_get(const struct memtable_writer *writer, uint64_t hash, struct slice key,
                   struct slice *record)
