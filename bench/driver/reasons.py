@@ -61,16 +61,15 @@ REASONS = [
      "server loop to the writer and back; meanwhile the writes move to the outbox, whose commits "
      "sync twice on the same disk (docs/decisions/0018-commits-beside-turns.md)."),
     ("set-memory", "Two threads, the client and PostgreSQL share two cores, where Redis has one "
-     "thread and the client. A set costs the server loop 4.7 thousand instructions of its own "
-     "(8.3 before) by callgrind; with 50 connections 60 % of the loop's time was the kernel's (one recv "
-     "and one send each). The writer takes 2.7 us of a set with 16 at a time (6.9 before, in the same "
-     "rounds): it copies each into a ring that survives the process "
-     "(docs/decisions/0020-ring-of-memory-acks.md), into what the outbox will have, and into the "
-     "memtable that every reader looks at, while LMDB gets it once it is flushed "
-     "(docs/decisions/0021-memtable.md) and the commits of the outbox are another thread's "
-     "(docs/decisions/0018-commits-beside-turns.md). Without putting it anywhere for readers it "
-     "would be 1.5. The flush "
-     "gives way meanwhile (docs/decisions/0010-flush-gives-way.md), for a second."),
+     "thread and the client. With 16 at a time the server loop takes 1.9 to 2.3 us of processor time "
+     "for a set and the writer 1.4 to 1.8 (2.7 before; docs/decisions/0021-memtable.md), the client "
+     "0.9; one at a time 7 to 8.4, 2.5 to 3.3 and 5.5, of the loop's 60 % the kernel's (one recv and "
+     "one send each). Redis takes 4.0 and 11.1 beside it. So what two cores can do is about the "
+     "same, if they have nothing else to do: in a burst PostgreSQL took 2.0 and 11.5 us more for each "
+     "set, and takes 0.3 and 2.2, since the flush gives way as long as writes come, for a second "
+     "(docs/decisions/0010-flush-gives-way.md). A set goes through two threads, each of which waits "
+     "for a processor that others use: on a busy machine that holds it up twice as often as "
+     "Redis."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
     ("flush", "The time counts from the first set, and for the 0.2 to 0.3 s in which the sets come "
