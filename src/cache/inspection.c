@@ -6,7 +6,7 @@
 
 #include "cache/writer_state.h"
 
-enum { ITEMS = 8, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
+enum { ITEMS = 9, TEXT_BYTES = 320, DISK_LOW_PERCENT = 5 };
 
 static void add(struct reply *reply, const char *item, bool ok, const char *text)
 {
@@ -63,6 +63,17 @@ static void inspect_room(struct writer *writer, struct reply *reply)
     add(reply, "outbox room", !tight && !full, text);
 }
 
+static void inspect_place(const struct writer *writer, struct reply *reply)
+{
+    bool is_lost = outbox_is_lost(&writer->outbox);
+    add(reply, "outbox file", !is_lost,
+        is_lost
+            ? "outbox.mdb was deleted or moved away while the daemon runs: what is acknowledged "
+              "and not in PostgreSQL is lost when it ends; put it back, or wait for `pgnear "
+              "flush` and restart the daemon"
+            : "outbox.mdb is in its place");
+}
+
 // A file that the outbox can go without.
 static void inspect_use(struct writer *writer, struct reply *reply, enum status_item use,
                         const char *item, const char *otherwise)
@@ -111,6 +122,7 @@ void inspect(struct writer *writer, struct reply *reply)
     grow(reply);
     inspect_directory(reply, "cache directory", writer->settings->cache.dir, DIRECTORY_DISPOSABLE);
     inspect_directory(reply, "outbox directory", writer->settings->writes.dir, DIRECTORY_DURABLE);
+    inspect_place(writer, reply);
     inspect_room(writer, reply);
     inspect_use(writer, reply, STATUS_OUTBOX_LOG, "outbox log",
                 "not in use: it could not be made or written, as the daemon's log says; each "

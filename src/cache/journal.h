@@ -92,8 +92,9 @@ enum error journal_take_move_back(struct turn *turn, bool waits);
 // were acknowledged in memory only, since an ack from the disk covers all earlier ones.
 void journal_group_memory(struct turn *turn);
 
-// Looks after the ring, where that is due: makes it anew where it is gone, or there was no room.
-void journal_look_after_ring(struct turn *turn);
+// Looks after the files of the outbox, where that is due: makes the ring anew where it is gone, or
+// there was no room; goes without the log where that is gone; says it where the outbox itself is.
+void journal_look_after_files(struct turn *turn);
 
 // ---- dead letters; journal_letters.c
 

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/fault.h"
+#include "base/log.h"
 
 enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, RING_EVERY_US = 1000000 };
 enum { PREFETCH_ITEMS = 3, PREFETCH_BYTES = 256, LINE_BYTES = 64 };
@@ -217,17 +218,38 @@ void journal_group_memory(struct turn *turn)
 
 // ---- the ring
 
-void journal_look_after_ring(struct turn *turn)
+// Told once: PostgreSQL gets what is in it all the same, while this process lives.
+static void look_after_outbox(struct writer *writer)
+{
+    bool is_lost = outbox_is_lost(&writer->outbox);
+    const char *dir = writer->outbox.directory.path;
+    if (is_lost && !writer->outbox_is_lost) {
+        LOG_ERROR(
+            "outbox deleted or moved away: what is acknowledged and not in PostgreSQL is lost "
+            "when the daemon ends",
+            LOG_TEXT("dir", dir));
+    } else if (!is_lost && writer->outbox_is_lost) {
+        LOG_INFO("outbox is back", LOG_TEXT("dir", dir));
+    }
+    writer->outbox_is_lost = is_lost;
+}
+
+void journal_look_after_files(struct turn *turn)
 {
     struct writer *writer = turn->writer;
     if (turn->now_boot_us < writer->ring_boot_us) {
         return;
     }
     writer->ring_boot_us = turn->now_boot_us + RING_EVERY_US;
-    bool was_lost = outbox_leave_lost_ring(&writer->outbox);
-    if (was_lost && writer->memory.count > 0) {
+    look_after_outbox(writer);
+    bool ring_was_lost = outbox_leave_lost_ring(&writer->outbox);
+    bool log_was_lost = outbox_leave_lost_log(&writer->outbox);
+    if ((ring_was_lost || log_was_lost) && writer->memory.count > 0) {
         // What was in it alone is safe with the next commit of the outbox.
         writer->memory.oldest_boot_us = 0;
+    }
+    if (log_was_lost) { // which the next start must not look for
+        writer->confirm_boot_us = turn->now_boot_us;
     }
     if (writer->outbox.ring.header == NULL && writer->memory.count == 0) {
         outbox_make_ring(&writer->outbox, true);

@@ -277,6 +277,34 @@ enum error outbox_open(struct outbox *outbox, const struct outbox_options *optio
     return ERROR_NONE;
 }
 
+bool outbox_is_lost(const struct outbox *outbox)
+{
+    mdb_filehandle_t fd;
+    struct stat here, there;
+    if (mdb_env_get_fd(outbox->env, &fd) != MDB_SUCCESS) {
+        return false;
+    }
+    if (stat(outbox->directory.path, &there) != 0) {
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+    }
+    return directory_has_lost(&outbox->directory, FILE_NAME, fd) ||
+           (fstat(outbox->directory.fd, &here) == 0 &&
+            (here.st_dev != there.st_dev || here.st_ino != there.st_ino));
+}
+
+bool outbox_leave_lost_log(struct outbox *outbox)
+{
+    if (!outbox_log_is_in_use(&outbox->log) ||
+        !directory_has_lost(&outbox->directory, OUTBOX_LOG_FILE, outbox->log.fd)) {
+        return false;
+    }
+    LOG_ERROR("log of the outbox deleted or moved away; every commit is the outbox's own from here "
+              "on",
+              LOG_TEXT("file", OUTBOX_LOG_FILE), LOG_TEXT("dir", outbox->directory.path));
+    outbox->log.has_failed = true;
+    return true;
+}
+
 void outbox_rest(struct outbox *outbox)
 {
     if (outbox->state.layout == OUTBOX_LAYOUT_ALONE || outbox->log.count > 0) {

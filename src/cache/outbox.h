@@ -105,6 +105,12 @@ struct outbox_options {
 // run left in the log. Before the process has threads.
 enum error outbox_open(struct outbox *outbox, const struct outbox_options *options,
                        struct failure *failure);
+// Whether `outbox.mdb` was deleted, moved away or replaced, or its directory was, so that no start
+// would find it. The writer's.
+bool outbox_is_lost(const struct outbox *outbox);
+// Writes nothing more to the log where its file was; logged. True then: the next commit takes over
+// what is in it, and tells the next start to do without.
+bool outbox_leave_lost_log(struct outbox *outbox);
 // The log and the ring have nothing that is not in the outbox, and take nothing more: the next
 // start needs none, and a release that knows none opens it. The writer's last words; none may
 // follow.

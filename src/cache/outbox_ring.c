@@ -171,11 +171,7 @@ void outbox_ring_close(struct outbox_ring *ring)
 
 bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory *directory)
 {
-    struct stat own, named;
-    if (fstatat(directory->fd, OUTBOX_RING_FILE, &named, 0) != 0) {
-        return errno == ENOENT || errno == ELOOP;
-    }
-    return fstat(ring->fd, &own) == 0 && (own.st_dev != named.st_dev || own.st_ino != named.st_ino);
+    return directory_has_lost(directory, OUTBOX_RING_FILE, ring->fd);
 }
 
 // ---- what a start finds; read and not mapped, since the disk may fail at it

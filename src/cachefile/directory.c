@@ -49,6 +49,15 @@ const char *directory_refused_file_system(const char *path, enum directory_use u
     return NULL;
 }
 
+bool directory_has_lost(const struct directory *directory, const char *name, int fd)
+{
+    struct stat own, named;
+    if (fstatat(directory->fd, name, &named, 0) != 0) {
+        return errno == ENOENT || errno == ELOOP;
+    }
+    return fstat(fd, &own) == 0 && (own.st_dev != named.st_dev || own.st_ino != named.st_ino);
+}
+
 int64_t directory_free_bytes(const char *path)
 {
     struct statfs status;

@@ -38,6 +38,10 @@ char *directory_put_aside(const struct directory *directory, const char *name);
 // Makes what was created or removed in it durable.
 enum error directory_sync(const struct directory *directory);
 
+// Whether the file that is open as `fd` no longer has that name in it, since it was deleted, moved
+// away or replaced: whoever looks for it would not find it.
+bool directory_has_lost(const struct directory *directory, const char *name, int fd);
+
 // Bytes free for this process on its file system; -1 where that cannot be known.
 int64_t directory_free_bytes(const char *path);
 

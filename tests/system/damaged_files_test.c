@@ -230,13 +230,39 @@ static void a_missing_log_stops_the_start(struct scenario *scenario)
                "{\"seq\": \"*\", \"version\": \"*\"}");
 }
 
+// It works on, and nothing of it would be there after a crash.
+static void an_outbox_deleted_under_a_daemon_is_told(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = node_start(scenario, pg, NULL);
+    assert_rpc(node, "set", "[\"a\", 1]", "{\"seq\": 1}");
+    process_run(scenario, (const char *[]){"rm", "-r", node->outbox_dir, NULL}, NULL);
+    node_await_log(node, "outbox deleted or moved away");
+    node_await_log(node, "log of the outbox deleted or moved away");
+    const char *checks = rpc(node, "check", "[]");
+    if (strstr(checks, "outbox.mdb was deleted or moved away while the daemon runs") == NULL) {
+        scenario_fail("the check says %s", checks);
+    }
+    assert_rpc(node, "set", "[\"b\", 2]", "{\"seq\": 2}");
+    assert_rpc(node, "flush", "[]", "{\"seq\": 2}");
+    assert_pg_value(pg, "2", "SELECT count(*) FROM kv_store");
+    assert_int_equal(node_stop(node), 0);
+    assert_int_equal(node_log_count(node, "event=\"outbox deleted or moved away"), 1);
+    node_start_again(node);
+    assert_rpc(node, "set", "[\"a\", 3, {\"ack\": \"postgres\"}]",
+               "{\"seq\": \"*\", \"version\": \"*\"}");
+}
+
 int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
-        SCENARIO(a_damaged_cache_costs_misses_only), SCENARIO(a_changed_value_is_never_served),
-        SCENARIO(a_changed_write_stops_the_start),   SCENARIO(a_damaged_outbox_stops_the_start),
+        SCENARIO(a_damaged_cache_costs_misses_only),
+        SCENARIO(a_changed_value_is_never_served),
+        SCENARIO(a_changed_write_stops_the_start),
+        SCENARIO(a_damaged_outbox_stops_the_start),
         SCENARIO(a_missing_log_stops_the_start),
+        SCENARIO(an_outbox_deleted_under_a_daemon_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

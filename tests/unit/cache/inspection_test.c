@@ -2,6 +2,8 @@
 
 #include "unit/cache/rig.h"
 
+#include <sys/stat.h>
+
 #include "cache/inspection.h"
 #include "cache/writer_state.h"
 #include "cachefile/environment.h"
@@ -60,6 +62,31 @@ static void a_directory_that_was_deleted_is_named(void **state)
     assert_item(&rig, "cache directory", "wrong: ");
     assert_item(&rig, "cache directory", "was it deleted?");
     assert_int_equal(rename(moved, rig.cache_dir), 0);
+    rig_deinit(&rig);
+}
+
+// Both go on working for the daemon, which has them open, and neither is there for its next start.
+static void an_outbox_that_is_gone_is_named(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char path[160], moved[176];
+    rig_init(&rig);
+    rig_open(&rig);
+    assert_item(&rig, "outbox file", "ok: ");
+    for (int is_directory = 0; is_directory < 2; is_directory++) {
+        snprintf(path, sizeof path, "%s%s", rig.outbox_dir, is_directory ? "" : "/outbox.mdb");
+        snprintf(moved, sizeof moved, "%s.moved", path);
+        assert_int_equal(rename(path, moved), 0);
+        assert_item(&rig, "outbox file", "wrong: outbox.mdb was deleted or moved away");
+        if (is_directory) { // as good as none
+            assert_int_equal(mkdir(path, 0750), 0);
+            assert_item(&rig, "outbox file", "wrong: ");
+            assert_int_equal(rmdir(path), 0);
+        }
+        assert_int_equal(rename(moved, path), 0);
+        assert_item(&rig, "outbox file", "ok: ");
+    }
     rig_deinit(&rig);
 }
 
@@ -126,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_in_order),
         cmocka_unit_test(a_directory_that_was_deleted_is_named),
+        cmocka_unit_test(an_outbox_that_is_gone_is_named),
         cmocka_unit_test(a_file_system_that_forgets_is_named),
         cmocka_unit_test(a_full_outbox_and_dead_letters_are_named),
         cmocka_unit_test(readers_that_take_all_slots_are_named),

@@ -46,6 +46,32 @@ static void a_failed_write_to_it_is_the_outboxs_to_keep(void **state)
     assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG), 1);
 }
 
+// Deleted, or moved away by who makes room, while the daemon runs.
+static void one_that_is_gone_is_done_without(void **state)
+{
+    struct rig *rig = *state;
+    char path[160], other[160];
+    path_of(rig, OUTBOX_LOG_FILE, path);
+    path_of(rig, "elsewhere", other);
+    for (int is_moved = 0; is_moved < 2; is_moved++) {
+        rig_open(rig);
+        rig_set(rig, "a", is_moved ? "3" : "1");
+        assert_int_equal(is_moved ? rename(path, other) : unlink(path), 0);
+        rig_pass(rig, 2 * RIG_S);
+        rig_pass(rig, 2 * RIG_S);
+        assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG), 0);
+        rig_assert_entries(rig, is_moved ? "..." : ".");
+        rig_set(rig, "b", is_moved ? "4" : "2");
+        rig_crash(rig);
+        assert_int_equal(layout_of(rig), OUTBOX_LAYOUT_RINGED);
+    }
+    rig_open(rig); // without a word of what is missing
+    rig_assert_entries(rig, "....");
+    rig_assert_pending(rig, "a", "3");
+    rig_assert_pending(rig, "b", "4");
+    assert_int_equal(rig_status(rig, STATUS_OUTBOX_LOG), 1);
+}
+
 // The group may be on the disk: that nothing was done cannot be said.
 static void where_the_outbox_fails_as_well_the_outcome_is_unknown(void **state)
 {
@@ -166,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(without_room_for_it_the_node_goes_without),
         TEST(a_failed_write_to_it_is_the_outboxs_to_keep),
+        TEST(one_that_is_gone_is_done_without),
         TEST(where_the_outbox_fails_as_well_the_outcome_is_unknown),
         TEST(a_full_disk_is_met_before_the_log),
         TEST(a_commit_that_fails_leaves_it_alone),
