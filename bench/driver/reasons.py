@@ -67,9 +67,9 @@ REASONS = [
      "one send each). Redis takes 4.0 and 11.1 beside it. So what two cores can do is about the "
      "same, if they have nothing else to do: in a burst PostgreSQL took 2.0 and 11.5 us more for each "
      "set, and takes 0.3 and 2.2, since the flush gives way as long as writes come, for a second "
-     "(docs/decisions/0010-flush-gives-way.md). A set goes through two threads, each of which waits "
-     "for a processor that others use: on a busy machine that holds it up twice as often as "
-     "Redis."),
+     "(docs/decisions/0010-flush-gives-way.md). A set goes through two threads, and on a machine that "
+     "others use as well each waits for a processor: with one at a time 8 and 12 us together in two "
+     "runs, where Redis waited 1.4 and 6."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
     ("flush", "The time counts from the first set, and for the 0.2 to 0.3 s in which the sets come "
