@@ -87,12 +87,14 @@ REASONS = [
     ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
      "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
      "82 us beside it, 1.6 times. The server loop sends the SELECT and takes its answer itself: "
-     "two sleeps and 7 system calls, none of them of the pg worker's thread or the writer's, "
-     "which is told later. It took 108 us beside a SELECT of 51, and 137 by way of the pg "
-     "worker (docs/decisions/0022-loops-as-guests.md). What a SELECT has not is the second "
-     "wake-up, two system calls for the client, and 53 us of processor time, the writer's "
-     "commits beside it included. Spinning for PostgreSQL's answer, for up to 100 us, took half "
-     "as much processor time again and gained nothing."),
+     "1.8 sleeps and 6 system calls a miss, a wait, a recv and a send for the client and for "
+     "PostgreSQL each, and 0.1 sleeps of the pg worker, which tells the writer every 4 ms. It took "
+     "108 us beside a SELECT of 51, and 137 by way of the pg worker; 62 us of processor time where "
+     "that took 108 (docs/decisions/0022-loops-as-guests.md). What a SELECT has not is the second "
+     "wake-up, two sleeps and three system calls for the client, and the server loop's 54 us of "
+     "processor time, 55 % of them in the kernel and of the rest no function above 2 % (perf). "
+     "Spinning for PostgreSQL's answer, for up to 100 us, took half as much processor time again "
+     "and gained nothing."),
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),
