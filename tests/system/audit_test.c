@@ -193,16 +193,17 @@ static void use_node(void *context, int index)
 
 static void what_is_on_its_way_is_no_finding(struct scenario *scenario)
 {
-    struct traffic traffic = {.scenario = scenario, .pg = pg_start(scenario, NULL)};
+    struct traffic *traffic = scenario_alloc(scenario, sizeof *traffic);
+    *traffic = (struct traffic){.scenario = scenario, .pg = pg_start(scenario, NULL)};
     static const char *const NAMES[NODES] = {"a", "b"};
     for (int i = 0; i < NODES; i++) {
-        traffic.nodes[i] = node_start(scenario, traffic.pg,
-                                      &(struct node_options){.name = NAMES[i], .config = QUICK});
+        traffic->nodes[i] = node_start(scenario, traffic->pg,
+                                       &(struct node_options){.name = NAMES[i], .config = QUICK});
     }
-    struct workers *writers = workers_start(scenario, 2, write_sql, &traffic);
-    struct workers *clients = workers_start(scenario, 4, use_node, &traffic);
+    struct workers *writers = workers_start(scenario, 2, write_sql, traffic);
+    struct workers *clients = workers_start(scenario, 4, use_node, traffic);
     for (int i = 0; i < NODES; i++) {
-        node_await_stat_min(traffic.nodes[i], "cache.audit_compared",
+        node_await_stat_min(traffic->nodes[i], "cache.audit_compared",
                             test_rounds(COMPARED_AT_LEAST));
     }
     workers_stop(writers);
@@ -210,12 +211,12 @@ static void what_is_on_its_way_is_no_finding(struct scenario *scenario)
     workers_join(writers);
     workers_join(clients);
     for (int i = 0; i < NODES; i++) {
-        await_audited(traffic.nodes[i], "[[\"k0\", \"k1\", \"k2\", \"k3\"]]", 2 * KEYS);
+        await_audited(traffic->nodes[i], "[[\"k0\", \"k1\", \"k2\", \"k3\"]]", 2 * KEYS);
         fprintf(stderr, "%s: %lld compared, %lld on their way\n", NAMES[i],
-                (long long)node_stat_int(traffic.nodes[i], "cache.audit_compared"),
-                (long long)node_stat_int(traffic.nodes[i], "cache.audit_passing"));
-        assert_int_equal(node_stat_int(traffic.nodes[i], "cache.audit_stale"), 0);
-        assert_false(node_log_has(traffic.nodes[i], "stale record found"));
+                (long long)node_stat_int(traffic->nodes[i], "cache.audit_compared"),
+                (long long)node_stat_int(traffic->nodes[i], "cache.audit_passing"));
+        assert_int_equal(node_stat_int(traffic->nodes[i], "cache.audit_stale"), 0);
+        assert_false(node_log_has(traffic->nodes[i], "stale record found"));
     }
 }
 

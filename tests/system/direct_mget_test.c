@@ -65,7 +65,7 @@ static void an_mget_is_not_given_up_at_a_heartbeat(struct scenario *scenario)
     pgnear_close(handle);
 }
 
-enum { ALIKE = 64, ALIKE_WRITES = 2000 };
+enum { ALIKE = 64, ROUNDS = 20, ROUND_WRITES = 50, ROUND_LOOKS = 20 };
 
 struct alike {
     char names[ALIKE][24];
@@ -80,22 +80,64 @@ static void name_alike(struct alike *alike)
     }
 }
 
-// In a child: all of them get the same number, over and over.
-static _Noreturn void write_alike(const struct node *node, const struct alike *alike)
+static bool write_number(pgnear *handle, const struct alike *alike, int number, bool is_last)
+{
+    const uint8_t value[] = {0xcd, (uint8_t)(number >> 8), (uint8_t)number};
+    pgnear_pair pairs[ALIKE];
+    for (int i = 0; i < ALIKE; i++) {
+        pairs[i] = (pgnear_pair){.key = alike->keys[i], .value = {value, sizeof value}};
+    }
+    pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
+    options.ack = is_last ? PGNEAR_ACK_POSTGRES : PGNEAR_ACK_MEMORY;
+    return pgnear_mset(handle, pairs, ALIKE, &options, NULL, NULL) == PGNEAR_OK;
+}
+
+// In a child: all of them get the same number, over and over. The last of a round goes to
+// PostgreSQL, and the next round begins when the parent says so.
+static _Noreturn void write_alike(const struct node *node, const struct alike *alike, int go_on)
 {
     pgnear *handle = direct_open(node);
+    char byte;
     bool good = true;
-    for (int number = 0; number < ALIKE_WRITES && good; number++) {
-        const uint8_t value[] = {0xcd, (uint8_t)(number >> 8), (uint8_t)number};
-        pgnear_pair pairs[ALIKE];
-        for (int i = 0; i < ALIKE; i++) {
-            pairs[i] = (pgnear_pair){.key = alike->keys[i], .value = {value, sizeof value}};
-        }
-        pgnear_write_options options = PGNEAR_WRITE_OPTIONS_INIT;
-        options.ack = PGNEAR_ACK_MEMORY;
-        good = pgnear_mset(handle, pairs, ALIKE, &options, NULL, NULL) == PGNEAR_OK;
+    for (int number = 1; number <= ROUNDS * ROUND_WRITES && good; number++) {
+        bool is_last = number % ROUND_WRITES == 0;
+        good = write_number(handle, alike, number, is_last) &&
+               (!is_last || read(go_on, &byte, 1) == 1);
     }
     _exit(good ? 0 : 1);
+}
+
+// All of them at once; the number that they have.
+static int64_t look_at_alike(pgnear *handle, struct node *node, const struct alike *alike)
+{
+    const pgnear_item *items;
+    assert_int_equal(pgnear_mget(handle, alike->keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
+    bool same = true;
+    for (int i = 1; i < ALIKE && same; i++) {
+        same = direct_int(&items[i]) == direct_int(&items[0]);
+    }
+    // Without the feed the node is asked for what is not pending, which is another moment.
+    assert_true(same || node_stat_int(node, "postgres.gaps") > 0);
+    return direct_int(&items[0]);
+}
+
+// While a round of the child is written, and then of what it left, which the hot tier has again.
+static int look_for_a_round(pgnear *handle, struct node *node, const struct alike *alike, int round)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    int64_t last = (int64_t)round * ROUND_WRITES, number = 0;
+    int mgets = 0;
+    while (number < last + ROUND_WRITES) {
+        int64_t before = number;
+        number = look_at_alike(handle, node, alike);
+        assert_true(number >= before && number >= last);
+        assert_true(deadline_left_ms(&deadline) > 0);
+        mgets++;
+    }
+    for (int i = 0; i < ROUND_LOOKS; i++) {
+        assert_int_equal(look_at_alike(handle, node, alike), last + ROUND_WRITES);
+    }
+    return mgets;
 }
 
 // Though it is made up of what the hot tier says of each key at another time, and the snapshot.
@@ -111,33 +153,28 @@ static void an_mget_is_of_one_moment(struct scenario *scenario)
     }
     struct deadline deadline = deadline_in(DEADLINE_MS);
     while (node_stat_int(node, "cache.hot_entries") < ALIKE) {
-        const pgnear_item *items;
-        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
+        look_at_alike(handle, node, &alike);
         assert_true(deadline_again(&deadline));
     }
     int64_t hot_hits = node_stat_int(node, "cache.direct_hot_hits");
+    int go_on[2];
+    assert_int_equal(pipe(go_on), 0);
     pid_t child = fork();
     if (child == 0) {
-        write_alike(node, &alike);
+        write_alike(node, &alike, go_on[0]);
+    }
+    int mgets = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        mgets += look_for_a_round(handle, node, &alike, round);
+        assert_int_equal(write(go_on[1], "", 1), 1);
     }
     int status = -1;
-    int mgets = 0;
-    int64_t last = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
-        const pgnear_item *items;
-        assert_int_equal(pgnear_mget(handle, alike.keys, ALIKE, NULL, &items, NULL), PGNEAR_OK);
-        bool same = direct_int(&items[0]) >= last;
-        for (int i = 1; i < ALIKE && same; i++) {
-            same = direct_int(&items[i]) == direct_int(&items[0]);
-        }
-        // Without the feed the node is asked for what is not pending, which is another moment.
-        assert_true(same || node_stat_int(node, "postgres.gaps") > 0);
-        last = direct_int(&items[0]);
-        mgets++;
-    }
+    assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    print_message("%d mgets\n", mgets);
+    print_message("%d mgets beside the writes\n", mgets);
     node_await_stat_min(node, "cache.direct_hot_hits", hot_hits + ALIKE * 10);
+    close(go_on[0]);
+    close(go_on[1]);
     pgnear_close(handle);
 }
 

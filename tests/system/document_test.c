@@ -146,6 +146,14 @@ struct both {
     struct node *nodes[2];
 };
 
+static struct both *start_both(struct scenario *scenario, struct pg *pg)
+{
+    struct both *both = scenario_alloc(scenario, sizeof *both);
+    both->nodes[0] = document_node(scenario, pg, "a", "");
+    both->nodes[1] = document_node(scenario, pg, "b", "");
+    return both;
+}
+
 // Each incr of one key is a statement of its own, so that the last is long in coming.
 #define PATIENTLY "\"timeout_ms\": 60000"
 
@@ -174,9 +182,8 @@ static void no_update_is_lost_among_three(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     document_make_schema(pg);
-    struct both both = {
-        {document_node(scenario, pg, "a", ""), document_node(scenario, pg, "b", "")}};
-    struct workers *workers = workers_start(scenario, WORKERS, add_up, &both);
+    struct both *both = start_both(scenario, pg);
+    struct workers *workers = workers_start(scenario, WORKERS, add_up, both);
     for (int i = 0; i < 100; i++) {
         pg_exec(pg,
                 "UPDATE game_sessions SET game_name = (game_name::jsonb || '{\"sql:%d\": %d}')"
@@ -185,10 +192,10 @@ static void no_update_is_lost_among_three(struct scenario *scenario)
     }
     workers_join(workers);
     for (int i = 0; i < 2; i++) {
-        assert_rpc(both.nodes[i], "flush", "[{" PATIENTLY "}]", ACKED);
-        assert_rpc(both.nodes[i], "sync", "[]", "true");
-        assert_rpc(both.nodes[i], "dead_letters", "[]", "[]");
-        assert_rpc(both.nodes[i], "get", "[\"sum\"]",
+        assert_rpc(both->nodes[i], "flush", "[{" PATIENTLY "}]", ACKED);
+        assert_rpc(both->nodes[i], "sync", "[]", "true");
+        assert_rpc(both->nodes[i], "dead_letters", "[]", "[]");
+        assert_rpc(both->nodes[i], "get", "[\"sum\"]",
                    scenario_text(scenario, "[%d, \"*\"]", INCRS * WORKERS));
     }
     assert_pg_value(pg, scenario_text(scenario, "%d", INCRS * WORKERS + 100 + 1),
@@ -335,9 +342,8 @@ static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     document_make_schema(pg);
-    struct both both = {
-        {document_node(scenario, pg, "a", ""), document_node(scenario, pg, "b", "")}};
-    struct node *a = both.nodes[0];
+    struct both *both = start_both(scenario, pg);
+    struct node *a = both->nodes[0];
     assert_rpc(a, "mset", "[[[\"old\", 1], [\"both\", {\"x\": [1.5]}]]]", ACKED);
     const char *made = rpc(a, "backup", "[]");
     assert_int_equal(json_int_at(scenario, made, "rows"), 2);
@@ -347,24 +353,24 @@ static void backups_copy_and_restore_the_pairs(struct scenario *scenario)
                "{\"rows\": 2}");
     assert_pg_value(pg, "{\"new\": 3, \"old\": 1, \"both\": {\"x\": [1.5]}}",
                     "SELECT game_name FROM game_sessions");
-    struct workers *workers = workers_start(scenario, WORKERS, add_up, &both);
+    struct workers *workers = workers_start(scenario, WORKERS, add_up, both);
     for (int i = 0; i < 5; i++) {
         assert_rpc(a, "restore",
                    scenario_text(scenario, "[%s, {\"mode\": \"merge\", " PATIENTLY "}]", name),
                    "{\"rows\": 2}");
     }
     workers_join(workers);
-    assert_rpc(both.nodes[1], "get", "[\"sum\"]",
+    assert_rpc(both->nodes[1], "get", "[\"sum\"]",
                scenario_text(scenario, "[%d, \"*\"]", INCRS * WORKERS));
     assert_rpc(a, "flush", "[{" PATIENTLY "}]", ACKED);
-    assert_rpc(both.nodes[1], "flush", "[{" PATIENTLY "}]", ACKED);
+    assert_rpc(both->nodes[1], "flush", "[{" PATIENTLY "}]", ACKED);
     assert_rpc(a, "restore", scenario_text(scenario, "[%s, {\"mode\": \"replace\"}]", name),
                "{\"rows\": 2}");
     assert_pg_value(pg, "{\"old\": 1, \"both\": {\"x\": [1.5]}}",
                     "SELECT game_name FROM game_sessions");
     for (int i = 0; i < 2; i++) {
-        assert_rpc(both.nodes[i], "sync", "[]", "true");
-        assert_rpc(both.nodes[i], "mget", "[[\"old\", \"both\", \"new\"]]",
+        assert_rpc(both->nodes[i], "sync", "[]", "true");
+        assert_rpc(both->nodes[i], "mget", "[[\"old\", \"both\", \"new\"]]",
                    "[[1, \"*\"], [{\"x\": [1.5]}, \"*\"], null]");
     }
 }

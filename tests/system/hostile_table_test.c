@@ -49,9 +49,10 @@ static void await_writes(struct rig *rig, int more)
     }
 }
 
-static void start_with(struct scenario *scenario, struct rig *rig, const char *more)
+static struct rig *start_with(struct scenario *scenario, const char *more)
 {
     static const char CONFIG[] = "cache.max_stale = \"2s\"\npostgres.url = \"%s&user=app\"\n%s";
+    struct rig *rig = scenario_alloc(scenario, sizeof *rig);
     *rig = (struct rig){.scenario = scenario, .pg = pg_start(scenario, NULL)};
     pg_exec(rig->pg, "CREATE ROLE app LOGIN; GRANT CREATE ON SCHEMA public TO app");
     const char *config = scenario_text(scenario, CONFIG, pg_url(rig->pg), more);
@@ -62,11 +63,12 @@ static void start_with(struct scenario *scenario, struct rig *rig, const char *m
     pg_exec(rig->pg, "INSERT INTO kv_store (key, value) VALUES ('k', '1')");
     rig->workers = workers_start(scenario, 1, write_on, rig);
     await_writes(rig, 50);
+    return rig;
 }
 
-static void start(struct scenario *scenario, struct rig *rig)
+static struct rig *start(struct scenario *scenario)
 {
-    start_with(scenario, rig, "");
+    return start_with(scenario, "");
 }
 
 // Both hold k, with that value.
@@ -135,56 +137,53 @@ static void make_schema(struct rig *rig)
 
 static void a_dropped_table_is_waited_for(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    await_held(&rig, "[1, \"*\"]");
-    pg_exec(rig.pg, "DROP TABLE kv_store");
-    assert_held_up(&rig, "relation \\\"kv_store\\\" does not exist");
-    int from = atomic_load(&rig.acked); // what came before may have gone with the table
-    await_writes(&rig, 50);
-    make_schema(&rig);
-    await_held(&rig, "null");
-    assert_all_there(&rig, from);
+    struct rig *rig = start(scenario);
+    await_held(rig, "[1, \"*\"]");
+    pg_exec(rig->pg, "DROP TABLE kv_store");
+    assert_held_up(rig, "relation \\\"kv_store\\\" does not exist");
+    int from = atomic_load(&rig->acked); // what came before may have gone with the table
+    await_writes(rig, 50);
+    make_schema(rig);
+    await_held(rig, "null");
+    assert_all_there(rig, from);
 }
 
 // No statement touches a row of the table that the nodes know, and no notification comes.
 static void a_replaced_table_is_noticed(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    await_held(&rig, "[1, \"*\"]");
+    struct rig *rig = start(scenario);
+    await_held(rig, "[1, \"*\"]");
     pg_exec(
-        rig.pg,
+        rig->pg,
         "SET ROLE app; BEGIN; LOCK TABLE kv_store;"
         "CREATE TABLE fresh (LIKE kv_store INCLUDING ALL);"
         "INSERT INTO fresh SELECT * FROM kv_store; UPDATE fresh SET value = '2' WHERE key = 'k';"
         "ALTER TABLE kv_store RENAME TO stale; ALTER TABLE fresh RENAME TO kv_store; COMMIT;"
         "RESET ROLE");
-    make_schema(&rig);
-    await_held(&rig, "[2, \"*\"]");
-    node_await_log(rig.reader, "event=\"table altered\"");
-    assert_all_there(&rig, 0);
+    make_schema(rig);
+    await_held(rig, "[2, \"*\"]");
+    node_await_log(rig->reader, "event=\"table altered\"");
+    assert_all_there(rig, 0);
 }
 
 static void altered_columns_are_noticed(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    await_held(&rig, "[1, \"*\"]");
-    pg_exec(rig.pg, "ALTER TABLE kv_store ADD COLUMN note text DEFAULT 'none'");
-    await_writes(&rig, 50);
+    struct rig *rig = start(scenario);
+    await_held(rig, "[1, \"*\"]");
+    pg_exec(rig->pg, "ALTER TABLE kv_store ADD COLUMN note text DEFAULT 'none'");
+    await_writes(rig, 50);
     // The version stays, the value does not.
-    pg_exec(rig.pg, "ALTER TABLE kv_store ALTER COLUMN value TYPE jsonb"
-                    " USING CASE key WHEN 'k' THEN '2' ELSE value END");
-    await_held(&rig, "[2, \"*\"]");
-    pg_exec(rig.pg, "ALTER TABLE kv_store RENAME COLUMN value TO content");
-    assert_held_up(&rig, "column \\\"value\\\" of relation \\\"kv_store\\\" does not exist");
-    pg_exec(rig.pg, "ALTER TABLE kv_store RENAME COLUMN content TO value");
-    await_held(&rig, "[2, \"*\"]");
-    pg_exec(rig.pg, "ALTER TABLE kv_store DROP CONSTRAINT kv_store_pkey");
-    assert_held_up(&rig, "no unique or exclusion constraint matching the ON CONFLICT");
-    pg_exec(rig.pg, "ALTER TABLE kv_store ADD PRIMARY KEY (key)");
-    assert_all_there(&rig, 0);
+    pg_exec(rig->pg, "ALTER TABLE kv_store ALTER COLUMN value TYPE jsonb"
+                     " USING CASE key WHEN 'k' THEN '2' ELSE value END");
+    await_held(rig, "[2, \"*\"]");
+    pg_exec(rig->pg, "ALTER TABLE kv_store RENAME COLUMN value TO content");
+    assert_held_up(rig, "column \\\"value\\\" of relation \\\"kv_store\\\" does not exist");
+    pg_exec(rig->pg, "ALTER TABLE kv_store RENAME COLUMN content TO value");
+    await_held(rig, "[2, \"*\"]");
+    pg_exec(rig->pg, "ALTER TABLE kv_store DROP CONSTRAINT kv_store_pkey");
+    assert_held_up(rig, "no unique or exclusion constraint matching the ON CONFLICT");
+    pg_exec(rig->pg, "ALTER TABLE kv_store ADD PRIMARY KEY (key)");
+    assert_all_there(rig, 0);
 }
 
 // What is changed in `table`, which has k, without the triggers that `how` turns off is seen at the
@@ -208,24 +207,22 @@ static void assert_noticed(struct rig *rig, const char *table, const char *how, 
 
 static void triggers_that_are_off_are_noticed(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    assert_noticed(&rig, "kv_store", "ALTER TABLE %s DISABLE TRIGGER ALL", 1);
-    assert_noticed(&rig, "kv_store", "DROP TRIGGER pgnear_update ON %s", 3);
-    assert_all_there(&rig, 0);
+    struct rig *rig = start(scenario);
+    assert_noticed(rig, "kv_store", "ALTER TABLE %s DISABLE TRIGGER ALL", 1);
+    assert_noticed(rig, "kv_store", "DROP TRIGGER pgnear_update ON %s", 3);
+    assert_all_there(rig, 0);
 }
 
 // The partitioned table itself has all of its own. The audit, which would find the change, is off.
 static void triggers_of_a_partition_that_are_off_are_noticed(struct scenario *scenario)
 {
-    struct rig rig;
-    start_with(scenario, &rig, "postgres.partitions = 2\ncache.audit_rate = 0\n");
+    struct rig *rig = start_with(scenario, "postgres.partitions = 2\ncache.audit_rate = 0\n");
     const char *leaf =
         scenario_text(scenario, "%s",
-                      pg_value(rig.pg, "SELECT tableoid::regclass FROM kv_store WHERE key = 'k'"));
-    assert_noticed(&rig, leaf, "ALTER TABLE %s DISABLE TRIGGER pgnear_update", 1);
-    assert_noticed(&rig, leaf, "DROP TRIGGER pgnear_update ON %s", 3);
-    assert_all_there(&rig, 0);
+                      pg_value(rig->pg, "SELECT tableoid::regclass FROM kv_store WHERE key = 'k'"));
+    assert_noticed(rig, leaf, "ALTER TABLE %s DISABLE TRIGGER pgnear_update", 1);
+    assert_noticed(rig, leaf, "DROP TRIGGER pgnear_update ON %s", 3);
+    assert_all_there(rig, 0);
 }
 
 #define NOT_ALWAYS                                                                                 \
@@ -236,24 +233,23 @@ static void triggers_of_a_partition_that_are_off_are_noticed(struct scenario *sc
 // under session_replication_role = replica. Nothing is mended while they are off.
 static void triggers_that_do_not_always_fire_are_mended(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    pg_exec(rig.pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
-    pg_exec(rig.pg, "UPDATE kv_store SET value = '2' WHERE key = 'k'");
-    assert_held_up(&rig, "are disabled or gone");
-    assert_true(pg_int(rig.pg, NOT_ALWAYS) > 0);
-    pg_exec(rig.pg, "ALTER TABLE kv_store ENABLE TRIGGER ALL");
+    struct rig *rig = start(scenario);
+    pg_exec(rig->pg, "ALTER TABLE kv_store DISABLE TRIGGER ALL");
+    pg_exec(rig->pg, "UPDATE kv_store SET value = '2' WHERE key = 'k'");
+    assert_held_up(rig, "are disabled or gone");
+    assert_true(pg_int(rig->pg, NOT_ALWAYS) > 0);
+    pg_exec(rig->pg, "ALTER TABLE kv_store ENABLE TRIGGER ALL");
     // The reader may not even have noticed yet that they were off.
-    pg_await_value(rig.pg, "0", NOT_ALWAYS);
-    await_held(&rig, "[2, \"*\"]");
-    pg_exec(rig.pg, "SET session_replication_role = replica;"
-                    "UPDATE kv_store SET value = '3' WHERE key = 'k';"
-                    "RESET session_replication_role");
-    assert_rpc(rig.reader, "sync", "[{\"timeout_ms\": 30000}]", "true");
-    assert_rpc(rig.reader, "get", "[\"k\"]", "[3, \"*\"]");
-    assert_true(node_log_has(rig.reader, "event=\"triggers mended\"") ||
-                node_log_has(rig.writer, "event=\"triggers mended\""));
-    assert_all_there(&rig, 0);
+    pg_await_value(rig->pg, "0", NOT_ALWAYS);
+    await_held(rig, "[2, \"*\"]");
+    pg_exec(rig->pg, "SET session_replication_role = replica;"
+                     "UPDATE kv_store SET value = '3' WHERE key = 'k';"
+                     "RESET session_replication_role");
+    assert_rpc(rig->reader, "sync", "[{\"timeout_ms\": 30000}]", "true");
+    assert_rpc(rig->reader, "get", "[\"k\"]", "[3, \"*\"]");
+    assert_true(node_log_has(rig->reader, "event=\"triggers mended\"") ||
+                node_log_has(rig->writer, "event=\"triggers mended\""));
+    assert_all_there(rig, 0);
 }
 
 // A daemon that is to run no DDL says what is wrong, and goes on when it is mended.
@@ -277,62 +273,61 @@ static void triggers_are_not_mended_where_that_is_not_ours(struct scenario *scen
 // What it is for does not happen here: the feed goes on, and `check` tells.
 static void a_trigger_for_replication_is_not_needed(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    pg_exec(rig.pg, "DROP TRIGGER pgnear_replicated ON kv_store");
-    node_await_log(rig.reader, "event=\"table altered\"");
-    await_held(&rig, "[1, \"*\"]");
-    assert_rpc(rig.reader, "sync", "[{\"timeout_ms\": 30000}]", "true");
-    assert_non_null(strstr(rpc(rig.reader, "check", "[]"), "has no trigger pgnear_replicated"));
-    assert_all_there(&rig, 0);
+    struct rig *rig = start(scenario);
+    pg_exec(rig->pg, "DROP TRIGGER pgnear_replicated ON kv_store");
+    node_await_log(rig->reader, "event=\"table altered\"");
+    await_held(rig, "[1, \"*\"]");
+    assert_rpc(rig->reader, "sync", "[{\"timeout_ms\": 30000}]", "true");
+    assert_non_null(strstr(rpc(rig->reader, "check", "[]"), "has no trigger pgnear_replicated"));
+    assert_all_there(rig, 0);
 }
 
 static void rights_and_triggers_of_others_come_and_go(struct scenario *scenario)
 {
-    struct rig rig;
-    start(scenario, &rig);
-    pg_exec(rig.pg, "ALTER TABLE kv_store OWNER TO postgres; GRANT SELECT ON kv_store TO app");
-    assert_held_up(&rig, "permission denied for table kv_store");
-    assert_rpc(rig.reader, "get", "[\"k\"]", "[1, \"*\"]");
-    pg_exec(rig.pg, "GRANT INSERT, UPDATE, DELETE ON kv_store TO app");
-    await_writes(&rig, 50);
-    assert_rpc(rig.writer, "flush", "[{\"timeout_ms\": 30000}]", ACKED);
+    struct rig *rig = start(scenario);
+    pg_exec(rig->pg, "ALTER TABLE kv_store OWNER TO postgres; GRANT SELECT ON kv_store TO app");
+    assert_held_up(rig, "permission denied for table kv_store");
+    assert_rpc(rig->reader, "get", "[\"k\"]", "[1, \"*\"]");
+    pg_exec(rig->pg, "GRANT INSERT, UPDATE, DELETE ON kv_store TO app");
+    await_writes(rig, 50);
+    assert_rpc(rig->writer, "flush", "[{\"timeout_ms\": 30000}]", ACKED);
     // Refuses, changes and skips rows of its own choice; those of the load are let through.
-    pg_exec(rig.pg, "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-                    " IF NEW.key LIKE 'banned%%' THEN RAISE 'not this one'; END IF;"
-                    " IF NEW.key LIKE 'changed%%' THEN NEW.value = '\"by the trigger\"'; END IF;"
-                    " IF NEW.key LIKE 'skipped%%' THEN RETURN NULL; END IF;"
-                    " RETURN NEW; END $$;"
-                    "CREATE TRIGGER a_judge BEFORE INSERT OR UPDATE ON kv_store"
-                    " FOR EACH ROW EXECUTE FUNCTION judge()");
+    pg_exec(rig->pg, "CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                     " IF NEW.key LIKE 'banned%%' THEN RAISE 'not this one'; END IF;"
+                     " IF NEW.key LIKE 'changed%%' THEN NEW.value = '\"by the trigger\"'; END IF;"
+                     " IF NEW.key LIKE 'skipped%%' THEN RETURN NULL; END IF;"
+                     " RETURN NEW; END $$;"
+                     "CREATE TRIGGER a_judge BEFORE INSERT OR UPDATE ON kv_store"
+                     " FOR EACH ROW EXECUTE FUNCTION judge()");
     enum { OF_EACH = 10 };
     for (int i = 0; i < OF_EACH; i++) {
         static const char *const KINDS[] = {"banned", "changed", "skipped"};
         for (size_t kind = 0; kind < 3; kind++) {
-            assert_rpc(rig.writer, "set", scenario_text(scenario, "[\"%s%d\", 1]", KINDS[kind], i),
+            assert_rpc(rig->writer, "set", scenario_text(scenario, "[\"%s%d\", 1]", KINDS[kind], i),
                        ACKED);
         }
-        await_writes(&rig, 5);
+        await_writes(rig, 5);
     }
-    assert_rpc(rig.writer, "flush", "[{\"timeout_ms\": 30000}]", ACKED);
-    struct node *nodes[] = {rig.writer, rig.reader};
+    assert_rpc(rig->writer, "flush", "[{\"timeout_ms\": 30000}]", ACKED);
+    struct node *nodes[] = {rig->writer, rig->reader};
     for (size_t i = 0; i < 2; i++) {
         assert_rpc(nodes[i], "sync", "[]", "true");
         assert_rpc(nodes[i], "mget", "[[\"banned3\", \"changed3\", \"skipped3\"]]",
                    "[null, [\"by the trigger\", \"*\"], null]");
     }
-    assert_json(node_stat(rig.writer, "outbox.dead_letters"),
+    assert_json(node_stat(rig->writer, "outbox.dead_letters"),
                 scenario_text(scenario, "%d", OF_EACH));
-    pg_exec(rig.pg, "DROP TRIGGER a_judge ON kv_store");
-    struct cli letters = CLI(rig.writer, "dead-letters", "list");
+    pg_exec(rig->pg, "DROP TRIGGER a_judge ON kv_store");
+    struct cli letters = CLI(rig->writer, "dead-letters", "list");
     assert_int_equal(letters.status, 0);
     for (const char *at = letters.out; (at = strstr(at, "\"seq\"")) != NULL; at++) {
         long long seq = strtoll(at + strcspn(at, "0123456789"), NULL, 10);
         assert_int_equal(
-            CLI(rig.writer, "dead-letters", "discard", scenario_text(scenario, "%lld", seq)).status,
+            CLI(rig->writer, "dead-letters", "discard", scenario_text(scenario, "%lld", seq))
+                .status,
             0);
     }
-    assert_all_there(&rig, 0);
+    assert_all_there(rig, 0);
 }
 
 int main(void)

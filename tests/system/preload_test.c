@@ -196,22 +196,23 @@ static void preload_under_traffic(struct traffic *traffic, struct node *node)
 
 static void nothing_stale_is_left(struct scenario *scenario)
 {
-    struct traffic traffic = {.scenario = scenario, .pg = pg_start(scenario, NULL)};
-    traffic.other = node_start(scenario, traffic.pg, &(struct node_options){.name = "other"});
-    pg_exec(traffic.pg,
+    struct traffic *traffic = scenario_alloc(scenario, sizeof *traffic);
+    *traffic = (struct traffic){.scenario = scenario, .pg = pg_start(scenario, NULL)};
+    traffic->other = node_start(scenario, traffic->pg, &(struct node_options){.name = "other"});
+    pg_exec(traffic->pg,
             "INSERT INTO kv_store (key, value) SELECT c || i, '0' FROM generate_series(1, %d) i,"
             " unnest(ARRAY['a', 'z']) c",
             COLD_ROWS);
     pg_exec(
-        traffic.pg,
+        traffic->pg,
         "INSERT INTO kv_store (key, value) SELECT 'hot' || i, '0' FROM generate_series(1, %d) i",
         HOT_KEYS);
     int rounds = test_rounds(3);
     for (int i = 0; i < (rounds > 0 ? rounds : 1); i++) {
         const struct node_options options = {.name = scenario_text(scenario, "n%d", i),
                                              .config = PRELOAD};
-        struct node *node = node_create(scenario, traffic.pg, &options);
-        preload_under_traffic(&traffic, node);
+        struct node *node = node_create(scenario, traffic->pg, &options);
+        preload_under_traffic(traffic, node);
         node_stop(node);
     }
 }

@@ -78,7 +78,8 @@ void workers_run(struct scenario *scenario, int count, void (*work)(void *contex
                  void *context);
 
 // The same in two steps, for a test that does something meanwhile. Where the test ends before they
-// are joined, they are told to stop and waited for.
+// are joined, they are told to stop and waited for: a failed assertion has left the test's function
+// by then, so the context must not be on its stack (scenario_alloc).
 struct workers *workers_start(struct scenario *scenario, int count,
                               void (*work)(void *context, int index), void *context);
 void workers_join(struct workers *workers);

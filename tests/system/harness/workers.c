@@ -4,6 +4,7 @@
 #include "system/harness/workers.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,7 +66,21 @@ static void start(struct workers *workers)
     }
 }
 
-struct workers *workers_start(struct scenario *scenario, int count,
+// The calling thread's.
+static bool is_on_stack(const void *address)
+{
+    pthread_attr_t attributes;
+    void *lowest;
+    size_t bytes;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
+        return false;
+    }
+    pthread_attr_getstack(&attributes, &lowest, &bytes);
+    pthread_attr_destroy(&attributes);
+    return (uintptr_t)address - (uintptr_t)lowest < bytes;
+}
+
+static struct workers *create(struct scenario *scenario, int count,
                               void (*work)(void *context, int index), void *context)
 {
     struct workers *workers =
@@ -76,6 +91,15 @@ struct workers *workers_start(struct scenario *scenario, int count,
     scenario->workers = workers;
     start(workers);
     return workers;
+}
+
+struct workers *workers_start(struct scenario *scenario, int count,
+                              void (*work)(void *context, int index), void *context)
+{
+    if (is_on_stack(context)) {
+        scenario_fail("the workers may outlive their context");
+    }
+    return create(scenario, count, work, context);
 }
 
 void workers_stop(struct workers *workers)
@@ -131,5 +155,5 @@ void workers_check(struct workers *workers)
 void workers_run(struct scenario *scenario, int count, void (*work)(void *context, int index),
                  void *context)
 {
-    workers_join(workers_start(scenario, count, work, context));
+    workers_join(create(scenario, count, work, context));
 }
