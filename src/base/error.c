@@ -65,6 +65,16 @@ void failure_note(struct failure *failure, enum error error, const char *format,
     va_end(values);
 }
 
+enum error failure_of_setting(struct failure *failure, enum error error, const char *setting)
+{
+    if (error == ERROR_NONE || failure == NULL) {
+        return error;
+    }
+    const struct failure said = *failure;
+    failure_note(failure, said.error, "%s: %s", setting, said.message);
+    return error;
+}
+
 void failure_note_values(struct failure *failure, enum error error, const char *format,
                          va_list values)
 {

@@ -79,6 +79,10 @@ enum error failure_set(struct failure *failure, enum error error, const char *fo
 // The same for who has nobody to return it to.
 void failure_note(struct failure *failure, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+// Puts the setting in front of the words about what it names, "cache.dir: cannot ...", where
+// `error` is one, and returns it.
+enum error failure_of_setting(struct failure *failure, enum error error, const char *setting);
 void failure_note_values(struct failure *failure, enum error error, const char *format,
                          va_list values) __attribute__((format(printf, 3, 0)));
 

@@ -102,12 +102,12 @@ static enum error open_all(struct writer *writer, const struct writer_options *o
     };
     enum error error = outbox_open(&writer->outbox, &outbox, failure);
     if (error != ERROR_NONE) {
-        return error;
+        return failure_of_setting(failure, error, "writes.dir");
     }
     struct store_found found;
     error = open_store(writer, options, &found, failure);
     if (error != ERROR_NONE) {
-        return error;
+        return failure_of_setting(failure, error, "cache.dir");
     }
     retention_init(&writer->retention, settings->writes.retain_us, writer_boot_us(writer));
     size_t part = writer->store.map_bytes / TURN_BYTES_PART;
@@ -122,7 +122,7 @@ static enum error open_all(struct writer *writer, const struct writer_options *o
             error = writer_recover(writer, &found, failure);
         }
     }
-    return error;
+    return failure_of_setting(failure, error, "cache.dir");
 }
 
 enum error writer_open(const struct writer_options *options, struct writer **writer,

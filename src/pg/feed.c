@@ -200,9 +200,12 @@ static void on_listen_done(void *context, enum unit_outcome outcome, const struc
         return;
     }
     if (outcome == UNIT_REFUSED) {
-        LOG_ERROR("listen refused", LOG_TEXT("sqlstate", failure->sqlstate),
-                  LOG_TEXT("error", failure->message));
-        conn_fail(feed->conn, failure->message);
+        if (strcmp(feed->refusal, failure->message) != 0) {
+            snprintf(feed->refusal, sizeof feed->refusal, "%s", failure->message);
+            LOG_ERROR("listen refused", LOG_TEXT("sqlstate", failure->sqlstate),
+                      LOG_TEXT("error", failure->message));
+        }
+        conn_fail_quietly(feed->conn, failure->message);
         feed_set_error(feed, failure->sqlstate, failure->message);
         return;
     }
@@ -211,6 +214,7 @@ static void on_listen_done(void *context, enum unit_outcome outcome, const struc
         return;
     }
     feed->is_listening = true;
+    feed->refusal[0] = '\0';
     feed_heartbeat_listening(feed);
 }
 

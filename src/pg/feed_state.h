@@ -29,9 +29,10 @@ struct feed {
     struct worker *worker;
     struct conn *conn;
     enum feed_state state;
-    bool is_listening; // LISTEN is committed
-    bool has_lived;    // an epoch was begun by this process: the next one follows a gap
-    bool is_shut;      // by ourselves: no gap
+    bool is_listening;                   // LISTEN is committed
+    char refusal[FAILURE_MESSAGE_BYTES]; // of LISTEN, as logged, until it is
+    bool has_lived; // an epoch was begun by this process: the next one follows a gap
+    bool is_shut;   // by ourselves: no gap
     struct agreement agreement;
     bool queue_is_full; // PostgreSQL takes no notification
     char own_channel[FEED_CHANNEL_BYTES];

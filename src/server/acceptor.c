@@ -48,7 +48,8 @@ static enum error open_door(struct acceptor *acceptor, const char *path, bool re
     enum error error =
         listener_open(&door->listener, path, acceptor->options.settings->socket_mode, failure);
     if (error != ERROR_NONE) {
-        return error;
+        return failure_of_setting(failure, error,
+                                  read_only ? "server.read_only_socket" : "server.socket");
     }
     door->acceptor = acceptor;
     door->read_only = read_only;

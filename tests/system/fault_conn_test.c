@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "pg/conn.h"
 #include "system/harness/deadline.h"
+#include "system/harness/faults.h"
 #include "system/harness/pg.h"
 
 struct ending {
@@ -127,11 +128,28 @@ static void a_backend_that_stands_still_is_given_up(struct scenario *scenario)
     run(pg, (struct rig){.holds = pg});
 }
 
+static void a_refused_listen_is_told_once(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct faults *faults = faults_create(scenario, "node");
+    faults_arm(faults, &(struct fault_order){.fault = FAULT_LISTEN, .action = FAULT_FAIL});
+    struct node *node =
+        node_create(scenario, pg, &(struct node_options){.environment = faults->environment});
+    node_spawn(node);
+    faults_await(faults, FAULT_LISTEN, 3);
+    assert_int_equal(node_log_count(node, "event=\"listen refused\""), 1);
+    assert_int_equal(node_log_count(node, "event=\"connection given up\" connection=\"listen\""),
+                     0);
+    faults_disarm(faults, FAULT_LISTEN);
+    node_await_ready(node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCENARIO(what_is_not_sent_is_lost),
         SCENARIO(a_backend_that_stands_still_is_given_up),
+        SCENARIO(a_refused_listen_is_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

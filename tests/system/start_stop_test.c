@@ -35,6 +35,7 @@ static void a_second_daemon_is_turned_away(struct scenario *scenario)
                                                .config = shared[i]});
         node_spawn(second);
         assert_int_equal(node_await_exit(second), EXIT_IN_USE);
+        assert_true(node_log_has(second, i == 1 ? "\"cache.dir: /" : "\"writes.dir: /"));
     }
     assert_rpc(first, "get", "[\"k\"]", "[1, \"*\"]");
     assert_rpc(first, "incr", "[\"k\", 1]", "[2, \"*\"]");

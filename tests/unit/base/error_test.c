@@ -111,6 +111,19 @@ static void message_that_just_fits_is_whole(void **state)
     assert_string_equal(failure.message, text);
 }
 
+static void a_failure_names_its_setting(void **state)
+{
+    (void)state;
+    struct failure failure = {0};
+    assert_int_equal(failure_of_setting(&failure, ERROR_NONE, "cache.dir"), ERROR_NONE);
+    assert_string_equal(failure.message, "");
+    failure_note(&failure, ERROR_IN_USE, "%s is in use", "/d");
+    assert_int_equal(failure_of_setting(&failure, ERROR_IN_USE, "cache.dir"), ERROR_IN_USE);
+    assert_int_equal(failure.error, ERROR_IN_USE);
+    assert_string_equal(failure.message, "cache.dir: /d is in use");
+    assert_int_equal(failure_of_setting(NULL, ERROR_IN_USE, "cache.dir"), ERROR_IN_USE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +132,7 @@ int main(void)
         cmocka_unit_test(only_what_was_not_done_is_retryable),
         cmocka_unit_test(failure_returns_its_error_and_forgets_the_last),
         cmocka_unit_test(failure_may_have_no_place),
+        cmocka_unit_test(a_failure_names_its_setting),
         cmocka_unit_test(long_message_is_cut_between_characters),
         cmocka_unit_test(message_that_just_fits_is_whole),
     };
