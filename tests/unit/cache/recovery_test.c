@@ -1,5 +1,5 @@
-// What is there after a crash: the process killed at any of its fault points, the machine gone
-// down, files damaged, deleted or of another life.
+// What is there after a crash: the process killed at any of its fault points, or the machine gone
+// down.
 
 #include "unit/cache/rig.h"
 
@@ -22,20 +22,6 @@ static int setup(void **state)
 static void cache_path(const struct rig *rig, const char *dir, const char *name, char path[128])
 {
     snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
-}
-
-static void scribble(const struct rig *rig, const char *dir, const char *name, off_t at, size_t len)
-{
-    char path[128];
-    cache_path(rig, dir, name, path);
-    int fd = open(path, O_WRONLY);
-    assert_true(fd >= 0);
-    char garbage[4096];
-    memset(garbage, 0x5a, sizeof garbage);
-    for (size_t done = 0; done < len; done += sizeof garbage) {
-        assert_int_equal(pwrite(fd, garbage, sizeof garbage, at + (off_t)done), sizeof garbage);
-    }
-    close(fd);
 }
 
 static void a_warm_start_holds_what_was_held(void **state)
@@ -310,208 +296,6 @@ RIG_UNUSED static void nothing_acknowledged_is_lost_by_kill_9(void **state)
     rig_open(first);
 }
 
-// ---- damage
-
-static void fill_some(struct rig *rig)
-{
-    rig_open(rig);
-    rig_feed(rig, FEED_STARTED);
-    for (int i = 0; i < 2000; i++) {
-        char key[16];
-        key_of(i, key);
-        rig_push_fill(rig, key, "a value of some length, to have some pages", i, rig_epoch(rig));
-    }
-    rig_turn(rig);
-    rig_set(rig, "mine", "v");
-    rig_crash(rig);
-}
-
-static void assert_cold_but_whole(struct rig *rig)
-{
-    rig_open(rig);
-    rig_assert_miss(rig, "k00000");
-    rig_assert_miss(rig, "k01999");
-    rig_assert_pending(rig, "mine", "v");
-    assert_true(rig_status(rig, STATUS_OUTBOX_DEPTH) >= 1);
-}
-
-static void a_damaged_cache_is_wiped(void **state)
-{
-    struct rig *rig = *state;
-    fill_some(rig);
-    scribble(rig, "cache", "cache.mdb", 0, 8192); // its meta pages
-    assert_cold_but_whole(rig);
-    rig_crash(rig);
-    fill_some(rig);
-    scribble(rig, "cache", "cache.mdb", 8192, 1 << 20); // all the others
-    assert_cold_but_whole(rig);
-    rig_crash(rig);
-    fill_some(rig);
-    char path[128];
-    cache_path(rig, "cache", "cache.mdb", path);
-    assert_int_equal(truncate(path, 20000), 0);
-    assert_cold_but_whole(rig);
-    rig_crash(rig);
-    fill_some(rig);
-    scribble(rig, "cache", "control", 0, 4096);
-    assert_cold_but_whole(rig);
-}
-
-static void a_deleted_cache_is_made_anew(void **state)
-{
-    struct rig *rig = *state;
-    fill_some(rig);
-    rig_remove_tree(rig->cache_dir);
-    assert_cold_but_whole(rig);
-}
-
-static void a_cache_of_another_table_or_outbox_is_wiped(void **state)
-{
-    struct rig *rig = *state;
-    fill_some(rig);
-    rig->settings.postgres.table = "other";
-    assert_cold_but_whole(rig);
-    rig_crash(rig);
-    rig->settings.postgres.table = "kv_store";
-    fill_some(rig);
-    rig_remove_tree(rig->outbox_dir);
-    rig_open(rig);
-    rig_assert_miss(rig, "k00000");
-    rig_assert_miss(rig, "mine");
-}
-
-static void a_smaller_cache_starts_cold_after_a_stop(void **state)
-{
-    struct rig *rig = *state;
-    fill_some(rig);
-    rig_open(rig);
-    rig_stop(rig);
-    rig->settings.cache.size_bytes /= 2;
-    assert_cold_but_whole(rig);
-}
-
-static void a_damaged_outbox_stops_the_start(void **state)
-{
-    struct rig *rig = *state;
-    static const struct {
-        off_t at;
-        size_t len;
-        off_t cut; // 0: not
-    } DAMAGES[] = {{0, 8192, 0}, {8192, 65536, 0}, {0, 0, 1}, {0, 0, 12288}};
-    for (size_t i = 0; i < sizeof DAMAGES / sizeof DAMAGES[0]; i++) {
-        rig_open(rig);
-        for (int write = 0; write < 50; write++) {
-            rig_set(rig, "k", "v");
-        }
-        rig_crash(rig);
-        char path[128];
-        cache_path(rig, "outbox", "outbox.mdb", path);
-        if (DAMAGES[i].cut > 0) {
-            assert_int_equal(truncate(path, DAMAGES[i].cut - 1), 0);
-        } else {
-            scribble(rig, "outbox", "outbox.mdb", DAMAGES[i].at, DAMAGES[i].len);
-        }
-        struct stat before, after;
-        assert_int_equal(stat(path, &before), 0);
-        struct failure failure;
-        assert_int_equal(rig_try_open(rig, &failure), ERROR_CORRUPT);
-        assert_non_null(strstr(failure.message, "is damaged"));
-        assert_non_null(strstr(failure.message, rig->outbox_dir));
-        // Untouched, for whoever is to mend it.
-        assert_int_equal(stat(path, &after), 0);
-        assert_int_equal(after.st_size, before.st_size);
-        assert_int_equal(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
-        assert_int_equal(unlink(path), 0);
-    }
-    rig_open(rig);
-}
-
-// ---- a second daemon, and other refusals
-
-static void a_second_daemon_is_refused(void **state)
-{
-    struct rig *rig = *state;
-    rig_open(rig);
-    const struct writer_options options = {.settings = &rig->settings, .status = &rig->status};
-    struct writer *second;
-    struct failure failure = {0};
-    assert_int_equal(writer_open(&options, &second, &failure), ERROR_IN_USE);
-    assert_non_null(strstr(failure.message, "in use"));
-    struct settings other = rig->settings;
-    char dir[96];
-    snprintf(dir, sizeof dir, "%s/outbox2", rig->dir);
-    other.writes.dir = dir;
-    const struct writer_options same_cache = {.settings = &other, .status = &rig->status};
-    assert_int_equal(writer_open(&same_cache, &second, &failure), ERROR_IN_USE);
-    assert_non_null(strstr(failure.message, rig->cache_dir));
-    rig_set(rig, "k", "v"); // the first is none the worse for it
-}
-
-static void a_memory_file_system_is_refused_for_the_outbox(void **state)
-{
-    struct rig *rig = *state;
-    struct stat shm;
-    if (stat("/dev/shm", &shm) != 0 ||
-        directory_refused_file_system("/dev/shm", DIRECTORY_DURABLE) == NULL) {
-        skip();
-    }
-    char dir[] = "/dev/shm/pgnear-outbox-test-XXXXXX";
-    assert_non_null(mkdtemp(dir));
-    rig->settings.writes.dir = dir;
-    struct failure failure;
-    assert_int_equal(rig_try_open(rig, &failure), ERROR_CONFIG);
-    assert_non_null(strstr(failure.message, "tmpfs"));
-    rig->settings.writes.dir = rig->outbox_dir;
-    rig->settings.cache.dir = dir;
-    rig_open(rig); // but not for the cache
-    rig_crash(rig);
-    rig_remove_tree(dir);
-}
-
-static void a_cache_smaller_than_the_outbox_is_refused(void **state)
-{
-    struct rig *rig = *state;
-    rig->settings.cache.size_bytes = rig->settings.writes.outbox_bytes;
-    struct failure failure;
-    assert_int_equal(rig_try_open(rig, &failure), ERROR_CONFIG);
-    assert_non_null(strstr(failure.message, "cache.size"));
-}
-
-static void starts_are_journaled_incarnations(void **state)
-{
-    struct rig *rig = *state;
-    char first[37], node[37];
-    rig_open(rig);
-    strcpy(first, writer_identity(rig->writer)->incarnation);
-    strcpy(node, writer_identity(rig->writer)->node);
-    assert_false(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
-    rig_crash(rig);
-    rig_open(rig);
-    assert_string_equal(writer_identity(rig->writer)->node, node);
-    assert_string_not_equal(writer_identity(rig->writer)->incarnation, first);
-    assert_true(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
-    for (int i = 0; i < OUTBOX_INCARNATIONS_MAX; i++) {
-        rig_crash(rig);
-        rig_open(rig);
-    }
-    assert_false(rig->outbox.knows_incarnation(rig->outbox.outbox, first));
-}
-
-static void a_seq_is_never_used_twice(void **state)
-{
-    struct rig *rig = *state;
-    uint64_t last = 0;
-    for (int start = 0; start < 3; start++) {
-        rig_open(rig);
-        uint64_t seq = rig_set(rig, "k", "v");
-        // Beyond whatever may have been given out before, entry or not.
-        assert_true(start == 0 || seq >= last + (1 << 20));
-        last = seq;
-        rig_crash(rig);
-    }
-}
-
-// A reader that died in another process leaves its slot; the start takes it back.
 static void slots_of_dead_readers_are_taken_back(void **state)
 {
     struct rig *rig = *state;
@@ -635,16 +419,6 @@ int main(void)
         TEST(memory_writes_lost_with_the_machine_are_counted),
         TEST(a_stop_in_order_keeps_the_cache_over_a_reboot),
         TEST(nothing_acknowledged_is_lost_by_kill_9),
-        TEST(a_damaged_cache_is_wiped),
-        TEST(a_deleted_cache_is_made_anew),
-        TEST(a_cache_of_another_table_or_outbox_is_wiped),
-        TEST(a_smaller_cache_starts_cold_after_a_stop),
-        TEST(a_damaged_outbox_stops_the_start),
-        TEST(a_second_daemon_is_refused),
-        TEST(a_memory_file_system_is_refused_for_the_outbox),
-        TEST(a_cache_smaller_than_the_outbox_is_refused),
-        TEST(starts_are_journaled_incarnations),
-        TEST(a_seq_is_never_used_twice),
         TEST(slots_of_dead_readers_are_taken_back),
         TEST(an_earlier_write_stays_under_a_retired_one),
         TEST(the_server_is_known_to_the_next_start),
