@@ -12,17 +12,18 @@
 
 bool get_asks_postgres(const pgnear_get_options *options)
 {
-    return options->fresh || options->has_at_version ||
+    // A timeout that is none is refused, as over the socket.
+    return options->fresh || options->has_at_version || options->timeout_ms < 0 ||
            (options->has_max_age && options->max_age_ms <= 0);
 }
 
 struct direct_wish get_wish(const pgnear_get_options *options)
 {
-    static const int64_t MS_MAX = INT64_MAX / 1000;
     return (struct direct_wish){
         .has_max_age = options->has_max_age,
         .has_min_version = options->has_min_version,
-        .max_age_us = (options->max_age_ms < MS_MAX ? options->max_age_ms : MS_MAX) * 1000,
+        .max_age_us =
+            (options->max_age_ms < GET_AGE_MS_MAX ? options->max_age_ms : GET_AGE_MS_MAX) * 1000,
         .min_version = options->min_version,
     };
 }

@@ -75,7 +75,9 @@ void opts_add_get(struct opts *opts, const pgnear_get_options *options)
         opts_add_true(opts, "fresh");
     }
     if (options->has_max_age) {
-        opts_add_int(opts, "max_age_ms", options->max_age_ms);
+        // The node refuses what is no number of microseconds; a direct read does not.
+        opts_add_int(opts, "max_age_ms",
+                     options->max_age_ms < GET_AGE_MS_MAX ? options->max_age_ms : GET_AGE_MS_MAX);
     }
     if (options->has_min_version) {
         opts_add_int(opts, "min_version", options->min_version);

@@ -4,6 +4,9 @@
 
 #include "client/handle.h"
 
+// The longest age that a get may ask for: a number of microseconds.
+#define GET_AGE_MS_MAX (INT64_MAX / 1000)
+
 // Copies the caller's options, whose first member is their size, into `own`, a structure of this
 // release of `own_size` bytes; NULL gives all defaults. PGNEAR_BAD_REQUEST where they are not
 // initialized, or set what this release does not know.

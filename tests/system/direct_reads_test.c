@@ -136,6 +136,38 @@ static void what_options_ask_for_is_asked_of_the_node(struct scenario *scenario)
     pgnear_close(other);
 }
 
+// Though the map would have the answer.
+static void what_the_node_refuses_is_refused(struct scenario *scenario)
+{
+    struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
+    static const int64_t AGES[] = {INT64_MAX, -1};
+    pgnear_bytes key = pgnear_text("k");
+    for (int is_socket = 0; is_socket < 2; is_socket++) {
+        pgnear_options of_handle = PGNEAR_OPTIONS_INIT;
+        of_handle.socket_only = is_socket == 1;
+        pgnear *handle;
+        pgnear_error error;
+        pgnear_item item;
+        const pgnear_item *items;
+        direct_must(pgnear_open(node->socket_path, &of_handle, &handle, &error), &error);
+        direct_set_int(handle, "k", 1, PGNEAR_ACK_POSTGRES);
+        direct_await_hit(node, "k");
+        pgnear_get_options options = PGNEAR_GET_OPTIONS_INIT;
+        options.timeout_ms = -1;
+        assert_int_equal(pgnear_get(handle, key, &options, &item, NULL), PGNEAR_BAD_REQUEST);
+        assert_int_equal(pgnear_lend(handle, key, &options, &item, NULL), PGNEAR_BAD_REQUEST);
+        assert_int_equal(pgnear_mget(handle, &key, 1, &options, &items, NULL), PGNEAR_BAD_REQUEST);
+        options.timeout_ms = 0;
+        options.has_max_age = true;
+        for (size_t i = 0; i < 2; i++) {
+            options.max_age_ms = AGES[i];
+            assert_int_equal(pgnear_get(handle, key, &options, &item, NULL),
+                             i == 0 ? PGNEAR_OK : PGNEAR_BAD_REQUEST);
+        }
+        pgnear_close(handle);
+    }
+}
+
 static void an_expired_key_is_absent(struct scenario *scenario)
 {
     struct node *node = node_start(scenario, pg_start(scenario, NULL), NULL);
@@ -347,6 +379,7 @@ int main(void)
         SCENARIO(an_acknowledged_write_is_seen),
         SCENARIO(foreign_changes_arrive),
         SCENARIO(what_options_ask_for_is_asked_of_the_node),
+        SCENARIO(what_the_node_refuses_is_refused),
         SCENARIO(an_expired_key_is_absent),
         SCENARIO(values_are_copied_lent_and_taken_apart),
         SCENARIO(a_frozen_daemons_cache_serves_until_max_stale),
