@@ -22,6 +22,7 @@
 
 static const char FILE_NAME[] = "outbox.mdb";
 static const char UNFINISHED_NAME[] = "outbox.new";
+static const char UNFINISHED_LOCK_NAME[] = "outbox.new-lock"; // made even with MDB_NOLOCK
 
 static const size_t ROOM_CHUNK_BYTES = 1 << 20;
 static const size_t ROOM_RESERVE_BYTES = 1 << 20; // for what makes room on a full disk
@@ -261,6 +262,8 @@ enum error outbox_open(struct outbox *outbox, const struct outbox_options *optio
     }
     char *path = directory_path(&outbox->directory, FILE_NAME);
     error = open_environment(outbox, path, capacity_bytes, failure);
+    // Nobody else has it: the directory is locked, and an unfinished file is never more than made.
+    unlinkat(outbox->directory.fd, UNFINISHED_LOCK_NAME, 0);
     free(path);
     if (error == ERROR_NONE) {
         error = load_and_check(outbox, options, failure);

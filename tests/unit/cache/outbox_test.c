@@ -503,6 +503,19 @@ static int write_against_a_limit(struct rig *rig)
     return 5;
 }
 
+// Of the file that was made first, and of one that a release before this one left.
+static void nothing_is_left_of_an_unfinished_file(void **state)
+{
+    struct rig *rig = *state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/outbox.new-lock", rig->outbox_dir);
+    assert_int_equal(access(path, F_OK), -1);
+    rig_stop(rig);
+    fclose(fopen(path, "w"));
+    rig_open(rig);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static void a_file_that_cannot_grow_is_a_full_disk(void **state)
 {
     struct rig *rig = *state;
@@ -610,6 +623,7 @@ int main(void)
         TEST(what_postgres_decided_against_is_not_decided_again),
         TEST(a_full_disk_refuses_and_recovers),
         TEST(a_commit_that_fails_leaves_nothing_half_done),
+        TEST(nothing_is_left_of_an_unfinished_file),
         TEST(a_file_that_cannot_grow_is_a_full_disk),
         TEST(a_smaller_setting_keeps_what_is_there),
         TEST(an_older_letter_is_read),
