@@ -98,12 +98,14 @@ REASONS = [
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),
-    ("preload", "PostgreSQL makes pages in order of keys and values as text, 1.8 s of processor "
-     "time in four runs on a busy machine, where the COPY of the table as it lies takes 1.35 (the "
-     "median of five, alone); beside it the pg worker spends 0.60 s on reading and converting and "
-     "the writer 0.56 s on the tree, on the same two cores: what else wants them holds three "
-     "threads up, and of the COPY hardly two. Pages come by COPY, and their limit is a cast "
-     "(docs/decisions/0012-preload-in-step.md): 0.28 s of the three less than before."),
+    ("preload", "PostgreSQL makes pages in order of keys and values as text: by itself 1.02 s of "
+     "processor time where COPY of the table as it lies takes 0.89 (the least of 15 alternating "
+     "runs). Beside it the pg worker spends 0.6 s on reading and converting and the writer 0.38 s on "
+     "the tree, on the same two processors, which are two threads of one core: two programs that "
+     "only compute get 0.6 to 0.7 of what one gets alone, so PostgreSQL takes 1.6 to 2.0 s then, "
+     "nearly all of the row's time. In three alternating runs on a busy machine it took 2.0, 2.3 and "
+     "2.0 s and the COPY 1.5, 1.4 and 1.25, a ratio of 1.6; the release before it took 2.5, 2.7 and "
+     "2.5 (docs/decisions/0012-preload-in-step.md)."),
     ("p99-under", "Two cores for two COPYs, a backup, the sweep, a client that misses without "
      "a pause and the reader: each waits for the processor. Redis, which takes no part in any "
      "of it, has the same p99 beside the same disturbance (last reference). By perf sched "

@@ -7,77 +7,73 @@
 static const uint8_t SIGNATURE[] = {'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xFF, '\r', '\n', 0};
 
 enum { FLAGS_KNOWN = 0xFFFF }; // the others change the format
+enum { HEADER_BYTES = sizeof SIGNATURE + 2 * sizeof(uint32_t) };
 
-static bool take(struct slice *left, void *out, size_t len)
-{
-    if (left->len < len) {
-        return false;
-    }
-    memcpy(out, left->at, len);
-    *left = slice_of(left->at + len, left->len - len);
-    return true;
-}
-
-static bool take_int16(struct slice *left, int16_t *number)
+static int16_t read_int16(const uint8_t *at)
 {
     uint16_t wire;
-    if (!take(left, &wire, sizeof wire)) {
-        return false;
-    }
-    *number = (int16_t)be16toh(wire);
-    return true;
+    memcpy(&wire, at, sizeof wire);
+    return (int16_t)be16toh(wire);
 }
 
-static bool take_int32(struct slice *left, int32_t *number)
+static int32_t read_int32(const uint8_t *at)
 {
     uint32_t wire;
-    if (!take(left, &wire, sizeof wire)) {
-        return false;
-    }
-    *number = (int32_t)be32toh(wire);
-    return true;
+    memcpy(&wire, at, sizeof wire);
+    return (int32_t)be32toh(wire);
 }
 
-// So many bytes as the number before them says; none where it is -1.
-static bool take_run(struct slice *left, struct slice *run)
+enum copy_step copy_rows_begin(struct slice *left)
 {
-    int32_t len;
-    if (!take_int32(left, &len) || len < -1 || (len > 0 && (size_t)len > left->len)) {
-        return false;
-    }
-    size_t taken = len < 0 ? 0 : (size_t)len;
-    *run = slice_of(len < 0 ? NULL : left->at, taken);
-    *left = slice_of(left->at + taken, left->len - taken);
-    return true;
-}
-
-bool copy_rows_begin(struct copy_rows *rows, struct slice bytes)
-{
-    uint8_t signature[sizeof SIGNATURE];
-    int32_t flags;
-    struct slice extension;
-    rows->left = bytes;
-    return take(&rows->left, signature, sizeof signature) &&
-           memcmp(signature, SIGNATURE, sizeof SIGNATURE) == 0 && take_int32(&rows->left, &flags) &&
-           (flags & ~FLAGS_KNOWN) == 0 && take_run(&rows->left, &extension) && extension.at != NULL;
-}
-
-enum copy_step copy_rows_next(struct copy_rows *rows, struct slice *fields, size_t count)
-{
-    int16_t fields_count;
-    if (!take_int16(&rows->left, &fields_count)) {
+    size_t known = left->len < sizeof SIGNATURE ? left->len : sizeof SIGNATURE;
+    if (known > 0 && memcmp(left->at, SIGNATURE, known) != 0) {
         return COPY_BAD;
     }
+    if (left->len < HEADER_BYTES) {
+        return COPY_MORE;
+    }
+    int32_t flags = read_int32(left->at + sizeof SIGNATURE);
+    int32_t extension = read_int32(left->at + sizeof SIGNATURE + sizeof flags);
+    if ((flags & ~FLAGS_KNOWN) != 0 || extension < 0) {
+        return COPY_BAD;
+    }
+    if (left->len - HEADER_BYTES < (size_t)extension) {
+        return COPY_MORE;
+    }
+    size_t len = HEADER_BYTES + (size_t)extension;
+    *left = slice_of(left->at + len, left->len - len);
+    return COPY_ROW;
+}
+
+enum copy_step copy_rows_next(struct slice *left, struct slice *fields, size_t count)
+{
+    const uint8_t *at = left->at, *end = left->at + left->len;
+    if (end - at < (ptrdiff_t)sizeof(int16_t)) {
+        return COPY_MORE;
+    }
+    int16_t fields_count = read_int16(at);
+    at += sizeof fields_count;
     if (fields_count == -1) {
-        return rows->left.len == 0 ? COPY_END : COPY_BAD;
+        return at == end ? COPY_END : COPY_BAD;
     }
     if (fields_count < 0 || (size_t)fields_count != count) {
         return COPY_BAD;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!take_run(&rows->left, &fields[i])) {
+        if (end - at < (ptrdiff_t)sizeof(int32_t)) {
+            return COPY_MORE;
+        }
+        int32_t len = read_int32(at);
+        at += sizeof len;
+        if (len < -1) {
             return COPY_BAD;
         }
+        if (len > end - at) {
+            return COPY_MORE;
+        }
+        fields[i] = slice_of(len < 0 ? NULL : at, len < 0 ? 0 : (size_t)len);
+        at += len < 0 ? 0 : len;
     }
+    *left = slice_of(at, (size_t)(end - at));
     return COPY_ROW;
 }

@@ -4,7 +4,8 @@
 //      for each row:  int16 count of its fields;  for each: int32 length (-1: NULL)  its bytes
 //      int16 -1
 //
-// All big-endian (PostgreSQL's manual, COPY, "Binary Format"). Pure; any thread.
+// All big-endian (PostgreSQL's manual, COPY, "Binary Format"). They may come in pieces that end
+// anywhere: what is left is then to be shown again, with what came after it. Pure; any thread.
 #pragma once
 
 #include <stdbool.h>
@@ -13,17 +14,15 @@
 
 enum copy_step {
     COPY_ROW,
-    COPY_END, // behind the last row, with nothing after it
-    COPY_BAD, // these are no such rows, or not all of them
+    COPY_END,  // behind the last row, with nothing after it
+    COPY_MORE, // the bytes end within it
+    COPY_BAD,  // these are no such rows
 };
 
-struct copy_rows {
-    struct slice left;
-};
+// Steps over the header: COPY_ROW where it was there. COPY_BAD where it is not COPY's, or says of
+// the rows what is not known here.
+enum copy_step copy_rows_begin(struct slice *left);
 
-// Steps over the header. False where it is not COPY's, or says of the rows what is not known here.
-bool copy_rows_begin(struct copy_rows *rows, struct slice bytes);
-
-// The next row's fields, of which it must have `count`; they lie in the bytes. A NULL has no
-// address.
-enum copy_step copy_rows_next(struct copy_rows *rows, struct slice *fields, size_t count);
+// Steps over the next row: its fields, of which it must have `count`, lie in the bytes. A NULL has
+// no address. Nothing but COPY_ROW changes `left`.
+enum copy_step copy_rows_next(struct slice *left, struct slice *fields, size_t count);

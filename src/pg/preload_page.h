@@ -1,7 +1,7 @@
-// A page of the preload: rows that are asked for, have come, and are turned into fills step by
-// step. It is a fetch that nobody waits for (docs/architecture.md, "Rules of coherence", 4 and 7):
-// what is heard meanwhile marks it. The pg worker's thread; the memory of all zeroes is an empty
-// one.
+// A page of the preload: rows that are asked for and are turned into fills as they come, some at a
+// time. It is a fetch that nobody waits for (docs/architecture.md, "Rules of coherence", 4 and 7):
+// what is heard from its question until its fills are posted marks it. The pg worker's thread; the
+// memory of all zeroes is an empty one.
 #pragma once
 
 #include "base/buffer.h"
@@ -10,48 +10,56 @@
 #include "pg/copy_rows.h"
 #include "pg/marks.h"
 
+struct preload_limits {
+    size_t rows_asked;
+    size_t text_max;  // a row whose text is not shorter may be cut off, where several are asked for
+    size_t bytes_max; // of keys and texts of several rows; what comes after these is left out
+    size_t value_bytes_max;
+    size_t step_rows;  // of one message
+    size_t step_bytes; // the same, about
+};
+
 struct preload_page {
-    struct buffer bytes; // as COPY sends them
-    bool is_full;        // what came after these is left out
-    bool has_come;
-    struct copy_rows rows;
-    size_t rows_count;           // of those that are taken
-    size_t row;                  // the first that is not converted yet
-    struct slice last_key;       // of those that are taken
-    uint64_t epoch;              // when it was asked for
-    bool is_void;                // it follows one that could not be used
-    struct marks marks;          // heard of since then
-    uint8_t from[KEY_BYTES_MAX]; // the last key before `row`
-    size_t from_bytes;
+    struct preload_limits limits;
+    uint64_t epoch;     // when it was asked for
+    struct marks marks; // heard of since then
+    struct buffer rest; // of a row whose end has not come
+    bool has_begun;     // the header has come
+    bool has_ended;     // so has what stands behind the last row
+    bool is_bad;        // it is not what was asked for
+    bool is_cut;        // behind the rows taken is one that is too large for this page
+    bool is_full;       // behind them may be more
+    bool is_void;       // it cannot be used any more
+    size_t rows_count;  // taken so far
+    size_t text_bytes;  // of these
+    size_t skipped;     // of these, beyond pgnear's limits
+    struct buffer value;
+    struct fills_message *fills; // those of the rows that are not posted; NULL: none
+    size_t step_rows;            // taken since the last ones were
+    size_t step_bytes;
+    uint8_t last[KEY_BYTES_MAX]; // the key of the last row taken
+    size_t last_bytes;
 };
 
-// It is asked for: the rows behind the key `after`.
-void preload_page_ask(struct preload_page *page, struct slice after, uint64_t epoch);
+// It is asked for.
+void preload_page_ask(struct preload_page *page, const struct preload_limits *limits,
+                      uint64_t epoch);
 
-// The next bytes of its rows. A page of several takes no more than `bytes_max` of them.
-void preload_page_add(struct preload_page *page, struct slice bytes, size_t bytes_max);
+// Takes rows of the next bytes, which may end anywhere. True where there are enough for a message,
+// and there may be more: to be called again, after preload_page_fills, with what it left of
+// `bytes`.
+bool preload_page_take(struct preload_page *page, struct slice *bytes);
 
-// What has come of it.
-struct preload_extent {
-    size_t text_bytes; // of the rows that are taken
-    bool is_cut;       // behind them is one that is too large for this page
-    bool is_last;      // behind them is none
-};
+// The fills of what was taken since the last time, but for those that were heard of; the caller's.
+// NULL: none.
+struct fills_message *preload_page_fills(struct preload_page *page);
 
-// All of its bytes have come, of `rows_asked` rows, and are the page's until it is dropped. Takes
-// its rows up to the first with a text of `text_max` bytes or more; the one that was asked for
-// alone in any case. False where they are not what was asked for; nothing is taken then.
-bool preload_page_take(struct preload_page *page, size_t rows_asked, size_t text_max,
-                       struct preload_extent *extent);
+// All of it has come. Whether it is what was asked for, up to where it was left.
+bool preload_page_is_whole(const struct preload_page *page);
+// Whole, and behind its rows there are none.
+bool preload_page_is_last(const struct preload_page *page);
 
-bool preload_page_is_converted(const struct preload_page *page);
-
-// The next rows, at most `rows_max`, as fills, but for those that were heard of. `value` is
-// scratch. The number of rows beyond pgnear's limits, which are left out.
-size_t preload_page_convert(struct preload_page *page, size_t rows_max, size_t value_bytes_max,
-                            struct buffer *value, struct fills_message *fills);
-
-// Empty again; `from` stays.
+// Empty again.
 void preload_page_drop(struct preload_page *page);
 // The same, and its memory is freed.
 void preload_page_deinit(struct preload_page *page);

@@ -1,13 +1,14 @@
 // Runs on the pg worker's thread.
 //
-// The hand is the last key that has come. A page asks for the rows behind it; what it may hold is
-// bounded three times: by the number of its rows, which follows the size of those before, by a
-// share of PAGE_TEXT_MAX for each row, in characters, and by PAGE_TEXT_MAX bytes of those that are
-// kept. A row that is larger than its share ends its page and is asked for alone.
+// The hand is the last key that was dealt with: its row is with the writer, or beyond pgnear's
+// limits, or was heard of. A page asks for the rows behind it; what it may hold is bounded three
+// times: by the number of its rows, which follows the size of those before, by TEXT_MAX for each
+// row, in characters, and by PAGE_BYTES_MAX of all. A row that is larger than TEXT_MAX ends its
+// page and is asked for alone.
 //
-// A page that has come waits until the next one has been asked for, and is converted while
-// PostgreSQL makes that one. What is heard meanwhile marks it, and where it cannot be used any more
-// the hand goes back to where it began.
+// Rows are converted as they come, while PostgreSQL makes those behind them, and go to the writer
+// some at a time. What is heard meanwhile marks those that are not there yet. Where a page cannot
+// be used any more, what follows the hand is asked for again.
 #include "pg/preloader.h"
 
 #include <stdio.h>
@@ -27,14 +28,17 @@
 #include "pg/timer.h"
 
 enum {
-    PAGE_ROWS_MAX = 16000,
-    STEP_ROWS_MAX = 1000, // converted before others have their turn
+    PAGE_ROWS_MAX = 32000,
     PAGE_ROWS_FIRST = 200,
-    PAGE_TEXT_WANTED = 1 << 20, // of a page, and no more than a part of the cache:
+    PAGE_TEXT_WANTED = 2 << 20, // of a page, and no more than a part of the cache:
     PAGE_PART_OF_CACHE = 128,
-    PAGE_TEXT_MAX = 32 << 20,
+    PAGE_BYTES_MAX = 16 << 20,
+    TEXT_MAX = 256 << 10, // characters, of which each may take four bytes
+    STEP_ROWS_FIRST = 4,  // of a message to the writer; each has twice as many, up to:
+    STEP_ROWS_MAX = 4000,
+    STEP_BYTES_MAX = 1 << 20,
     FULL_PERCENT = 80, // eviction begins at 90
-    FILLINGS_MAX = 16, // steps, so that the figures are of now
+    FILLINGS_MAX = 8,  // steps, so that the figures are of now
     LOOK_AGAIN_US = 5 * CLOCK_US_PER_MS,
     TELL_EVERY_US = 10 * CLOCK_US_PER_S,
 };
@@ -43,23 +47,19 @@ struct preloader {
     struct worker *worker;
     struct read_user user;
     struct event *timer; // pending: nothing is asked before it fires
-    struct event *converter;
     struct retry retry;
     bool is_begun;
     bool is_over;
     bool is_active; // between a sweep's end and the next gap
     bool is_asking;
-    size_t filling_count; // steps of pages with the writer
+    size_t filling_count; // steps with the writer
     uint8_t hand[KEY_BYTES_MAX];
     size_t hand_bytes;
-    size_t page_rows;  // of the page in flight
     size_t rows_count; // of the next page
+    size_t step_rows;  // of the next page's
     bool is_alone;     // the next page has one row, since it is large
     bool is_last;
-    struct preload_page *asked; // in flight where is_asking
-    struct preload_page *held;  // empty where it has not come
-    struct preload_page pages[2];
-    struct buffer value; // of the row at hand
+    struct preload_page page; // in flight where is_asking
     int64_t stored_count;
     int64_t skipped_count;
     int64_t started_boot_us;
@@ -76,8 +76,7 @@ static size_t text_wanted(const struct preloader *preloader)
 static size_t json_bytes_max(const struct preloader *preloader, size_t rows)
 {
     size_t limit = table_row_json_bytes_max(preloader->worker->settings->server.max_value_bytes);
-    size_t share = PAGE_TEXT_MAX / rows;
-    return rows == 1 || limit < share ? limit : share;
+    return rows == 1 || limit < TEXT_MAX ? limit : TEXT_MAX;
 }
 
 // ---- Beginning and end
@@ -108,6 +107,7 @@ static void begin(struct preloader *preloader)
     preloader->started_boot_us = clock_boot_us();
     preloader->told_boot_us = preloader->started_boot_us;
     preloader->rows_count = PAGE_ROWS_FIRST;
+    preloader->step_rows = STEP_ROWS_FIRST;
     status_set(preloader->worker->status, STATUS_CACHE_PRELOADING, 1);
     LOG_INFO("preload started",
              LOG_INT("held", status_get(preloader->worker->status, STATUS_CACHE_ENTRIES)));
@@ -128,19 +128,15 @@ static void tell_progress(struct preloader *preloader)
 
 void preloader_mark(struct preloader *preloader, struct slice key)
 {
-    if (preloader->held->has_come) {
-        marks_add(&preloader->held->marks, key);
-    }
     if (preloader->is_asking &&
         slice_compare(key, slice_of(preloader->hand, preloader->hand_bytes)) > 0) {
-        marks_add(&preloader->asked->marks, key);
+        marks_add(&preloader->page.marks, key);
     }
 }
 
 void preloader_mark_all(struct preloader *preloader)
 {
-    preloader->held->marks.all = true;
-    preloader->asked->marks.all = true;
+    preloader->page.marks.all = true;
 }
 
 // ---- Answers
@@ -155,11 +151,6 @@ static void move_hand(struct preloader *preloader, struct slice key)
 static void post_fills(struct preloader *preloader, struct fills_message *fills)
 {
     struct worker *worker = preloader->worker;
-    if (fills->fills_count == 0) {
-        message_destroy(&fills->message);
-        return;
-    }
-    fills->epoch = preloader->held->epoch;
     fills->number = 1; // it comes back
     fills->preloads = true;
     fills->message.bytes += fills->arena.bytes;
@@ -167,6 +158,33 @@ static void post_fills(struct preloader *preloader, struct fills_message *fills)
     preloader->filling_count++;
     status_add(worker->status, STATUS_CACHE_PRELOADED, (int64_t)fills->fills_count);
     worker_post(worker, &fills->message);
+}
+
+static bool is_current(const struct preloader *preloader, const struct preload_page *page)
+{
+    const struct worker *worker = preloader->worker;
+    return preloader->is_active && worker->feed_live && worker->epoch == page->epoch &&
+           !page->marks.all && !page->is_void;
+}
+
+// What was taken goes to the writer. A page that is not current takes nothing more.
+static void post_step(struct preloader *preloader)
+{
+    struct preload_page *page = &preloader->page;
+    struct fills_message *fills = preload_page_fills(page);
+    if (!is_current(preloader, page)) {
+        page->is_void = true;
+        if (fills != NULL) {
+            message_destroy(&fills->message);
+        }
+        return;
+    }
+    if (page->last_bytes > 0) {
+        move_hand(preloader, slice_of(page->last, page->last_bytes));
+    }
+    if (fills != NULL) {
+        post_fills(preloader, fills);
+    }
 }
 
 // As many rows as make the text that is wanted, going by the page that came.
@@ -180,59 +198,13 @@ static void choose_rows_count(struct preloader *preloader, size_t rows, size_t t
     preloader->rows_count = wanted > 1 ? wanted : 1;
 }
 
-static bool is_current(const struct preloader *preloader, const struct preload_page *page)
-{
-    const struct worker *worker = preloader->worker;
-    return preloader->is_active && worker->feed_live && worker->epoch == page->epoch &&
-           !page->marks.all && !page->is_void;
-}
-
-static void convert_step(struct preloader *preloader, struct preload_page *page)
-{
-    struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-    preloader->skipped_count += (int64_t)preload_page_convert(
-        page, STEP_ROWS_MAX, preloader->worker->settings->server.max_value_bytes, &preloader->value,
-        fills);
-    post_fills(preloader, fills);
-}
-
-// What is left of it is asked for again, together with what follows.
-static void go_back(struct preloader *preloader, struct preload_page *page)
-{
-    move_hand(preloader, slice_of(page->from, page->from_bytes));
-    preloader->is_last = false;
-    preloader->is_alone = false;
-    preloader->asked->is_void = preloader->is_asking;
-    preload_page_drop(page);
-}
-
 // Who waits for the end reads hits from then on: the writer has applied all of it.
 static void end_where_all_is_filled(struct preloader *preloader)
 {
-    if (preloader->is_active && preloader->is_last && !preloader->held->has_come &&
+    if (preloader->is_active && preloader->is_last && !preloader->is_asking &&
         preloader->filling_count == 0) {
         end_preload(preloader, "the whole table was read");
     }
-}
-
-// Some rows of what is held go to the writer.
-static void convert(struct preloader *preloader)
-{
-    struct preload_page *page = preloader->held;
-    if (!page->has_come) {
-        return;
-    }
-    if (!is_current(preloader, page)) {
-        go_back(preloader, page);
-        return;
-    }
-    convert_step(preloader, page);
-    if (!preload_page_is_converted(page)) {
-        event_active(preloader->converter, EV_TIMEOUT, 1);
-        return;
-    }
-    preload_page_drop(page);
-    end_where_all_is_filled(preloader);
 }
 
 static void take_refusal(struct preloader *preloader, const struct failure *failure)
@@ -245,60 +217,39 @@ static void take_refusal(struct preloader *preloader, const struct failure *fail
     ask_arm(preloader->timer, retry_next_us(&preloader->retry));
 }
 
-// False where it is not what was asked for.
-static bool take_rows(struct preloader *preloader, struct preload_page *page)
-{
-    size_t rows = preloader->page_rows;
-    size_t text_max = preload_query_text_max(json_bytes_max(preloader, rows));
-    struct preload_extent extent;
-    if (!preload_page_take(page, rows, text_max, &extent)) {
-        struct failure failure = {0};
-        failure_note(&failure, ERROR_INTERNAL, "what COPY sent is not rows of the table");
-        take_refusal(preloader, &failure);
-        return false;
-    }
-    preloader->is_alone = extent.is_cut;
-    preloader->is_last = extent.is_last;
-    if (page->rows_count > 0) {
-        move_hand(preloader, page->last_key);
-        if (rows > 1) {
-            choose_rows_count(preloader, page->rows_count, extent.text_bytes);
-        }
-    }
-    return true;
-}
-
 // The page that was asked for has come.
 static void take_page(struct preloader *preloader)
 {
-    struct preload_page *page = preloader->asked;
-    while (preloader->held->has_come) {
-        convert(preloader);
+    struct preload_page *page = &preloader->page;
+    post_step(preloader);
+    preloader->skipped_count += (int64_t)page->skipped;
+    if (page->is_void) {
+        return; // what follows the hand is asked for again
     }
-    if (!is_current(preloader, page) || !take_rows(preloader, page)) {
+    if (!preload_page_is_whole(page)) {
+        struct failure failure = {0};
+        failure_note(&failure, ERROR_INTERNAL, "what COPY sent is not rows of the table");
+        take_refusal(preloader, &failure);
         return;
+    }
+    preloader->is_alone = page->is_cut;
+    preloader->is_last = preload_page_is_last(page);
+    if (page->rows_count > 0 && page->limits.rows_asked > 1) {
+        choose_rows_count(preloader, page->rows_count, page->text_bytes);
     }
     retry_reset(&preloader->retry);
     tell_progress(preloader);
-    preloader->asked = preloader->held;
-    preloader->held = page;
 }
 
 static void on_copied(void *context, struct slice bytes)
 {
     struct preloader *preloader = context;
-    size_t bytes_max = preloader->page_rows > 1 ? PAGE_TEXT_MAX : SIZE_MAX;
-    preload_page_add(preloader->asked, bytes, bytes_max);
-}
-
-static void on_convert(evutil_socket_t fd, short events, void *context)
-{
-    (void)fd;
-    (void)events;
-    struct preloader *preloader = context;
-    convert(preloader);
-    if (!preloader->held->has_come) {
-        read_pool_wake(preloader->worker->read_pool);
+    struct preload_page *page = &preloader->page;
+    while (preload_page_take(page, &bytes)) {
+        post_step(preloader);
+        size_t step_rows = preloader->step_rows * 2;
+        preloader->step_rows = step_rows < STEP_ROWS_MAX ? step_rows : STEP_ROWS_MAX;
+        page->limits.step_rows = preloader->step_rows;
     }
 }
 
@@ -311,29 +262,35 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
         take_refusal(preloader, failure);
     }
     preloader->is_asking = false;
-    preload_page_drop(preloader->asked);
-    // In this order: the next page is asked for first.
+    preload_page_drop(&preloader->page);
+    end_where_all_is_filled(preloader);
     read_pool_wake(preloader->worker->read_pool);
-    event_active(preloader->converter, EV_TIMEOUT, 1);
 }
 
 // ---- Questions
 
 static void ask(struct preloader *preloader, struct conn *conn)
 {
+    const struct worker *worker = preloader->worker;
     size_t rows = preloader->is_alone ? 1 : preloader->rows_count;
-    preloader->page_rows = rows;
+    size_t text_max = json_bytes_max(preloader, rows);
+    const struct preload_limits limits = {
+        .rows_asked = rows,
+        .text_max = preload_query_text_max(text_max),
+        .bytes_max = PAGE_BYTES_MAX,
+        .value_bytes_max = worker->settings->server.max_value_bytes,
+        .step_rows = preloader->step_rows,
+        .step_bytes = STEP_BYTES_MAX,
+    };
     preloader->is_asking = true;
-    preload_page_ask(preloader->asked, slice_of(preloader->hand, preloader->hand_bytes),
-                     preloader->worker->epoch);
+    preload_page_ask(&preloader->page, &limits, worker->epoch);
     const struct unit unit = {
         .context = preloader,
         .on_copied = on_copied,
         .on_done = on_done,
     };
-    preload_query_send(conn, &unit, preloader->worker->table,
-                       slice_of(preloader->hand, preloader->hand_bytes), rows,
-                       json_bytes_max(preloader, rows));
+    preload_query_send(conn, &unit, worker->table, slice_of(preloader->hand, preloader->hand_bytes),
+                       rows, text_max);
 }
 
 static bool on_idle(void *context, struct conn *conn)
@@ -406,10 +363,7 @@ struct preloader *preloader_create(struct worker *worker)
     struct preloader *preloader = memory_zeroed(1, sizeof *preloader);
     preloader->worker = worker;
     preloader->timer = timer_new(worker->base, on_timer, preloader);
-    preloader->converter = timer_new(worker->base, on_convert, preloader);
-    CHECK(preloader->timer != NULL && preloader->converter != NULL);
-    preloader->asked = &preloader->pages[0];
-    preloader->held = &preloader->pages[1];
+    CHECK(preloader->timer != NULL);
     preloader->user = (struct read_user){.is_bulk = true, .context = preloader, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &preloader->user);
     return preloader;
@@ -423,9 +377,6 @@ void preloader_destroy(struct preloader *preloader)
     preloader->is_active = false;
     read_pool_leave(preloader->worker->read_pool, &preloader->user);
     timer_free(preloader->timer);
-    timer_free(preloader->converter);
-    preload_page_deinit(preloader->asked);
-    preload_page_deinit(preloader->held);
-    buffer_deinit(&preloader->value);
+    preload_page_deinit(&preloader->page);
     free(preloader);
 }

@@ -1,29 +1,49 @@
 // Any bytes as what COPY sends of a page of the preload: what is taken of them are rows with keys
-// within our limit, and all of it becomes fills or is counted as beyond the limits. The first two
-// bytes are the number of rows that were asked for and how much of the page is kept.
+// within our limit, and all of it becomes fills or is counted as beyond the limits, the same
+// wherever the pieces end. The first two bytes are the number of rows that were asked for and how
+// much of the page is kept.
 #include "base/check.h"
 #include "pg/preload_page.h"
 
-enum { VALUE_BYTES_MAX = 4096, TEXT_MAX = 64, STEP_ROWS = 3 };
+enum { VALUE_BYTES_MAX = 4096, TEXT_MAX = 64, STEP_ROWS = 3, STEP_BYTES = 100 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-static void convert(struct preload_page *page)
+// How many there are.
+static size_t take_fills(struct preload_page *page)
 {
-    struct buffer value = {0};
-    size_t rows = 0;
-    while (!preload_page_is_converted(page)) {
-        struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-        size_t skipped = preload_page_convert(page, STEP_ROWS, VALUE_BYTES_MAX, &value, fills);
-        rows += skipped + fills->fills_count;
-        for (size_t i = 0; i < fills->fills_count; i++) {
-            CHECK(fills->fills[i].key.len <= KEY_BYTES_MAX && fills->fills[i].value.len > 0);
-        }
-        message_destroy(&fills->message);
+    struct fills_message *fills = preload_page_fills(page);
+    if (fills == NULL) {
+        return 0;
     }
-    CHECK(rows == page->rows_count);
-    CHECK(rows == 0 || slice_equal(page->last_key, slice_of(page->from, page->from_bytes)));
-    buffer_deinit(&value);
+    size_t count = fills->fills_count;
+    CHECK(count > 0 && count <= STEP_ROWS);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(fills->fills[i].key.len <= KEY_BYTES_MAX && fills->fills[i].value.len > 0);
+    }
+    message_destroy(&fills->message);
+    return count;
+}
+
+static size_t take_some(struct preload_page *page, struct slice bytes)
+{
+    size_t count = 0;
+    while (preload_page_take(page, &bytes)) {
+        count += take_fills(page);
+    }
+    return count;
+}
+
+static void take(struct preload_page *page, const struct preload_limits *limits, struct slice bytes,
+                 size_t first)
+{
+    preload_page_ask(page, limits, 1);
+    size_t count = take_some(page, slice_of(bytes.at, first));
+    count += take_some(page, slice_of(bytes.at + first, bytes.len - first));
+    count += take_fills(page);
+    CHECK(page->rows_count <= limits->rows_asked);
+    CHECK(count + page->skipped == page->rows_count);
+    CHECK(!preload_page_is_last(page) || (preload_page_is_whole(page) && !page->is_cut));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
@@ -31,17 +51,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (len < 2) {
         return 0;
     }
-    size_t rows_asked = bytes[0] + 1U;
-    size_t bytes_max = bytes[1] == 0 ? SIZE_MAX : bytes[1] * 8U;
-    struct preload_page page = {0};
-    struct preload_extent extent;
-    preload_page_ask(&page, slice_of("", 0), 1);
-    preload_page_add(&page, slice_of(bytes + 2, (len - 2) / 2), bytes_max);
-    preload_page_add(&page, slice_of(bytes + 2 + (len - 2) / 2, (len - 1) / 2), bytes_max);
-    if (preload_page_take(&page, rows_asked, TEXT_MAX, &extent)) {
-        CHECK(page.rows_count <= rows_asked && !(extent.is_cut && extent.is_last));
-        convert(&page);
-    }
-    preload_page_deinit(&page);
+    const struct preload_limits limits = {
+        .rows_asked = bytes[0] + 1U,
+        .text_max = TEXT_MAX,
+        .bytes_max = bytes[1] == 0 ? SIZE_MAX : bytes[1] * 8U,
+        .value_bytes_max = VALUE_BYTES_MAX,
+        .step_rows = STEP_ROWS,
+        .step_bytes = STEP_BYTES,
+    };
+    struct slice all = slice_of(bytes + 2, len - 2);
+    struct preload_page whole = {0}, halves = {0};
+    take(&whole, &limits, all, all.len);
+    take(&halves, &limits, all, all.len / 2);
+    CHECK(whole.rows_count == halves.rows_count && whole.skipped == halves.skipped);
+    CHECK(preload_page_is_whole(&whole) == preload_page_is_whole(&halves));
+    preload_page_deinit(&whole);
+    preload_page_deinit(&halves);
     return 0;
 }

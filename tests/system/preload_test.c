@@ -135,6 +135,31 @@ static void the_count_gives_way_to_it(struct scenario *scenario)
     assert_true(last_page < count);
 }
 
+// Rows of a page that are large beside the others do not end it.
+static void uneven_values_come_in_few_pages(struct scenario *scenario)
+{
+    enum { ROWS = 3000, PAGES_MAX = 12 };
+    static const char *const SETTINGS[] = {"log_statement=all", NULL};
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.settings = SETTINGS});
+    make_table(scenario, pg);
+    pg_exec(pg,
+            "INSERT INTO kv_store (key, value) SELECT 'k' || lpad(i::text, 5, '0'),"
+            " to_jsonb(repeat('x', CASE WHEN i %% 50 = 0 THEN 20000 ELSE 50 END))"
+            " FROM generate_series(1, %d) i",
+            ROWS);
+    long since = (long)strlen(log_since(scenario, pg, 0));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = PRELOAD});
+    await_preload(node, "the whole table was read");
+    assert_int_equal(node_stat_int(node, "cache.preloaded"), ROWS);
+    int pages = 0;
+    for (const char *page = log_since(scenario, pg, since);
+         (page = strstr(page, "COPY (SELECT key, ")) != NULL; page++) {
+        pages++;
+    }
+    fprintf(stderr, "%d pages\n", pages);
+    assert_in_range(pages, 1, PAGES_MAX);
+}
+
 // ---- what others write meanwhile
 
 // So many that one which was filled with what it was a moment ago is hardly written once more.
@@ -221,9 +246,9 @@ int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
-        SCENARIO(all_keys_hit_without_a_select), SCENARIO(a_table_larger_than_the_cache_stops_it),
-        SCENARIO(a_document_is_preloaded),       SCENARIO(the_count_gives_way_to_it),
-        SCENARIO(nothing_stale_is_left),
+        SCENARIO(all_keys_hit_without_a_select),   SCENARIO(a_table_larger_than_the_cache_stops_it),
+        SCENARIO(a_document_is_preloaded),         SCENARIO(the_count_gives_way_to_it),
+        SCENARIO(uneven_values_come_in_few_pages), SCENARIO(nothing_stale_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 
 #include "pg/preload_page.h"
 
-enum { ROWS_ASKED = 10, TEXT_MAX = 20, VALUE_BYTES_MAX = 100 };
+enum { ROWS_ASKED = 10, TEXT_MAX = 20, VALUE_BYTES_MAX = 100, STEP_ROWS = 2 };
 
 // ---- what COPY sends
 
@@ -55,60 +55,114 @@ static struct buffer rows_of(const char *const (*rows)[2], size_t count)
     return out;
 }
 
-// Byte for byte, as a connection might hand it out.
-static void come(struct preload_page *page, struct slice bytes, size_t bytes_max)
+static struct preload_limits limits_of(size_t rows_asked, size_t bytes_max)
 {
-    preload_page_ask(page, slice_of_string("a"), 7);
-    for (size_t i = 0; i < bytes.len; i++) {
-        preload_page_add(page, slice_of(bytes.at + i, 1), bytes_max);
-    }
+    return (struct preload_limits){
+        .rows_asked = rows_asked,
+        .text_max = TEXT_MAX,
+        .bytes_max = bytes_max,
+        .value_bytes_max = VALUE_BYTES_MAX,
+        .step_rows = STEP_ROWS,
+        .step_bytes = SIZE_MAX,
+    };
 }
 
 // The keys and versions of the fills, as "b=1 d=3 ".
-static void convert_all(struct preload_page *page, char *out, size_t size)
+static size_t tell(struct fills_message *fills, char *out, size_t size)
 {
-    struct buffer value = {0};
     size_t len = 0;
-    out[0] = '\0';
-    while (!preload_page_is_converted(page)) {
-        struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-        assert_int_equal(preload_page_convert(page, 2, VALUE_BYTES_MAX, &value, fills), 0);
-        for (size_t i = 0; i < fills->fills_count; i++) {
-            assert_int_equal(fills->fills[i].expires_at_us, 0);
-            len += (size_t)snprintf(out + len, size - len, "%.*s=%lld ",
-                                    SLICE_FORMAT(fills->fills[i].key),
-                                    (long long)fills->fills[i].version);
-        }
+    for (size_t i = 0; fills != NULL && i < fills->fills_count; i++) {
+        assert_int_equal(fills->fills[i].expires_at_us, 0);
+        assert_int_equal(fills->epoch, 7);
+        len +=
+            (size_t)snprintf(out + len, size - len, "%.*s=%lld ", SLICE_FORMAT(fills->fills[i].key),
+                             (long long)fills->fills[i].version);
+    }
+    if (fills != NULL) {
+        assert_in_range(fills->fills_count, 1, STEP_ROWS);
         message_destroy(&fills->message);
     }
-    buffer_deinit(&value);
+    return len;
+}
+
+// In pieces of `piece` bytes, as a connection might hand it out.
+static void come(struct preload_page *page, struct slice bytes, const struct preload_limits *limits,
+                 size_t piece, char fills[100])
+{
+    size_t len = 0;
+    fills[0] = '\0';
+    preload_page_ask(page, limits, 7);
+    for (size_t at = 0; at < bytes.len; at += piece) {
+        size_t left = bytes.len - at;
+        struct slice some = slice_of(bytes.at + at, left < piece ? left : piece);
+        while (preload_page_take(page, &some)) {
+            len += tell(preload_page_fills(page), fills + len, 100 - len);
+        }
+    }
+    tell(preload_page_fills(page), fills + len, 100 - len);
+}
+
+static bool is_taken(struct slice bytes, size_t rows_asked, size_t piece)
+{
+    struct preload_page page = {0};
+    char fills[100];
+    const struct preload_limits limits = limits_of(rows_asked, SIZE_MAX);
+    come(&page, bytes, &limits, piece, fills);
+    bool is_whole = preload_page_is_whole(&page);
+    preload_page_deinit(&page);
+    return is_whole;
 }
 
 // ---- tests
 
-static const char *const ROWS[][2] = {{"b", "1"}, {"c", "true"}, {"d", "\"x\""}};
+static const char *const ROWS[][2] = {{"b", "1"}, {"c", "true"}, {"d", "\"x\""}, {"e", "2"}};
 
 static void all_rows_become_fills(void **state)
 {
     (void)state;
-    struct buffer bytes = rows_of(ROWS, 3);
+    struct buffer bytes = rows_of(ROWS, 4);
     struct preload_page page = {0};
-    struct preload_extent extent;
     char fills[100];
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_true(preload_page_take(&page, ROWS_ASKED, TEXT_MAX, &extent));
-    assert_true(extent.is_last && !extent.is_cut);
-    assert_int_equal(extent.text_bytes, 3 + 1 + 4 + 3);
-    assert_true(slice_equal(page.last_key, slice_of_string("d")));
+    for (size_t piece = 1; piece <= buffer_len(&bytes); piece++) {
+        struct preload_limits limits = limits_of(ROWS_ASKED, SIZE_MAX);
+        come(&page, buffer_slice(&bytes), &limits, piece, fills);
+        assert_string_equal(fills, "b=1 c=2 d=3 e=4 ");
+        assert_true(preload_page_is_whole(&page) && preload_page_is_last(&page));
+        assert_int_equal(page.text_bytes, 4 + 1 + 4 + 3 + 1);
+        assert_true(slice_equal(slice_of(page.last, page.last_bytes), slice_of_string("e")));
+        preload_page_drop(&page);
+        // As many as were asked for: there may be more.
+        limits.rows_asked = 4;
+        come(&page, buffer_slice(&bytes), &limits, piece, fills);
+        assert_true(preload_page_is_whole(&page) && !preload_page_is_last(&page));
+        assert_false(page.is_cut);
+        preload_page_drop(&page);
+    }
+    preload_page_deinit(&page);
+    buffer_deinit(&bytes);
+}
+
+static void what_is_heard_of_meanwhile_is_left_out(void **state)
+{
+    (void)state;
+    struct buffer bytes = rows_of(ROWS, 4);
+    struct preload_page page = {0};
+    const struct preload_limits limits = limits_of(ROWS_ASKED, SIZE_MAX);
+    struct slice left = buffer_slice(&bytes);
+    char fills[100] = "";
+    preload_page_ask(&page, &limits, 7);
+    assert_true(preload_page_take(&page, &left));
+    // Taken already, or still to come.
+    marks_add(&page.marks, slice_of_string("e"));
     marks_add(&page.marks, slice_of_string("c"));
-    convert_all(&page, fills, sizeof fills);
-    assert_string_equal(fills, "b=1 d=3 ");
-    assert_true(slice_equal(slice_of(page.from, page.from_bytes), slice_of_string("d")));
-    preload_page_drop(&page);
-    // As many as were asked for: there may be more.
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_true(preload_page_take(&page, 3, TEXT_MAX, &extent));
-    assert_false(extent.is_last || extent.is_cut);
+    tell(preload_page_fills(&page), fills, sizeof fills);
+    assert_string_equal(fills, "b=1 ");
+    assert_true(preload_page_take(&page, &left));
+    marks_add(&page.marks, slice_of_string("d"));
+    assert_null(preload_page_fills(&page)); // none is left
+    assert_false(preload_page_take(&page, &left));
+    assert_true(slice_equal(slice_of(page.last, page.last_bytes), slice_of_string("e")));
+    assert_true(preload_page_is_last(&page));
     preload_page_deinit(&page);
     buffer_deinit(&bytes);
 }
@@ -119,60 +173,75 @@ static void a_text_that_may_be_cut_off_ends_the_page(void **state)
     static const char *const LONG[][2] = {{"b", "1"}, {"c", "\"0123456789012345678"}, {"d", "2"}};
     struct buffer bytes = rows_of(LONG, 3);
     struct preload_page page = {0};
-    struct preload_extent extent;
+    struct preload_limits limits = limits_of(ROWS_ASKED, SIZE_MAX);
     char fills[100];
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_true(preload_page_take(&page, ROWS_ASKED, TEXT_MAX, &extent));
-    assert_true(extent.is_cut && !extent.is_last);
-    assert_true(slice_equal(page.last_key, slice_of_string("b")));
-    convert_all(&page, fills, sizeof fills);
+    come(&page, buffer_slice(&bytes), &limits, 1, fills);
     assert_string_equal(fills, "b=1 ");
+    assert_true(page.is_cut && preload_page_is_whole(&page) && !preload_page_is_last(&page));
+    assert_true(slice_equal(slice_of(page.last, page.last_bytes), slice_of_string("b")));
     preload_page_drop(&page);
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_true(preload_page_take(&page, ROWS_ASKED, TEXT_MAX + 1, &extent));
-    assert_true(!extent.is_cut && page.rows_count == 3);
+    limits.text_max = TEXT_MAX + 1;
+    come(&page, buffer_slice(&bytes), &limits, 1, fills);
+    assert_true(!page.is_cut && page.rows_count == 3 && page.skipped == 1); // it is no JSON
+    preload_page_drop(&page);
+    limits = limits_of(1, 1); // alone, it is taken whatever its size
+    struct buffer alone = rows_of(LONG + 1, 1);
+    come(&page, buffer_slice(&alone), &limits, 7, fills);
+    assert_true(!page.is_cut && page.rows_count == 1 && !preload_page_is_last(&page));
     preload_page_deinit(&page);
+    buffer_deinit(&alone);
     buffer_deinit(&bytes);
 }
 
 static void a_page_that_is_full_ends_with_a_whole_row(void **state)
 {
     (void)state;
-    struct buffer bytes = rows_of(ROWS, 3);
-    for (size_t room = 19; room < buffer_len(&bytes); room++) {
+    static const char *const TAKEN[] = {"", "b=1 ", "b=1 c=2 ", "b=1 c=2 d=3 "};
+    static const size_t ROOM[] = {1, 2, 7, 11};
+    struct buffer bytes = rows_of(ROWS, 4);
+    for (size_t i = 0; i < 4; i++) {
         struct preload_page page = {0};
-        struct preload_extent extent;
+        const struct preload_limits limits = limits_of(ROWS_ASKED, ROOM[i]);
         char fills[100];
-        come(&page, buffer_slice(&bytes), room);
-        assert_true(preload_page_take(&page, ROWS_ASKED, TEXT_MAX, &extent));
-        assert_false(extent.is_last);
-        assert_int_equal(extent.is_cut, page.rows_count == 0);
-        convert_all(&page, fills, sizeof fills);
-        assert_int_equal(strncmp(fills, "b=1 c=2 d=3 ", strlen(fills)), 0);
+        come(&page, buffer_slice(&bytes), &limits, 3, fills);
+        assert_string_equal(fills, TAKEN[i]);
+        assert_true(preload_page_is_whole(&page) && !preload_page_is_last(&page));
+        assert_int_equal(page.is_cut, i == 0 || i == 1); // the next one by itself is too much
         preload_page_deinit(&page);
     }
     buffer_deinit(&bytes);
 }
 
-static void what_is_no_such_page_is_not_taken(void **state)
+static void a_step_ends_with_its_bytes_too(void **state)
+{
+    (void)state;
+    struct buffer bytes = rows_of(ROWS, 4);
+    struct preload_page page = {0};
+    struct preload_limits limits = limits_of(ROWS_ASKED, SIZE_MAX);
+    struct slice left = buffer_slice(&bytes);
+    char fills[100] = "";
+    limits.step_bytes = 1;
+    preload_page_ask(&page, &limits, 7);
+    assert_true(preload_page_take(&page, &left));
+    tell(preload_page_fills(&page), fills, sizeof fills);
+    assert_string_equal(fills, "b=1 ");
+    preload_page_deinit(&page);
+    buffer_deinit(&bytes);
+}
+
+static void what_is_no_such_page_is_not_whole(void **state)
 {
     (void)state;
     struct buffer bytes = rows_of(ROWS, 3);
-    struct preload_extent extent;
     for (size_t len = 0; len < buffer_len(&bytes); len++) {
-        struct preload_page page = {0};
-        come(&page, slice_of(buffer_slice(&bytes).at, len), SIZE_MAX);
-        assert_false(preload_page_take(&page, ROWS_ASKED, TEXT_MAX, &extent));
-        preload_page_deinit(&page);
+        assert_false(is_taken(slice_of(buffer_slice(&bytes).at, len), ROWS_ASKED, 1));
+        assert_false(is_taken(slice_of(buffer_slice(&bytes).at, len), ROWS_ASKED, SIZE_MAX));
     }
-    struct preload_page page = {0};
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_false(preload_page_take(&page, 2, TEXT_MAX, &extent)); // more than was asked for
-    preload_page_drop(&page);
+    assert_true(is_taken(buffer_slice(&bytes), 3, 1));
+    assert_false(is_taken(buffer_slice(&bytes), 2, 1)); // more than was asked for
     put_int(&bytes, 0, 1);
-    come(&page, buffer_slice(&bytes), SIZE_MAX);
-    assert_false(preload_page_take(&page, ROWS_ASKED, TEXT_MAX, &extent));
-    preload_page_deinit(&page);
+    assert_false(is_taken(buffer_slice(&bytes), ROWS_ASKED, 1));
+    assert_false(is_taken(buffer_slice(&bytes), ROWS_ASKED, SIZE_MAX));
     buffer_deinit(&bytes);
 }
 
@@ -180,9 +249,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_rows_become_fills),
+        cmocka_unit_test(what_is_heard_of_meanwhile_is_left_out),
         cmocka_unit_test(a_text_that_may_be_cut_off_ends_the_page),
         cmocka_unit_test(a_page_that_is_full_ends_with_a_whole_row),
-        cmocka_unit_test(what_is_no_such_page_is_not_taken),
+        cmocka_unit_test(a_step_ends_with_its_bytes_too),
+        cmocka_unit_test(what_is_no_such_page_is_not_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
