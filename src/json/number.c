@@ -12,7 +12,7 @@
 
 // PostgreSQL's numeric, src/backend/utils/adt/numeric.c: the weight of the first base-10000 digit
 // and the digits behind the point must fit their fields, and set_var_from_str() stops exponents
-// that would make an int overflow.
+// that would make an int overflow; PostgreSQL 16 takes one more.
 static const int64_t NUMERIC_FIRST_EXPONENT_MAX = 131071;
 static const int64_t NUMERIC_SCALE_MAX = 16383;
 static const int64_t NUMERIC_EXPONENT_END = INT32_MAX / 2;
