@@ -90,14 +90,14 @@ static void take_moment(struct cache_reader *reader)
 {
     struct memtable_writer *memtable = &reader->store->memtable;
     if (reader->torn_count > 0) {
-        pthread_mutex_lock(&memtable->still);
+        CHECK(pthread_mutex_lock(&memtable->still) == 0);
     }
     reader->moment = memtable_now(&reader->memtable);
     int code = mdb_txn_renew(reader->txn);
     CHECK_VALUES(code == MDB_SUCCESS, "%s", mdb_strerror(code));
     reader->holds_still = reader->torn_count >= TORN_MAX;
     if (reader->torn_count > 0 && !reader->holds_still) {
-        pthread_mutex_unlock(&memtable->still);
+        CHECK(pthread_mutex_unlock(&memtable->still) == 0);
     }
 }
 
@@ -141,7 +141,7 @@ void reader_end(struct cache_reader *reader)
     reader->reading = false;
     if (reader->holds_still) {
         reader->holds_still = false;
-        pthread_mutex_unlock(&reader->store->memtable.still);
+        CHECK(pthread_mutex_unlock(&reader->store->memtable.still) == 0);
     }
     reader->torn_count = reader->is_torn ? reader->torn_count + 1 : 0;
     reader->is_torn = false;

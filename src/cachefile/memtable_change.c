@@ -128,11 +128,22 @@ static enum error map_file(struct memtable *table, int fd, size_t heads, size_t 
     return ERROR_NONE;
 }
 
+// A thread that holds it and waits for it would be dead for good, and who waits for that thread
+// with it: it ends instead.
+static void init_still(pthread_mutex_t *still)
+{
+    pthread_mutexattr_t attributes;
+    CHECK(pthread_mutexattr_init(&attributes) == 0 &&
+          pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK) == 0 &&
+          pthread_mutex_init(still, &attributes) == 0 &&
+          pthread_mutexattr_destroy(&attributes) == 0);
+}
+
 enum error memtable_open(struct memtable_writer *writer, const struct directory *directory,
                          size_t bytes, struct failure *failure)
 {
     *writer = (struct memtable_writer){0};
-    CHECK(pthread_mutex_init(&writer->still, NULL) == 0);
+    init_still(&writer->still);
     size_t heads = heads_for(bytes);
     bytes = MEMTABLE_HEADER_BYTES +
             (heads * sizeof(uint64_t) + bytes) / MEMTABLE_HEADER_BYTES * MEMTABLE_HEADER_BYTES;
@@ -370,7 +381,7 @@ static void forget_turn(struct memtable_writer *writer)
     }
     if (writer->is_committing) {
         writer->is_committing = false;
-        pthread_mutex_unlock(&writer->still);
+        CHECK(pthread_mutex_unlock(&writer->still) == 0);
     }
     writer->puts_count = 0;
     writer->has_removed = false;
@@ -387,7 +398,7 @@ void memtable_commit_begin(struct memtable_writer *writer, bool with_commit)
     if (!has_changes(writer)) {
         return;
     }
-    pthread_mutex_lock(&writer->still);
+    CHECK(pthread_mutex_lock(&writer->still) == 0);
     writer->is_committing = true;
     if (writer->has_removed || with_commit) {
         add_change(writer, true);

@@ -19,6 +19,7 @@ enum {
     HEARTBEAT_EVERY_US = 500 * CLOCK_US_PER_MS,
     HEARTBEAT_MAX_US = 2 * CLOCK_US_PER_S, // between sending one and its coming back
     HEARTBEATS_PER_SHAPE = 4,
+    FRESH_US = CLOCK_US_PER_S,
 };
 
 static void post_heartbeat(struct feed *feed)
@@ -250,6 +251,11 @@ static void on_tick(evutil_socket_t fd, short events, void *context)
         return;
     }
     feed_heartbeat_send(feed);
+}
+
+bool feed_is_fresh(const struct feed *feed)
+{
+    return feed->state == FEED_LIVE && clock_boot_us() - feed->proven_boot_us < FRESH_US;
 }
 
 void feed_heartbeat_hear(struct feed *feed, struct slice payload)

@@ -26,6 +26,7 @@ enum { ASKS_MAX = 16384, WANTS_MAX = 65536, ANSWER_BYTES_MAX = 256 << 20 };
 // What the cache has is as good as an answer of PostgreSQL for as long as an answer may be on its
 // way before the feed is known to be dead.
 enum { CURRENT_US_MAX = 2 * CLOCK_US_PER_S };
+enum { DEADLINE_STEP_US = 5 * CLOCK_US_PER_MS };
 
 struct ask;
 
@@ -118,7 +119,10 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
             next_boot_us = deadline_boot_us;
         }
     }
-    mind_deadline(fetcher, next_boot_us, now_boot_us);
+    // Many that are due one after another are not looked through for each of them.
+    int64_t soonest_boot_us = now_boot_us + DEADLINE_STEP_US;
+    mind_deadline(fetcher, next_boot_us < soonest_boot_us ? soonest_boot_us : next_boot_us,
+                  now_boot_us);
 }
 
 // ---- Answers

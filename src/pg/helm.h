@@ -1,7 +1,7 @@
 // Who holds the helm is the pg worker: may look at and change all that the worker owns, its loop's
 // events included. The worker's own thread holds it while a callback of its loop runs and leaves it
 // between them; another thread may take it in between, for a moment, as a guest, where nobody holds
-// it or waits for it. A guest never waits.
+// it or waits for it. A guest never waits for the helm.
 #pragma once
 
 #include <pthread.h>

@@ -414,15 +414,21 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
     return request;
 }
 
-bool dispatch_send(const struct dispatch *dispatch, const struct route *route,
-                   struct request *request)
+// A read that was torn often holds the writer still, and as a guest this thread may wait for that
+// with the pg worker's reader: it would wait for itself.
+static bool ask_itself(struct dispatch *dispatch, struct request *request)
+{
+    if (dispatch->own_fetch == NULL || method_class(request->call.method) != METHOD_READ) {
+        return false;
+    }
+    end_reading(dispatch);
+    return own_fetch_ask(dispatch->own_fetch, request);
+}
+
+bool dispatch_send(struct dispatch *dispatch, const struct route *route, struct request *request)
 {
     (void)FAULT_POINT(ASKS);
-    if (dispatch->own_fetch != NULL && method_class(request->call.method) == METHOD_READ &&
-        own_fetch_ask(dispatch->own_fetch, request)) {
-        return true;
-    }
-    return mailbox_offer(route->to, &request->message);
+    return ask_itself(dispatch, request) || mailbox_offer(route->to, &request->message);
 }
 
 void dispatch_complete(const struct dispatch *dispatch, struct held *held, struct request *request)

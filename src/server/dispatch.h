@@ -86,8 +86,7 @@ struct request *dispatch_request(struct dispatch *dispatch, const struct call *c
                                  const struct route *route, struct held *held);
 
 // Hands the request over. False, and it stays the caller's, where the box is full.
-bool dispatch_send(const struct dispatch *dispatch, const struct route *route,
-                   struct request *request);
+bool dispatch_send(struct dispatch *dispatch, const struct route *route, struct request *request);
 
 // A request has come home: completes its reply with what was held. The reply then points into both.
 void dispatch_complete(const struct dispatch *dispatch, struct held *held, struct request *request);

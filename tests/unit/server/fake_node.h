@@ -66,6 +66,8 @@ struct fake_node {
     _Atomic int expected;      // keys that are to be looked up and were not yet
     _Atomic int expected_most; // at a time
     enum error reader_error;
+    _Atomic int own_asks; // a loop would have asked PostgreSQL itself
+    _Atomic int own_asks_reading;
 };
 
 struct client {
@@ -184,6 +186,16 @@ static inline enum lookup fake_lookup(struct cache_reader *reader, struct slice 
     return found;
 }
 
+// It has to ask the worker after all.
+static inline bool fake_ask(void *worker, struct request *request, int epoll)
+{
+    struct fake_node *node = worker;
+    CHECK(request != NULL && epoll >= 0);
+    atomic_fetch_add(&node->own_asks, 1);
+    atomic_fetch_add(&node->own_asks_reading, atomic_load(&node->reading));
+    return false;
+}
+
 static inline int64_t fake_now_us(void *cache)
 {
     (void)cache;
@@ -277,6 +289,7 @@ static inline struct server_options node_options(struct fake_node *node)
                   .now_us = fake_now_us},
         .writer = &node->writer.mailbox,
         .pg = &node->pg.mailbox,
+        .fetch = {.worker = node, .ask = fake_ask},
         .not_taken_bytes_max = node->not_taken_bytes_max,
         .version = "0.1.0",
         .node = "00000000-0000-0000-0000-000000000001",

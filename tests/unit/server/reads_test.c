@@ -65,6 +65,32 @@ static void ask_together(struct client *client, const char *const *requests,
     }
 }
 
+// A snapshot may hold the writer still, and who asks by himself may have to wait for that.
+static void a_loop_asks_with_no_snapshot_open(void **state)
+{
+    struct fake_node *node = *state;
+    struct client client = client_of(node);
+    node_holds(node, "k", LOOKUP_HIT, clean("\x2a", 7));
+    const char *requests[] = {"[0,1,\"get\",[\"k\"]]", "[0,2,\"get\",[\"missing\"]]",
+                              "[0,3,\"get\",[\"k\"]]", "[0,4,\"get\",[\"also\"]]"};
+    const char *responses[] = {"[1,1,null,[42,7]]", "[1,3,null,[42,7]]"};
+    struct buffer out = {0};
+    for (size_t i = 0; i < 4; i++) {
+        append_json(&out, requests[i]);
+    }
+    client_send_bytes(&client, buffer_slice(&out).at, buffer_len(&out));
+    buffer_deinit(&out);
+    assert_received(&client, responses[0]);
+    assert_received(&client, responses[1]);
+    finish_with_value(await_request(&node->pg), "\x02", 2);
+    assert_received(&client, "[1,2,null,[2,2]]");
+    finish_with_value(await_request(&node->pg), "\x03", 2);
+    assert_received(&client, "[1,4,null,[3,2]]");
+    assert_int_equal(atomic_load(&node->own_asks), 2);
+    assert_int_equal(atomic_load(&node->own_asks_reading), 0);
+    client_close(&client);
+}
+
 static void a_hot_record_is_answered_without_a_snapshot(void **state)
 {
     struct fake_node *node = *state;
@@ -354,6 +380,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(hello_and_ping_answer_at_once, setup_node, teardown_node),
         cmocka_unit_test_setup_teardown(hello_says_what_is_wrong, setup_node, teardown_node),
         cmocka_unit_test_setup_teardown(a_hit_is_answered_from_the_cache, setup_node,
+                                        teardown_node),
+        cmocka_unit_test_setup_teardown(a_loop_asks_with_no_snapshot_open, setup_node,
                                         teardown_node),
         cmocka_unit_test_setup_teardown(a_hot_record_is_answered_without_a_snapshot, setup_node,
                                         teardown_node),
