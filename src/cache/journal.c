@@ -338,6 +338,10 @@ enum error journal_turn(struct turn *turn)
     } else if (error != ERROR_NONE) {
         return error;
     }
+    // An order says whether there is a ring, by which what that takes meanwhile must stand.
+    if (!mover_is_busy(&turn->writer->mover)) {
+        journal_look_after_files(turn);
+    }
     enum way way = way_of(turn);
     error = way == WAY_OUTBOX ? journal_all(turn) : accept_turn(turn, way);
     if (error == ERROR_FULL) {

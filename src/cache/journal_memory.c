@@ -10,7 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 
-enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, RING_EVERY_US = 1000000 };
+enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, FILES_EVERY_US = 1000000 };
 enum { PREFETCH_ITEMS = 3, PREFETCH_BYTES = 256, LINE_BYTES = 64 };
 
 static void change_rows(struct memory_writes *memory)
@@ -237,10 +237,10 @@ static void look_after_outbox(struct writer *writer)
 void journal_look_after_files(struct turn *turn)
 {
     struct writer *writer = turn->writer;
-    if (turn->now_boot_us < writer->ring_boot_us) {
+    if (turn->now_boot_us < writer->files_boot_us) {
         return;
     }
-    writer->ring_boot_us = turn->now_boot_us + RING_EVERY_US;
+    writer->files_boot_us = turn->now_boot_us + FILES_EVERY_US;
     look_after_outbox(writer);
     bool ring_was_lost = outbox_leave_lost_ring(&writer->outbox);
     bool log_was_lost = outbox_leave_lost_log(&writer->outbox);

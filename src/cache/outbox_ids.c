@@ -51,8 +51,8 @@ static enum error decode(struct slice id, struct slice bytes, struct outbox_id *
     memcpy(&found->accepted_us, bytes.at + AT_ACCEPTED, sizeof found->accepted_us);
     found->returns_result = (bytes.at[AT_FLAGS] & FLAG_RETURNS_RESULT) != 0;
     found->answered = (bytes.at[AT_FLAGS] & FLAG_ANSWERED) != 0;
-    found->subject = 0;
-    memcpy(&found->subject, bytes.at + AT_SUBJECT, AT_CHECK - AT_SUBJECT);
+    found->subject = (uint32_t)bytes.at[AT_SUBJECT] | (uint32_t)bytes.at[AT_SUBJECT + 1] << 8 |
+                     (uint32_t)bytes.at[AT_SUBJECT + 2] << 16;
     found->reply = slice_of(bytes.at + AT_REPLY, bytes.len - AT_REPLY);
     return ERROR_NONE;
 }
@@ -66,7 +66,9 @@ static enum error put(struct outbox *outbox, struct slice id, const struct outbo
     memcpy(header + AT_ACCEPTED, &row->accepted_us, sizeof row->accepted_us);
     header[AT_FLAGS] = (uint8_t)((row->returns_result ? FLAG_RETURNS_RESULT : 0) |
                                  (row->answered ? FLAG_ANSWERED : 0) | FLAG_CHECKED);
-    memcpy(header + AT_SUBJECT, &row->subject, AT_CHECK - AT_SUBJECT);
+    for (int i = 0; i < AT_CHECK - AT_SUBJECT; i++) {
+        header[AT_SUBJECT + i] = (uint8_t)(row->subject >> 8 * i);
+    }
     buffer_commit(&bytes, AT_REPLY);
     buffer_append_slice(&bytes, row->reply);
     uint32_t check = check_of(id, buffer_slice(&bytes));

@@ -294,10 +294,6 @@ static void look_after(struct turn *turn)
     retention_tick(&writer->retention, turn->now_boot_us, connected);
     answer_owed_resyncs(writer);
     look_after_readers(turn);
-    // An order says whether there is one, by which what the ring takes meanwhile must stand.
-    if (!mover_is_busy(&writer->mover)) {
-        journal_look_after_files(turn);
-    }
     if (turn->now_boot_us < writer->upkeep_boot_us) {
         return;
     }

@@ -59,7 +59,7 @@ struct writer {
     bool is_started;
     // The writer thread's:
     bool memory_is_recovered;  // of use to the start only
-    int64_t ring_boot_us;      // when to look after the outbox's files again
+    int64_t files_boot_us;     // when to look after the outbox's files again
     bool outbox_is_lost;       // it was found to be deleted or moved away
     bool failed;               // stopped by an error it cannot go on after
     struct message *backlog;   // taken from the mailbox, for the next turns

@@ -27,7 +27,9 @@ void preload_page_ask(struct preload_page *page, const struct preload_limits *li
 static void begin_fills(struct preload_page *page)
 {
     struct fills_message *fills = message_create(MESSAGE_FILLS, sizeof *fills);
-    fills->fills = arena_alloc_raw(&fills->arena, page->limits.step_rows * sizeof fills->fills[0]);
+    const struct preload_limits *limits = &page->limits;
+    size_t rows = limits->step_rows < limits->rows_asked ? limits->step_rows : limits->rows_asked;
+    fills->fills = arena_alloc_raw(&fills->arena, rows * sizeof fills->fills[0]);
     page->fills = fills;
 }
 

@@ -18,14 +18,19 @@ static void append_hex(struct buffer *sql, struct slice bytes)
     buffer_commit(sql, bytes.len * 2);
 }
 
-// The rows behind `after`, as many as are wanted.
+// The rows behind `after`, as many as are wanted. Their values are turned into text outside, so of
+// these rows alone: where PostgreSQL sorts rather than follows the index, it would otherwise make
+// the text of every row behind the key first. (A LIMIT is not pulled up.)
 static void append_rows(struct buffer *sql, const char *table, struct slice after, size_t rows_max)
 {
-    buffer_printf(sql, " FROM %s WHERE key > convert_from(decode('", table);
+    buffer_printf(sql,
+                  " FROM (SELECT key COLLATE \"C\" AS key, value, version, expires_at FROM %s"
+                  " WHERE key > convert_from(decode('",
+                  table);
     append_hex(sql, after);
     buffer_printf(sql,
                   "', 'hex'), 'UTF8') COLLATE \"C\" AND octet_length(key) <= %d"
-                  " ORDER BY key COLLATE \"C\" LIMIT %zu",
+                  " ORDER BY key COLLATE \"C\" LIMIT %zu) page",
                   KEY_BYTES_MAX, rows_max);
 }
 
@@ -39,14 +44,14 @@ void preload_query_send(struct conn *conn, const struct unit *unit, const char *
 {
     struct buffer sql = {0};
     if (rows_max == 1) {
-        // The row is found by LIMIT first and turned into text once (a LIMIT is not pulled up).
+        // Turned into text once.
         buffer_printf(&sql,
                       "COPY (SELECT key, CASE WHEN octet_length(json) <= %zu THEN json END,"
                       " version::int8, expires_at::timestamptz FROM"
                       " (SELECT key, value::text AS json, version, expires_at",
                       json_bytes_max);
         append_rows(&sql, table, after, rows_max);
-        buffer_printf(&sql, ") page");
+        buffer_printf(&sql, " OFFSET 0) texts");
     } else {
         // What is longer is cut off there, without another look at what is not.
         buffer_printf(&sql,
@@ -54,6 +59,7 @@ void preload_query_send(struct conn *conn, const struct unit *unit, const char *
                       " expires_at::timestamptz",
                       preload_query_text_max(json_bytes_max));
         append_rows(&sql, table, after, rows_max);
+        buffer_printf(&sql, " ORDER BY key");
     }
     buffer_printf(&sql, ") TO STDOUT (FORMAT binary)");
     conn_send_one(conn, &(struct query){.sql = buffer_text(&sql)}, unit);

@@ -2,9 +2,10 @@
 //
 // The hand is the last key that was dealt with: its row is with the writer, or beyond pgnear's
 // limits, or was heard of. A page asks for the rows behind it; what it may hold is bounded three
-// times: by the number of its rows, which follows the size of those before, by TEXT_MAX for each
-// row, in characters, and by PAGE_BYTES_MAX of all. A row that is larger than TEXT_MAX ends its
-// page and is asked for alone.
+// times: by the number of its rows, which follows the size of those before, by a limit for each
+// row, in characters, and by PAGE_BYTES_MAX of all. A row that is larger than the limit ends its
+// page and is asked for alone; the next page is a smaller one then, whose limit is larger, since
+// what comes behind such a row was sent for nothing.
 //
 // Rows are converted as they come, while PostgreSQL makes those behind them, and go to the writer
 // some at a time. What is heard meanwhile marks those that are not there yet. Where a page cannot
@@ -33,12 +34,14 @@ enum {
     PAGE_TEXT_WANTED = 2 << 20, // of a page, and no more than a part of the cache:
     PAGE_PART_OF_CACHE = 128,
     PAGE_BYTES_MAX = 16 << 20,
-    TEXT_MAX = 256 << 10, // characters, of which each may take four bytes
-    STEP_ROWS_FIRST = 4,  // of a message to the writer; each has twice as many, up to:
+    SENT_MAX = 256 << 20, // characters, of a page, of which most may be left out
+    TEXT_MIN = 8 << 10,   // characters, of a row of several: the larger, the fewer they are
+    TEXT_MAX = 256 << 10,
+    STEP_ROWS_FIRST = 4, // of a message to the writer; each has twice as many, up to:
     STEP_ROWS_MAX = 4000,
     STEP_BYTES_MAX = 1 << 20,
     FULL_PERCENT = 80, // eviction begins at 90
-    FILLINGS_MAX = 8,  // steps, so that the figures are of now
+    FILLINGS_MAX = 8,  // steps, before a page is asked for: so that the figures are of now
     LOOK_AGAIN_US = 5 * CLOCK_US_PER_MS,
     TELL_EVERY_US = 10 * CLOCK_US_PER_S,
 };
@@ -76,7 +79,10 @@ static size_t text_wanted(const struct preloader *preloader)
 static size_t json_bytes_max(const struct preloader *preloader, size_t rows)
 {
     size_t limit = table_row_json_bytes_max(preloader->worker->settings->server.max_value_bytes);
-    return rows == 1 || limit < TEXT_MAX ? limit : TEXT_MAX;
+    size_t share = SENT_MAX / rows;
+    share = share > TEXT_MIN ? share : TEXT_MIN;
+    share = share < TEXT_MAX ? share : TEXT_MAX;
+    return rows == 1 || limit < share ? limit : share;
 }
 
 // ---- Beginning and end
@@ -179,6 +185,8 @@ static void post_step(struct preloader *preloader)
         }
         return;
     }
+    preloader->skipped_count += (int64_t)page->skipped;
+    page->skipped = 0;
     if (page->last_bytes > 0) {
         move_hand(preloader, slice_of(page->last, page->last_bytes));
     }
@@ -187,12 +195,16 @@ static void post_step(struct preloader *preloader)
     }
 }
 
-// As many rows as make the text that is wanted, going by the page that came.
-static void choose_rows_count(struct preloader *preloader, size_t rows, size_t text_bytes)
+// As many rows as make the text that is wanted, going by the page that came. Where that was left
+// before its end, not many more than it had: the rest of it was made for nothing.
+static void choose_rows_count(struct preloader *preloader, const struct preload_page *page)
 {
-    size_t row_bytes = rows > 0 ? text_bytes / rows + 1 : 1;
+    size_t row_bytes = page->rows_count > 0 ? page->text_bytes / page->rows_count + 1 : 1;
     size_t wanted = text_wanted(preloader) / row_bytes;
     size_t most = preloader->rows_count * 4;
+    if (page->is_cut || page->is_full) {
+        most = page->rows_count * 2 > PAGE_ROWS_FIRST ? page->rows_count * 2 : PAGE_ROWS_FIRST;
+    }
     wanted = wanted < most ? wanted : most;
     wanted = wanted < PAGE_ROWS_MAX ? wanted : PAGE_ROWS_MAX;
     preloader->rows_count = wanted > 1 ? wanted : 1;
@@ -214,6 +226,11 @@ static void take_refusal(struct preloader *preloader, const struct failure *fail
                     LOG_TEXT("error", failure->message));
         snprintf(preloader->last_refusal, sizeof preloader->last_refusal, "%s", failure->message);
     }
+    if (!preloader->is_alone && preloader->rows_count > 1 &&
+        ask_refusal(failure).error == ERROR_TIMEOUT) {
+        preloader->rows_count /= 2; // so many may be made in time
+        return;
+    }
     ask_arm(preloader->timer, retry_next_us(&preloader->retry));
 }
 
@@ -222,7 +239,6 @@ static void take_page(struct preloader *preloader)
 {
     struct preload_page *page = &preloader->page;
     post_step(preloader);
-    preloader->skipped_count += (int64_t)page->skipped;
     if (page->is_void) {
         return; // what follows the hand is asked for again
     }
@@ -232,10 +248,11 @@ static void take_page(struct preloader *preloader)
         take_refusal(preloader, &failure);
         return;
     }
+    bool was_alone = preloader->is_alone;
     preloader->is_alone = page->is_cut;
     preloader->is_last = preload_page_is_last(page);
-    if (page->rows_count > 0 && page->limits.rows_asked > 1) {
-        choose_rows_count(preloader, page->rows_count, page->text_bytes);
+    if (!was_alone && (page->rows_count > 0 || page->is_cut)) {
+        choose_rows_count(preloader, page);
     }
     retry_reset(&preloader->retry);
     tell_progress(preloader);

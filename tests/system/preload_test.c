@@ -2,6 +2,7 @@
 // and never at the cost of evicting.
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "system/harness/compare.h"
@@ -160,6 +161,76 @@ static void uneven_values_come_in_few_pages(struct scenario *scenario)
     assert_in_range(pages, 1, PAGES_MAX);
 }
 
+static const char *const LOGGED[] = {"log_statement=all", "log_temp_files=0", "autovacuum=off",
+                                     NULL};
+
+// Of all pages that were asked for since, the rows that were.
+static int64_t rows_asked(const char *log)
+{
+    int64_t sum = 0;
+    for (const char *page = log; (page = strstr(page, "COPY (SELECT key, ")) != NULL; page++) {
+        const char *limit = strstr(page, "LIMIT ");
+        assert_non_null(limit);
+        sum += strtoll(limit + strlen("LIMIT "), NULL, 10);
+    }
+    return sum;
+}
+
+static void much_larger_values_make_small_pages(struct scenario *scenario)
+{
+    enum { ROWS = 3000, EVERY = 100, VALUE_BYTES = 300000 };
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.settings = LOGGED});
+    make_table(scenario, pg);
+    pg_exec(pg,
+            "INSERT INTO kv_store (key, value) SELECT 'k' || lpad(i::text, 5, '0'),"
+            " to_jsonb(repeat('x', CASE WHEN i %% %d = 0 THEN %d ELSE 50 END))"
+            " FROM generate_series(1, %d) i",
+            EVERY, VALUE_BYTES, ROWS);
+    long since = (long)strlen(log_since(scenario, pg, 0));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = PRELOAD});
+    await_preload(node, "the whole table was read");
+    assert_int_equal(node_stat_int(node, "cache.preloaded"), ROWS);
+    int64_t asked = rows_asked(log_since(scenario, pg, since));
+    fprintf(stderr, "%lld rows asked for\n", (long long)asked);
+    assert_in_range(asked, ROWS, 3 * ROWS);
+}
+
+// Small ones first, then large ones, of which PostgreSQL knows nothing: it sorts.
+static void make_unknown_rows(struct pg *pg, int large)
+{
+    pg_exec(pg,
+            "INSERT INTO kv_store (key, value) SELECT 'k' || lpad(i::text, 5, '0'),"
+            " to_jsonb(repeat('x', CASE WHEN i > 5000 THEN 200000 ELSE 50 END))"
+            " FROM generate_series(1, 5000 + %d) i",
+            large);
+}
+
+static void text_is_made_of_a_page_alone(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.settings = LOGGED});
+    make_table(scenario, pg);
+    make_unknown_rows(pg, 200);
+    long since = (long)strlen(log_since(scenario, pg, 0));
+    struct node *node = node_start(scenario, pg, &(struct node_options){.config = PRELOAD});
+    await_preload(node, "the whole table was read");
+    assert_int_equal(node_stat_int(node, "cache.preloaded"), 5200);
+    assert_null(strstr(log_since(scenario, pg, since), "temporary file"));
+}
+
+static void a_page_that_is_timed_out_becomes_smaller(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, &(struct pg_options){.settings = LOGGED});
+    make_table(scenario, pg);
+    make_unknown_rows(pg, 800);
+    struct node *node = node_start(
+        scenario, pg,
+        &(struct node_options){.config = PRELOAD "postgres.statement_timeout = \"200ms\"\n"});
+    // To its end, or until the cache is full.
+    node_await_log(node, "event=\"preload ended\"");
+    assert_true(node_stat_int(node, "cache.preloaded") > 5100);
+    assert_true(node_log_has(node, "event=\"preload refused\""));
+}
+
 // ---- what others write meanwhile
 
 // So many that one which was filled with what it was a moment ago is hardly written once more.
@@ -246,9 +317,15 @@ int main(void)
 {
     random_seed();
     const struct CMUnitTest tests[] = {
-        SCENARIO(all_keys_hit_without_a_select),   SCENARIO(a_table_larger_than_the_cache_stops_it),
-        SCENARIO(a_document_is_preloaded),         SCENARIO(the_count_gives_way_to_it),
-        SCENARIO(uneven_values_come_in_few_pages), SCENARIO(nothing_stale_is_left),
+        SCENARIO(all_keys_hit_without_a_select),
+        SCENARIO(a_table_larger_than_the_cache_stops_it),
+        SCENARIO(a_document_is_preloaded),
+        SCENARIO(the_count_gives_way_to_it),
+        SCENARIO(uneven_values_come_in_few_pages),
+        SCENARIO(much_larger_values_make_small_pages),
+        SCENARIO(text_is_made_of_a_page_alone),
+        SCENARIO(a_page_that_is_timed_out_becomes_smaller),
+        SCENARIO(nothing_stale_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
