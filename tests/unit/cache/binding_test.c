@@ -7,14 +7,6 @@
 
 enum { MADE_US = 77, OTHER_MADE_US = 78 };
 
-static int setup(void **state)
-{
-    struct rig *rig = memory_zeroed(1, sizeof *rig);
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
 static struct bind_message *binding_to(const char *system, int64_t started_us)
 {
     struct bind_message *bind = message_create(MESSAGE_BIND, sizeof *bind);
@@ -98,7 +90,7 @@ static void what_is_applied_is_the_former_ones(void **state)
     assert_int_equal(writer_identity(rig->writer)->applied_seq, seq);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

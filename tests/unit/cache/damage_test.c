@@ -4,23 +4,10 @@
 
 #include <fcntl.h>
 
-static int setup(void **state)
-{
-    struct rig *rig = memory_zeroed(1, sizeof *rig);
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
-static void cache_path(const struct rig *rig, const char *dir, const char *name, char path[128])
-{
-    snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
-}
-
 static void scribble(const struct rig *rig, const char *dir, const char *name, off_t at, size_t len)
 {
     char path[128];
-    cache_path(rig, dir, name, path);
+    rig_path(rig, dir, name, path);
     int fd = open(path, O_WRONLY);
     assert_true(fd >= 0);
     char garbage[4096];
@@ -74,7 +61,7 @@ static void a_damaged_cache_is_wiped(void **state)
     rig_crash(rig);
     fill_some(rig);
     char path[128];
-    cache_path(rig, "cache", "cache.mdb", path);
+    rig_path(rig, "cache", "cache.mdb", path);
     assert_int_equal(truncate(path, 20000), 0);
     assert_cold_but_whole(rig);
     rig_crash(rig);
@@ -131,7 +118,7 @@ static void a_damaged_outbox_stops_the_start(void **state)
         }
         rig_crash(rig);
         char path[128];
-        cache_path(rig, "outbox", "outbox.mdb", path);
+        rig_path(rig, "outbox", "outbox.mdb", path);
         if (DAMAGES[i].cut > 0) {
             assert_int_equal(truncate(path, DAMAGES[i].cut - 1), 0);
         } else {
@@ -152,7 +139,7 @@ static void a_damaged_outbox_stops_the_start(void **state)
     rig_open(rig);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

@@ -11,19 +11,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-static int setup(void **state)
-{
-    struct rig *rig = memory_zeroed(1, sizeof *rig);
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
-static void cache_path(const struct rig *rig, const char *dir, const char *name, char path[128])
-{
-    snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
-}
-
 static void a_warm_start_holds_what_was_held(void **state)
 {
     struct rig *rig = *state;
@@ -303,7 +290,7 @@ static void slots_of_dead_readers_are_taken_back(void **state)
     pid_t child = fork();
     if (child == 0) {
         char path[128];
-        cache_path(rig, "cache", "cache.mdb", path);
+        rig_path(rig, "cache", "cache.mdb", path);
         MDB_env *env;
         MDB_txn *txn;
         if (environment_open(&env, path, MDB_RDONLY, 0, NULL) != ERROR_NONE ||
@@ -406,7 +393,7 @@ static void the_server_is_known_without_the_cache(void **state)
     assert_int_equal(writer_identity(rig->writer)->server.started_us, 78);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {

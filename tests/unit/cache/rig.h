@@ -66,6 +66,12 @@ RIG_UNUSED static void rig_on_stop(void *context, int exit_status)
     ((struct rig *)context)->stops++;
 }
 
+RIG_UNUSED static void rig_path(const struct rig *rig, const char *dir, const char *name,
+                                char path[128])
+{
+    snprintf(path, 128, "%s/%s/%s", rig->dir, dir, name);
+}
+
 // As rm -r.
 RIG_UNUSED static void rig_remove_tree(const char *path)
 {
@@ -205,6 +211,15 @@ RIG_UNUSED static void rig_deinit(struct rig *rig)
     }
     status_deinit(&rig->status);
     rig_remove_tree(rig->dir);
+}
+
+// Of a test that opens its rig itself.
+RIG_UNUSED static int rig_setup(void **state)
+{
+    struct rig *rig = memory_zeroed(1, sizeof *rig);
+    rig_init(rig);
+    *state = rig;
+    return 0;
 }
 
 // Of every test whose state is a rig on the heap.

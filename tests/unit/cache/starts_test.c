@@ -3,14 +3,6 @@
 
 #include "cache/outbox.h"
 
-static int setup(void **state)
-{
-    struct rig *rig = memory_zeroed(1, sizeof *rig);
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
 static void a_second_daemon_is_refused(void **state)
 {
     struct rig *rig = *state;
@@ -96,7 +88,7 @@ static void a_seq_is_never_used_twice(void **state)
 
 // A reader that died in another process leaves its slot; the start takes it back.
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rig_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
 {
