@@ -23,6 +23,15 @@ struct failure ask_no_connection(const struct failure *cause)
     return failure;
 }
 
+bool ask_refusal_is_new(char told[FAILURE_MESSAGE_BYTES], const struct failure *refusal)
+{
+    if (strcmp(told, refusal->message) == 0) {
+        return false;
+    }
+    snprintf(told, FAILURE_MESSAGE_BYTES, "%s", refusal->message);
+    return true;
+}
+
 struct failure ask_refusal(const struct failure *refusal)
 {
     struct failure failure = *refusal;
@@ -57,14 +66,4 @@ bool ask_is_turned_away(struct worker *worker, struct request *request)
         return true;
     }
     return false;
-}
-
-void ask_arm(struct event *event, int64_t delay_us)
-{
-    int64_t positive_us = delay_us > 0 ? delay_us : 0;
-    const struct timeval delay = {
-        .tv_sec = positive_us / CLOCK_US_PER_S,
-        .tv_usec = positive_us % CLOCK_US_PER_S,
-    };
-    CHECK(event_add(event, &delay) == 0);
 }

@@ -14,9 +14,10 @@ void ask_fail(struct request *request, const struct failure *failure);
 // The same with "no connection to PostgreSQL" for a cause.
 struct failure ask_no_connection(const struct failure *cause);
 
+// Whether the refusal's words are others than `told`, which they become: one that comes again and
+// again is logged once.
+bool ask_refusal_is_new(char told[FAILURE_MESSAGE_BYTES], const struct failure *refusal);
+
 // What a refused query means to the request: TIMEOUT for statement_timeout, UNAVAILABLE for what
 // passes, REJECTED for the rest.
 struct failure ask_refusal(const struct failure *refusal);
-
-// Makes `event` fire in so many microseconds; at once where negative.
-void ask_arm(struct event *event, int64_t delay_us);

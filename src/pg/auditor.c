@@ -72,7 +72,7 @@ static void rest(struct auditor *auditor, int64_t pause_us)
     auditor->count = 0;
     arena_deinit(&auditor->arena);
     if (auditor->is_open && rate_of(auditor) > 0) {
-        ask_arm(auditor->timer, pause_us);
+        timer_arm(auditor->timer, pause_us);
     }
 }
 
@@ -194,10 +194,9 @@ static void on_result(void *context, size_t index, const PGresult *result)
 
 static void take_refusal(struct auditor *auditor, const struct failure *failure)
 {
-    if (strcmp(auditor->last_refusal, failure->message) != 0) {
+    if (ask_refusal_is_new(auditor->last_refusal, failure)) {
         LOG_WARNING("audit refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
-        snprintf(auditor->last_refusal, sizeof auditor->last_refusal, "%s", failure->message);
     }
     rest(auditor, AFTER_REFUSAL_US);
 }
@@ -211,7 +210,7 @@ static void take_answer(struct auditor *auditor)
         return;
     }
     auditor->state = AUDIT_AWAITING;
-    ask_arm(auditor->timer, LOOK_US);
+    timer_arm(auditor->timer, LOOK_US);
 }
 
 static void on_done(void *context, enum unit_outcome outcome, const struct failure *failure)
@@ -330,7 +329,7 @@ static void await_heartbeat(struct auditor *auditor)
     if (may_compare(auditor) && auditor->worker->epoch == auditor->epoch) {
         judge_all(auditor);
         if (auditor->count > 0) {
-            ask_arm(auditor->timer, LOOK_US);
+            timer_arm(auditor->timer, LOOK_US);
             return;
         }
     }
@@ -412,7 +411,6 @@ struct auditor *auditor_create(struct worker *worker)
     struct auditor *auditor = memory_zeroed(1, sizeof *auditor);
     auditor->worker = worker;
     auditor->timer = timer_new(worker->base, on_timer, auditor);
-    CHECK(auditor->timer != NULL);
     auditor->user = (struct read_user){.is_bulk = true, .context = auditor, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &auditor->user);
     return auditor;

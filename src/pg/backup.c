@@ -201,8 +201,8 @@ static void look_again(struct backup *backup, int64_t delay_us)
     const int64_t max_us = LOOK_AGAIN_MAX_S * (int64_t)CLOCK_US_PER_S;
     delay_us = delay_us < max_us ? delay_us : max_us;
     if (backup->is_open) {
-        ask_arm(backup->schedule_timer,
-                delay_us > LOOK_AGAIN_MIN_US ? delay_us : LOOK_AGAIN_MIN_US);
+        timer_arm(backup->schedule_timer,
+                  delay_us > LOOK_AGAIN_MIN_US ? delay_us : LOOK_AGAIN_MIN_US);
     }
 }
 
@@ -399,7 +399,6 @@ struct backup *backup_create(struct worker *worker)
     backup->progress = backup_progress_create(worker);
     backup->reaper = timer_new(worker->base, on_reap, backup);
     backup->schedule_timer = timer_new(worker->base, on_schedule, backup);
-    CHECK(backup->reaper != NULL && backup->schedule_timer != NULL);
     return backup;
 }
 

@@ -7,7 +7,6 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "pg/ask.h"
 #include "pg/backup_sql.h"
 #include "pg/read_pool.h"
 #include "pg/timer.h"
@@ -47,7 +46,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
     struct backup_progress *progress = context;
     progress->is_asking = false;
     if (progress->jobs_count > 0) {
-        ask_arm(progress->timer, EVERY_US);
+        timer_arm(progress->timer, EVERY_US);
     }
     read_pool_wake(progress->worker->read_pool);
 }
@@ -90,7 +89,7 @@ void backup_progress_begin(struct backup_progress *progress)
 {
     status_add(progress->worker->status, STATUS_PG_BACKUP_JOBS, 1);
     if (progress->jobs_count++ == 0) {
-        ask_arm(progress->timer, EVERY_US);
+        timer_arm(progress->timer, EVERY_US);
     }
 }
 
@@ -110,7 +109,6 @@ struct backup_progress *backup_progress_create(struct worker *worker)
     evutil_secure_rng_get_bytes(&number, sizeof number);
     snprintf(progress->name, sizeof progress->name, "pgnear backup %016" PRIx64 " rows ", number);
     progress->timer = timer_new(worker->base, on_timer, progress);
-    CHECK(progress->timer != NULL);
     progress->user = (struct read_user){.is_bulk = true, .context = progress, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &progress->user);
     return progress;

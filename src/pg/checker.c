@@ -327,7 +327,7 @@ void checker_request(struct checker *checker, struct request *request)
         DL_APPEND(checker->checks, check);
         checker->checks_count++;
         check->deadline = timer_new(worker->base, on_deadline, check);
-        ask_arm(check->deadline, request->deadline_boot_us - clock_boot_us());
+        timer_arm(check->deadline, request->deadline_boot_us - clock_boot_us());
         read_pool_wake(worker->read_pool);
     }
 }

@@ -40,7 +40,6 @@ void conn_watch_socket(struct conn *conn, bool read, bool write)
             timer_new_event(conn->options.base, fd, EV_READ | EV_PERSIST, conn_on_socket, conn);
         conn->write_event =
             timer_new_event(conn->options.base, fd, EV_WRITE | EV_PERSIST, conn_on_socket, conn);
-        CHECK(conn->read_event != NULL && conn->write_event != NULL);
     }
     if (conn->lent_to >= 0) {
         if (!write) {

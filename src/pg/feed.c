@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "pg/ask.h"
 #include "pg/feed_heartbeat.h"
 #include "pg/feed_state.h"
 #include "pg/feed_sync.h"
@@ -200,8 +201,7 @@ static void on_listen_done(void *context, enum unit_outcome outcome, const struc
         return;
     }
     if (outcome == UNIT_REFUSED) {
-        if (strcmp(feed->refusal, failure->message) != 0) {
-            snprintf(feed->refusal, sizeof feed->refusal, "%s", failure->message);
+        if (ask_refusal_is_new(feed->refusal, failure)) {
             LOG_ERROR("listen refused", LOG_TEXT("sqlstate", failure->sqlstate),
                       LOG_TEXT("error", failure->message));
         }
@@ -311,7 +311,6 @@ struct feed *feed_create(struct worker *worker)
     options.on_notify = on_notify;
     feed->conn = conn_create(&options);
     feed->full_timer = timer_new(worker->base, on_full, feed);
-    CHECK(feed->full_timer != NULL);
     feed_heartbeat_init(feed);
     feed_sync_init(feed);
     return feed;

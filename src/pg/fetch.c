@@ -218,10 +218,9 @@ static void retry_rest(struct fetch *fetch, const struct failure *failure, bool 
 
 static void log_refusal(struct fetch_desk *desk, const struct failure *failure)
 {
-    if (strcmp(desk->last_refusal, failure->message) != 0) {
+    if (ask_refusal_is_new(desk->last_refusal, failure)) {
         LOG_WARNING("fetch refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
-        snprintf(desk->last_refusal, sizeof desk->last_refusal, "%s", failure->message);
     }
 }
 

@@ -185,7 +185,7 @@ void historian_request(struct historian *historian, struct request *request)
     DL_APPEND(historian->questions, question);
     historian->questions_count++;
     question->deadline = timer_new(historian->worker->base, on_deadline, question);
-    ask_arm(question->deadline, request->deadline_boot_us - clock_boot_us());
+    timer_arm(question->deadline, request->deadline_boot_us - clock_boot_us());
     flusher_want(historian->worker->flusher, request->after_seq);
     read_pool_wake(historian->worker->read_pool);
 }

@@ -45,7 +45,7 @@ enum { CHORE_REAP, CHORE_TRIM };
 static void arm(struct chore *chore, int64_t delay_us)
 {
     chore->is_due = false;
-    ask_arm(chore->timer, delay_us);
+    timer_arm(chore->timer, delay_us);
 }
 
 static void on_result(void *context, size_t index, const PGresult *result)
@@ -68,10 +68,9 @@ static void take_answer(struct janitor *janitor, struct chore *chore)
 
 static void take_refusal(struct chore *chore, const struct failure *failure)
 {
-    if (strcmp(chore->last_refusal, failure->message) != 0) {
+    if (ask_refusal_is_new(chore->last_refusal, failure)) {
         LOG_WARNING(chore->name, LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
-        snprintf(chore->last_refusal, sizeof chore->last_refusal, "%s", failure->message);
     }
     arm(chore, chore->every_us > AFTER_REFUSAL_US ? chore->every_us : AFTER_REFUSAL_US);
 }
@@ -188,7 +187,6 @@ struct janitor *janitor_create(struct worker *worker)
     for (size_t i = 0; i < CHORES_COUNT; i++) {
         janitor->chores[i].janitor = janitor;
         janitor->chores[i].timer = timer_new(worker->base, on_timer, &janitor->chores[i]);
-        CHECK(janitor->chores[i].timer != NULL);
     }
     janitor->user = (struct read_user){.is_bulk = true, .context = janitor, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &janitor->user);

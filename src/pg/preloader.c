@@ -221,17 +221,16 @@ static void end_where_all_is_filled(struct preloader *preloader)
 
 static void take_refusal(struct preloader *preloader, const struct failure *failure)
 {
-    if (strcmp(preloader->last_refusal, failure->message) != 0) {
+    if (ask_refusal_is_new(preloader->last_refusal, failure)) {
         LOG_WARNING("preload refused", LOG_TEXT("sqlstate", failure->sqlstate),
                     LOG_TEXT("error", failure->message));
-        snprintf(preloader->last_refusal, sizeof preloader->last_refusal, "%s", failure->message);
     }
     if (!preloader->is_alone && preloader->rows_count > 1 &&
         ask_refusal(failure).error == ERROR_TIMEOUT) {
         preloader->rows_count /= 2; // so many may be made in time
         return;
     }
-    ask_arm(preloader->timer, retry_next_us(&preloader->retry));
+    timer_arm(preloader->timer, retry_next_us(&preloader->retry));
 }
 
 // The page that was asked for has come.
@@ -326,7 +325,7 @@ static bool on_idle(void *context, struct conn *conn)
         return false; // woken by preloader_on_filled
     }
     if (mailbox_is_full(worker->writer)) {
-        ask_arm(preloader->timer, LOOK_AGAIN_US);
+        timer_arm(preloader->timer, LOOK_AGAIN_US);
         return false;
     }
     if (is_full(preloader)) {
@@ -380,7 +379,6 @@ struct preloader *preloader_create(struct worker *worker)
     struct preloader *preloader = memory_zeroed(1, sizeof *preloader);
     preloader->worker = worker;
     preloader->timer = timer_new(worker->base, on_timer, preloader);
-    CHECK(preloader->timer != NULL);
     preloader->user = (struct read_user){.is_bulk = true, .context = preloader, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &preloader->user);
     return preloader;

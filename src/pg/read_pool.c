@@ -69,6 +69,11 @@ static void offer(struct read_pool *pool, struct read_slot *slot)
     }
 }
 
+static bool is_free(const struct read_slot *slot)
+{
+    return slot->is_trusted && conn_is_idle(slot->conn);
+}
+
 static void on_wake(evutil_socket_t fd, short events, void *context)
 {
     (void)fd;
@@ -82,7 +87,7 @@ static void on_wake(evutil_socket_t fd, short events, void *context)
     pool->keeps_waiting = true;
     for (size_t i = 0; i < pool->slots_count && pool->is_open; i++) {
         struct read_slot *slot = &pool->slots[i];
-        if (slot->is_trusted && conn_is_idle(slot->conn)) {
+        if (is_free(slot)) {
             offer(pool, slot);
             pool->keeps_waiting = pool->keeps_waiting && !conn_is_idle(slot->conn);
         }
@@ -95,11 +100,6 @@ void read_pool_wake(struct read_pool *pool)
 }
 
 // ---- Guests
-
-static bool is_free(const struct read_slot *slot)
-{
-    return slot->is_trusted && conn_is_idle(slot->conn);
-}
 
 // One that is lent to the epoll, or any; NULL where none is free, where the one that is lent to it
 // is at work, or where users come first.
@@ -299,7 +299,6 @@ struct read_pool *read_pool_create(struct worker *worker)
     pool->worker = worker;
     pool->slots_count = count;
     pool->wake_event = timer_new(worker->base, on_wake, pool);
-    CHECK(pool->wake_event != NULL);
     for (size_t i = 0; i < count; i++) {
         struct conn_options options = worker_conn_options(worker, "read");
         options.context = &pool->slots[i];

@@ -373,7 +373,7 @@ void scanner_request(struct scanner *scanner, struct request *request)
     DL_APPEND(scanner->scans, scan);
     scanner->scans_count++;
     scan->deadline = timer_new(scanner->worker->base, on_deadline, scan);
-    ask_arm(scan->deadline, request->deadline_boot_us - clock_boot_us());
+    timer_arm(scan->deadline, request->deadline_boot_us - clock_boot_us());
     read_pool_wake(scanner->worker->read_pool);
 }
 

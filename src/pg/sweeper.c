@@ -242,7 +242,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
                 LOG_WARNING("sweep refused", LOG_TEXT("sqlstate", failure->sqlstate),
                             LOG_TEXT("error", failure->message));
             }
-            ask_arm(sweeper->timer, retry_next_us(&sweeper->retry));
+            timer_arm(sweeper->timer, retry_next_us(&sweeper->retry));
         }
     }
     read_pool_wake(sweeper->worker->read_pool);
@@ -334,13 +334,13 @@ static bool have_page(struct sweeper *sweeper)
     // Before the writer has begun the epoch, the cache takes nothing to be of an older one.
     bool is_begun = (uint64_t)status_get(worker->status, STATUS_CACHE_EPOCH) >= sweeper->epoch;
     if (!is_begun || mailbox_is_full(worker->writer)) {
-        ask_arm(sweeper->timer, LOOK_AGAIN_US);
+        timer_arm(sweeper->timer, LOOK_AGAIN_US);
         return false;
     }
     enum error error = load_page(sweeper);
     if (error != ERROR_NONE) {
         LOG_ERROR("sweep cannot read the cache", LOG_TEXT("error", error_text(error)));
-        ask_arm(sweeper->timer, retry_next_us(&sweeper->retry));
+        timer_arm(sweeper->timer, retry_next_us(&sweeper->retry));
         return false;
     }
     if (sweeper->page.count == 0) {
@@ -416,7 +416,6 @@ struct sweeper *sweeper_create(struct worker *worker)
     struct sweeper *sweeper = memory_zeroed(1, sizeof *sweeper);
     sweeper->worker = worker;
     sweeper->timer = timer_new(worker->base, on_timer, sweeper);
-    CHECK(sweeper->timer != NULL);
     sweeper->user = (struct read_user){.is_bulk = true, .context = sweeper, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &sweeper->user);
     return sweeper;

@@ -120,7 +120,7 @@ static void take_answer(struct table_stats *stats, int64_t took_us)
     pause_us = pause_us > EVERY_MIN_US ? pause_us : EVERY_MIN_US;
     pause_us = stats->gave_way && !gives_way(stats) ? 0 : pause_us;
     stats->is_new = false;
-    ask_arm(stats->timer, pause_us < EVERY_MAX_US ? pause_us : EVERY_MAX_US);
+    timer_arm(stats->timer, pause_us < EVERY_MAX_US ? pause_us : EVERY_MAX_US);
 }
 
 static void take_refusal(struct table_stats *stats, const struct failure *failure)
@@ -129,14 +129,14 @@ static void take_refusal(struct table_stats *stats, const struct failure *failur
     if (stats->is_counting && refusal.error == ERROR_TIMEOUT) {
         // At once again, without the count.
         stats->slow_rows = stats->estimate > 0 ? stats->estimate : 1;
-        ask_arm(stats->timer, 0);
+        timer_arm(stats->timer, 0);
         return;
     }
     LOG_WARNING("table size refused", LOG_TEXT("sqlstate", failure->sqlstate),
                 LOG_TEXT("error", failure->message));
     stats->rows = -1;
     publish(stats, -1, -1, -1);
-    ask_arm(stats->timer, EVERY_MAX_US);
+    timer_arm(stats->timer, EVERY_MAX_US);
 }
 
 static void on_done(void *context, enum unit_outcome outcome, const struct failure *failure)
@@ -149,7 +149,7 @@ static void on_done(void *context, enum unit_outcome outcome, const struct failu
         } else if (outcome == UNIT_REFUSED) {
             take_refusal(stats, failure);
         } else {
-            ask_arm(stats->timer, CLOCK_US_PER_S);
+            timer_arm(stats->timer, CLOCK_US_PER_S);
         }
     }
     read_pool_wake(stats->worker->read_pool);
@@ -261,7 +261,6 @@ struct table_stats *table_stats_create(struct worker *worker)
     stats->worker = worker;
     stats->rows = -1;
     stats->timer = timer_new(worker->base, on_timer, stats);
-    CHECK(stats->timer != NULL);
     stats->user = (struct read_user){.is_bulk = true, .context = stats, .on_idle = on_idle};
     read_pool_join(worker->read_pool, &stats->user);
     return stats;

@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// As event_new and evtimer_new; freed by timer_free. On the loop's own thread, not by a guest.
+// As event_new and evtimer_new, but never NULL; freed by timer_free. On the loop's own thread, not
+// by a guest.
 struct event *timer_new_event(struct event_base *base, evutil_socket_t fd, short events,
                               event_callback_fn callback, void *context);
 struct event *timer_new(struct event_base *base, event_callback_fn callback, void *context);

@@ -268,8 +268,6 @@ static void create_modules(struct worker *worker)
                                             EV_READ | EV_PERSIST, on_mailbox, worker);
     worker->drain_timer = timer_new(worker->base, on_drain_over, worker);
     worker->lazy_timer = timer_new(worker->base, on_lazy, worker);
-    CHECK(worker->mailbox_event != NULL && worker->drain_timer != NULL &&
-          worker->lazy_timer != NULL);
     CHECK(event_add(worker->mailbox_event, NULL) == 0);
     worker->handshake = handshake_create(worker);
     worker->feed = feed_create(worker);
