@@ -6,6 +6,8 @@
 
 #include "base/slice.h"
 
+enum { MEMORY_LINE_BYTES = 64 }; // of the processor's cache
+
 // Ends the process with that message; the next one starts from what is durable, as after kill -9.
 // `bytes` is what was asked for. Any thread.
 _Noreturn void memory_exhausted(size_t bytes);

@@ -10,8 +10,7 @@ enum { PREFETCH_CHAIN = 8, PREFETCH_ENTRY = 4 };
 static void prefetch_chain(const struct store *store, struct turn_item *item)
 {
     const struct request *request = (const struct request *)item->message;
-    bool is_write = item->message->kind == MESSAGE_REQUEST && item->fate == FATE_APPLY &&
-                    item->entry.seq != 0 && request->call.pairs_count == 1;
+    bool is_write = item_has_entry(item) && request->call.pairs_count == 1;
     item->key_hash = is_write ? sketch_hash(request->call.pairs[0].key) : 0;
     if (is_write) {
         memtable_prefetch(&store->memtable.table, item->key_hash);

@@ -9,9 +9,10 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 enum { MOVE_TRIM_MAX = 4096, MOVE_EXPIRE_MAX = 1024, FILES_EVERY_US = 1000000 };
-enum { PREFETCH_ITEMS = 3, PREFETCH_BYTES = 256, LINE_BYTES = 64 };
+enum { PREFETCH_ITEMS = 3, PREFETCH_BYTES = 256 };
 
 static void change_rows(struct memory_writes *memory)
 {
@@ -30,7 +31,7 @@ static void prefetch_pairs(const struct turn *turn, size_t index)
 {
     if (index < turn->count && item_is_write(&turn->items[index])) {
         struct slice pairs = item_request(&turn->items[index])->encoded_pairs;
-        for (size_t at = 0; at < pairs.len && at < PREFETCH_BYTES; at += LINE_BYTES) {
+        for (size_t at = 0; at < pairs.len && at < PREFETCH_BYTES; at += MEMORY_LINE_BYTES) {
             __builtin_prefetch(pairs.at + at);
         }
     }

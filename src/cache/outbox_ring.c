@@ -17,7 +17,7 @@
 static const char UNFINISHED_NAME[] = "outbox.ring.new";
 static const char MAGIC[8] = {'p', 'g', 'n', 'r', 'i', 'n', 'g', '1'};
 
-enum { RECORD_ALIGNMENT = 8, MODE_FILE = 0640, LINE_BYTES = 64 };
+enum { RECORD_ALIGNMENT = 8, MODE_FILE = 0640 };
 
 // What is behind `checksum` up to `begin` is what it is of.
 struct ring_header {
@@ -28,7 +28,7 @@ struct ring_header {
     char boot_id[BOOT_ID_BYTES];
     char node[BOOT_ID_BYTES];
     // Changed with every turn, before its answers, on a line of the processor's cache of their own:
-    char unused[LINE_BYTES - (32 + 2 * BOOT_ID_BYTES) % LINE_BYTES];
+    char unused[MEMORY_LINE_BYTES - (32 + 2 * BOOT_ID_BYTES) % MEMORY_LINE_BYTES];
     _Atomic uint64_t begin;
     _Atomic uint64_t count;
     _Atomic uint64_t last_seq;
@@ -44,7 +44,7 @@ struct ring_record {
 };
 
 _Static_assert(sizeof(struct ring_record) == 40, "no padding, which would be part of the checksum");
-_Static_assert(offsetof(struct ring_header, begin) % LINE_BYTES == 0, "a line of its own");
+_Static_assert(offsetof(struct ring_header, begin) % MEMORY_LINE_BYTES == 0, "a line of its own");
 _Static_assert(sizeof(struct ring_header) <= RING_HEADER_BYTES, "the records begin behind it");
 
 static uint64_t checksum_of_header(const struct ring_header *header)
@@ -167,11 +167,6 @@ void outbox_ring_close(struct outbox_ring *ring)
         close(ring->fd);
     }
     *ring = OUTBOX_RING_NONE;
-}
-
-bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory *directory)
-{
-    return directory_has_lost(directory, OUTBOX_RING_FILE, ring->fd);
 }
 
 // ---- what a start finds; read and not mapped, since the disk may fail at it

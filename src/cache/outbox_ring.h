@@ -99,6 +99,3 @@ void outbox_ring_note_moving(struct outbox_ring *ring);
 void outbox_ring_note_moved(struct outbox_ring *ring, bool are_there);
 // The outbox has all that is in it.
 void outbox_ring_clear(struct outbox_ring *ring);
-
-// Whether the file was deleted or moved away, so that no start would find it.
-bool outbox_ring_is_gone(const struct outbox_ring *ring, const struct directory *directory);

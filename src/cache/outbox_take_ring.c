@@ -197,7 +197,8 @@ void outbox_make_ring(struct outbox *outbox, bool is_quiet)
 
 bool outbox_leave_lost_ring(struct outbox *outbox)
 {
-    if (outbox->ring.header == NULL || !outbox_ring_is_gone(&outbox->ring, &outbox->directory)) {
+    if (outbox->ring.header == NULL ||
+        !directory_has_lost(&outbox->directory, OUTBOX_RING_FILE, outbox->ring.fd)) {
         return false;
     }
     LOG_ERROR("ring of the outbox deleted or moved away; it is made anew",

@@ -122,9 +122,7 @@ static void note_accepted(struct turn *turn)
     struct memory_writes *memory = &writer->memory;
     for (size_t i = 0; i < turn->count; i++) {
         const struct turn_item *item = &turn->items[i];
-        bool accepted = item->message->kind == MESSAGE_REQUEST && item->fate == FATE_APPLY &&
-                        item->entry.seq != 0;
-        if (!accepted) {
+        if (!item_has_entry(item)) {
             continue;
         }
         writer->last_seq = item->entry.seq;

@@ -20,6 +20,13 @@ struct turn_item {
     struct buffer bytes; // what `entry` points into
 };
 
+// Whether it is a write that has been given its entry in this turn.
+static inline bool item_has_entry(const struct turn_item *item)
+{
+    return item->message->kind == MESSAGE_REQUEST && item->fate == FATE_APPLY &&
+           item->entry.seq != 0;
+}
+
 struct turn {
     struct writer *writer;
     struct turn_item *items;

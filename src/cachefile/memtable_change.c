@@ -15,7 +15,6 @@
 #include "cachefile/memtable_entry.h"
 
 enum { RING_BYTES_PER_HEAD = 128, LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
-enum { LINE_WORDS = 8 }; // of the processor's cache
 enum {
     ENTRY_WORDS_MAX = 256
 }; // with the largest key and record; so much may be left at a lap's end
@@ -302,7 +301,8 @@ void memtable_prefetch_entry(const struct memtable_writer *writer, uint64_t hash
     if (place != 0) {
         // Its head and key, and the header of its record.
         __builtin_prefetch((const void *)memtable_word(table, place), 1);
-        __builtin_prefetch((const void *)memtable_word(table, place + LINE_WORDS), 1);
+        __builtin_prefetch(
+            (const void *)memtable_word(table, place + MEMORY_LINE_BYTES / sizeof(uint64_t)), 1);
     }
 }
 

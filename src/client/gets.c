@@ -22,8 +22,7 @@ struct direct_wish get_wish(const pgnear_get_options *options)
     return (struct direct_wish){
         .has_max_age = options->has_max_age,
         .has_min_version = options->has_min_version,
-        .max_age_us =
-            (options->max_age_ms < GET_AGE_MS_MAX ? options->max_age_ms : GET_AGE_MS_MAX) * 1000,
+        .max_age_us = get_max_age_ms(options) * 1000,
         .min_version = options->min_version,
     };
 }

@@ -76,8 +76,7 @@ void opts_add_get(struct opts *opts, const pgnear_get_options *options)
     }
     if (options->has_max_age) {
         // The node refuses what is no number of microseconds; a direct read does not.
-        opts_add_int(opts, "max_age_ms",
-                     options->max_age_ms < GET_AGE_MS_MAX ? options->max_age_ms : GET_AGE_MS_MAX);
+        opts_add_int(opts, "max_age_ms", get_max_age_ms(options));
     }
     if (options->has_min_version) {
         opts_add_int(opts, "min_version", options->min_version);

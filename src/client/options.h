@@ -4,8 +4,12 @@
 
 #include "client/handle.h"
 
-// The longest age that a get may ask for: a number of microseconds.
-#define GET_AGE_MS_MAX (INT64_MAX / 1000)
+// The age that a get asks for, as far as it is a number of microseconds.
+static inline int64_t get_max_age_ms(const pgnear_get_options *options)
+{
+    static const int64_t MS_MAX = INT64_MAX / 1000;
+    return options->max_age_ms < MS_MAX ? options->max_age_ms : MS_MAX;
+}
 
 // Copies the caller's options, whose first member is their size, into `own`, a structure of this
 // release of `own_size` bytes; NULL gives all defaults. PGNEAR_BAD_REQUEST where they are not

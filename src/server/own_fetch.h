@@ -11,7 +11,7 @@
 struct own_fetch {
     struct fetch_port port; // .worker NULL: there is no such way
     int epoll_fd;           // readable once an answer is there
-    struct event *event;    // NULL: somebody else looks at it
+    struct event *event;    // of epoll_fd; NULL: there is none
     bool is_left;           // what has come is the pg worker's; the event is not pending
 };
 

@@ -5,9 +5,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-// Reads begin on lines of the processor's cache.
-enum { LINE_BYTES = 64 };
-
 void reception_init(struct reception *reception)
 {
     *reception = (struct reception){.room = memory_zeroed(2, RECEPTION_READ_BYTES)};
@@ -34,7 +31,8 @@ bool reception_add(struct reception *reception, struct connection *connection, s
             session_expect(session, bytes, gets, EXPECTED_GETS_MAX - reception->gets_count),
     };
     reception->gets_count += receipt->gets_count;
-    reception->used += (len + LINE_BYTES - 1) / LINE_BYTES * LINE_BYTES;
+    // The next begins on a line of its own.
+    reception->used += (len + MEMORY_LINE_BYTES - 1) / MEMORY_LINE_BYTES * MEMORY_LINE_BYTES;
     return reception->count == RECEPTION_COUNT_MAX || reception->gets_count == EXPECTED_GETS_MAX ||
            reception->used > RECEPTION_READ_BYTES;
 }
