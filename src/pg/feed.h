@@ -31,9 +31,10 @@ void feed_request(struct feed *feed, struct request *request);
 // The sweep of the present epoch has come to its end.
 void feed_on_swept(struct feed *feed);
 
-// Whether all that was committed a second ago is known to have been heard. It is not where this
-// process, or PostgreSQL, has stood still.
-bool feed_is_fresh(const struct feed *feed);
+// What was asked of PostgreSQL since then, and nothing that was heard speaks against, is an answer
+// still: 0 where all that was committed a second ago is known to have been heard. It is not where
+// this process, or PostgreSQL, has stood still.
+int64_t feed_vouches_since(const struct feed *feed);
 
 // What is held may differ from PostgreSQL in ways that were not announced: begins a new epoch.
 void feed_begin_epoch(struct feed *feed);

@@ -253,9 +253,10 @@ static void on_tick(evutil_socket_t fd, short events, void *context)
     feed_heartbeat_send(feed);
 }
 
-bool feed_is_fresh(const struct feed *feed)
+int64_t feed_vouches_since(const struct feed *feed)
 {
-    return feed->state == FEED_LIVE && clock_boot_us() - feed->proven_boot_us < FRESH_US;
+    int64_t since_boot_us = clock_boot_us() - FRESH_US;
+    return feed->state == FEED_LIVE && feed->proven_boot_us > since_boot_us ? 0 : since_boot_us;
 }
 
 void feed_heartbeat_hear(struct feed *feed, struct slice payload)

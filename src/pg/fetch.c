@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -342,7 +343,7 @@ bool fetch_send(struct fetch_desk *desk, struct conn *conn)
 {
     struct worker *worker = desk->worker;
     struct flight *batch[FETCH_KEYS_MAX];
-    size_t count = flights_take(desk->flights, FETCH_KEYS_MAX, batch);
+    size_t count = flights_take(desk->flights, FETCH_KEYS_MAX, clock_boot_us(), batch);
     if (count == 0) {
         return false;
     }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/feed.h"
 #include "pg/fetch.h"
 #include "pg/flusher.h"
 #include "pg/helm.h"
@@ -190,6 +191,13 @@ static bool is_fresh(const struct request *request)
     return call->fresh || call->has_max_age || call->has_min_version || request->after_seq > 0;
 }
 
+// When a flight must have been sent for the request to join it. What was asked before this process
+// stood still is not joined after it, whatever the worker happens to look at first.
+static int64_t joins_since(const struct fetcher *fetcher, const struct request *request)
+{
+    return is_fresh(request) ? INT64_MAX : feed_vouches_since(fetcher->worker->feed);
+}
+
 // Whether the cache holds what PostgreSQL would answer. Of this node's own writes it is asked
 // itself, and so it is where the feed may be dead.
 static bool look_again(const struct fetcher *fetcher, struct slice key, struct answer *answer)
@@ -220,12 +228,14 @@ static void answer_late(struct ask *ask)
     if (is_fresh(ask->request) || !fetcher->worker->feed_live) {
         return;
     }
+    int64_t since_boot_us = joins_since(fetcher, ask->request);
     cache->begin(fetcher->worker->reader);
     for (size_t i = 0; i < ask->wants_count && ask->bytes <= ANSWER_BYTES_MAX; i++) {
         struct slice key = ask->request->call.pairs[i].key;
         struct want *want = &ask->wants[i];
         struct answer answer;
-        if (!flights_has(&fetcher->flights, key) && look_again(fetcher, key, &answer)) {
+        if (!flights_has(&fetcher->flights, key, since_boot_us) &&
+            look_again(fetcher, key, &answer)) {
             set_item(ask, i, &answer);
             want->is_answered = true;
             ask->unanswered_count--;
@@ -238,12 +248,12 @@ static void answer_late(struct ask *ask)
 static void start(struct ask *ask)
 {
     struct fetcher *fetcher = ask->fetcher;
-    bool fresh = is_fresh(ask->request);
+    int64_t since_boot_us = joins_since(fetcher, ask->request);
     size_t count = ask->wants_count;
     ask->is_held = false;
     for (size_t i = 0; i < count; i++) {
         if (!ask->wants[i].is_answered) {
-            flights_join(&fetcher->flights, ask->request->call.pairs[i].key, fresh,
+            flights_join(&fetcher->flights, ask->request->call.pairs[i].key, since_boot_us,
                          &ask->wants[i].waiter);
         }
     }

@@ -72,6 +72,16 @@ static void forget_kept(struct flights *flights, struct flight *flight)
     flight_free(flight);
 }
 
+// What it has asked, or was answered, is not to be believed any more.
+static void spoil(struct flights *flights, struct flight *flight)
+{
+    if (flight->is_sent) {
+        mark(flights, flight);
+    } else if (flight->kept != NULL) {
+        forget_kept(flights, flight);
+    }
+}
+
 static void attach(struct flight *flight, struct flight_waiter *waiter)
 {
     waiter->flight = flight;
@@ -93,24 +103,28 @@ void flights_deinit(struct flights *flights)
     CHECK(flights->open == NULL);
 }
 
-void flights_join(struct flights *flights, struct slice key, bool fresh,
+static bool is_joinable(const struct flight *flight, int64_t since_boot_us)
+{
+    bool was_sent = flight->is_sent || flight->kept != NULL;
+    return !was_sent || flight->sent_boot_us >= since_boot_us;
+}
+
+void flights_join(struct flights *flights, struct slice key, int64_t since_boot_us,
                   struct flight_waiter *waiter)
 {
     CHECK(waiter->flight == NULL);
     struct flight *flight = find_open(flights, key);
-    if (flight != NULL && flight->is_sent && fresh) {
-        mark(flights, flight);
-        flight = NULL;
-    } else if (flight != NULL && flight->kept != NULL && fresh) {
-        forget_kept(flights, flight);
+    if (flight != NULL && !is_joinable(flight, since_boot_us)) {
+        spoil(flights, flight);
         flight = NULL;
     }
     attach(flight != NULL ? flight : start_flight(flights, key), waiter);
 }
 
-bool flights_has(const struct flights *flights, struct slice key)
+bool flights_has(const struct flights *flights, struct slice key, int64_t since_boot_us)
 {
-    return find_open(flights, key) != NULL;
+    const struct flight *flight = find_open(flights, key);
+    return flight != NULL && is_joinable(flight, since_boot_us);
 }
 
 void flights_leave(struct flight_waiter *waiter)
@@ -128,7 +142,8 @@ static void forget(struct flights *flights, struct flight *flight)
     flight_free(flight);
 }
 
-size_t flights_take(struct flights *flights, size_t count_max, struct flight **batch)
+size_t flights_take(struct flights *flights, size_t count_max, int64_t now_boot_us,
+                    struct flight **batch)
 {
     size_t count = 0;
     struct flight *flight, *following;
@@ -144,6 +159,7 @@ size_t flights_take(struct flights *flights, size_t count_max, struct flight **b
         dequeue(flights, flight);
         flight->is_sent = true;
         flight->attempts++;
+        flight->sent_boot_us = now_boot_us;
         flights->sent_count++;
         batch[count++] = flight;
         if (flight->is_alone) {
@@ -156,10 +172,8 @@ size_t flights_take(struct flights *flights, size_t count_max, struct flight **b
 void flights_mark(struct flights *flights, struct slice key)
 {
     struct flight *flight = find_open(flights, key);
-    if (flight != NULL && flight->is_sent) {
-        mark(flights, flight);
-    } else if (flight != NULL && flight->kept != NULL) {
-        forget_kept(flights, flight);
+    if (flight != NULL) {
+        spoil(flights, flight);
     }
 }
 
@@ -168,11 +182,7 @@ void flights_mark_all(struct flights *flights)
     struct flight *flight, *following;
     HASH_ITER(hh, flights->open, flight, following)
     {
-        if (flight->is_sent) {
-            mark(flights, flight);
-        } else if (flight->kept != NULL) {
-            forget_kept(flights, flight);
-        }
+        spoil(flights, flight);
     }
 }
 

@@ -12,9 +12,10 @@
 // the waiters it has, takes no new ones and must not be cached. Who asks for the key from then on
 // gets a new flight. A queued flight needs no mark: its query will see what the mark was about.
 //
-// A fresh waiter wants a query that is sent after it has come, so it never joins a flight that was
-// sent; it marks it instead, so that of two answers on two connections the later question wins.
-// Thus each key has at most one flight that is not marked.
+// Who joins says since when a flight may have been sent for its answer to be new enough: a fresh
+// waiter wants a query that is sent after it has come. Where a flight was sent before that, it
+// marks it instead, so that of two answers on two connections the later question wins. Thus each
+// key has at most one flight that is not marked.
 //
 // A landed flight whose answer is on its way into the cache is kept until the cache has it, and
 // answers who comes in between: they have missed the SELECT and do not see the cache's record yet.
@@ -55,6 +56,7 @@ struct flight {
     bool is_marked;
     bool is_alone;                 // to be sent in a query of its own
     unsigned attempts;             // times it was sent
+    int64_t sent_boot_us;          // the last of them
     struct flight_waiter *waiters; // utlist; may be empty once they have left
     struct slice key;
     uint8_t key_bytes[];
@@ -71,19 +73,21 @@ struct flights {
 // Starts from all zeroes. Frees the flights that are queued; none may be sent or have waiters.
 void flights_deinit(struct flights *flights);
 
-// Makes `waiter` wait for the key; copies the key. Where the key's answer is kept, flights_kept of
-// the waiter has it at once.
-void flights_join(struct flights *flights, struct slice key, bool fresh,
+// Makes `waiter` wait for the key, in no flight that was sent before `since_boot_us` (INT64_MAX: in
+// none that was sent); copies the key. Where the key's answer is kept, flights_kept of the waiter
+// has it at once.
+void flights_join(struct flights *flights, struct slice key, int64_t since_boot_us,
                   struct flight_waiter *waiter);
-// Whether one that is not fresh would wait for a question that was asked already, or is to be.
-bool flights_has(const struct flights *flights, struct slice key);
+// Whether it would wait for a question that was asked already, or is to be.
+bool flights_has(const struct flights *flights, struct slice key, int64_t since_boot_us);
 // It waits no longer; nothing where it does not.
 void flights_leave(struct flight_waiter *waiter);
 
-// Takes at most `count_max` flights off the queue, as sent, into `batch`; one that is to be alone
-// comes alone. Flights that nobody waits for any more are freed instead. 0 where the queue is
+// Takes at most `count_max` flights off the queue, as sent now, into `batch`; one that is to be
+// alone comes alone. Flights that nobody waits for any more are freed instead. 0 where the queue is
 // empty. Every flight taken is either landed or put back.
-size_t flights_take(struct flights *flights, size_t count_max, struct flight **batch);
+size_t flights_take(struct flights *flights, size_t count_max, int64_t now_boot_us,
+                    struct flight **batch);
 
 // Rule 4. A key without a flight is fine.
 void flights_mark(struct flights *flights, struct slice key);

@@ -1,7 +1,6 @@
 #include "pg/guest.h"
 
 #include "base/fault.h"
-#include "pg/feed.h"
 #include "pg/fetcher.h"
 #include "pg/read_pool.h"
 #include "pg/worker.h"
@@ -18,10 +17,8 @@ static bool on_ask(void *context, struct request *request, int epoll)
         return false;
     }
     // What the worker was told before the caller asks comes first: that a fill is in the cache,
-    // say, and that its answer, which has been invalidated since, is not to be given again. So does
-    // what was announced while the process stood still: what was asked before is not to be joined.
+    // say, and that its answer, which has been invalidated since, is not to be given again.
     bool is_taken = worker->admits_guests && mailbox_is_empty(&worker->mailbox) &&
-                    feed_is_fresh(worker->feed) &&
                     fetcher_request_now(worker->fetcher, request, epoll);
     helm_end_visit(&worker->helm);
     return is_taken;

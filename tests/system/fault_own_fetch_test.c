@@ -270,6 +270,41 @@ static void what_was_fetched_before_a_sleep_is_asked_for_again(struct scenario *
     }
 }
 
+// The worker stands still once it has heard that its mailbox holds something, and looks into it
+// before it hears what was announced meanwhile. A get that came meanwhile too is not given what was
+// fetched before, and is still kept since the writer stands still as well.
+static void nothing_kept_is_given_after_the_worker_stood_still(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct faults *faults = faults_create(scenario, "node");
+    struct node *node = start(scenario, pg, faults, "cache.max_stale = \"1s\"\n");
+    struct pollfd nobody = {.fd = -1};
+    for (int key = KEYS; key < KEYS + SLEEPS; key++) {
+        char params[32], other_params[32];
+        snprintf(params, sizeof params, "[\"k%d\"]", key);
+        snprintf(other_params, sizeof other_params, "[\"k%d\"]", key + KEYS);
+        assert_rpc(node, "sync", "[]", "true"); // nobody stands still any more
+        faults_arm(faults, &(struct fault_order){.fault = FAULT_VISIT, .action = FAULT_FAIL});
+        uint64_t fills = faults_fired(faults, FAULT_CACHE_FILL);
+        faults_arm(faults, &(struct fault_order){.fault = FAULT_CACHE_FILL, .action = FAULT_DELAY});
+        rpc(node, "get", params);
+        faults_await(faults, FAULT_CACHE_FILL, fills + 1);
+        uint64_t turns = faults_fired(faults, FAULT_PG_TURN);
+        faults_arm(faults, &(struct fault_order){.fault = FAULT_PG_TURN, .action = FAULT_DELAY});
+        uint32_t others_msgid = rpc_send(node_rpc(node), "get", other_params);
+        faults_await(faults, FAULT_PG_TURN, turns + 1);
+        pg_exec(pg, "UPDATE kv_store SET value = '-1' WHERE key = 'k%d'", key);
+        poll(&nobody, 1, SLEEP_MS);
+        int64_t asked = node_stat_int(node, "cache.misses");
+        uint32_t msgid = rpc_send(node_rpc(node), "get", params);
+        node_await_stat_min(node, "cache.misses", asked + 1);
+        faults_disarm(faults, FAULT_PG_TURN);
+        assert_json(rpc_await(node_rpc(node), msgid), "[-1, \"*\"]");
+        faults_disarm(faults, FAULT_CACHE_FILL);
+        rpc_await(node_rpc(node), others_msgid);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +317,7 @@ int main(void)
         SCENARIO(a_deadline_is_kept),
         SCENARIO(what_is_invalidated_is_asked_for_again),
         SCENARIO(what_was_fetched_before_a_sleep_is_asked_for_again),
+        SCENARIO(nothing_kept_is_given_after_the_worker_stood_still),
         SCENARIO(many_loops_ask_once_for_a_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
