@@ -1,4 +1,5 @@
 // What comes back on a connection: results, to the unit in flight, and notifications between them.
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -179,14 +180,25 @@ static void hear_notifications(struct conn *conn)
     }
 }
 
+// What libpq had no room for, of a record that it took off the socket, stays with OpenSSL, and
+// nobody is woken for that: libpq asks for it only where it waits itself.
+static bool has_unread(const struct conn *conn)
+{
+    SSL *tls = PQsslStruct(conn->pg, "OpenSSL");
+    return tls != NULL && SSL_pending(tls) > 0;
+}
+
 void conn_read(struct conn *conn)
 {
     unsigned life = conn->life;
-    // What came before the end of the connection is taken before the end is.
-    bool open = PQconsumeInput(conn->pg) == 1;
     unsigned unit = conn->units_count;
-    while (process_result(conn)) {
-    }
+    bool open;
+    do {
+        // What came before the end of the connection is taken before the end is.
+        open = PQconsumeInput(conn->pg) == 1;
+        while (process_result(conn)) {
+        }
+    } while (open && conn->life == life && has_unread(conn));
     if (conn->life == life) {
         if (conn->units_count == unit) {
             conn_await_answer(conn);

@@ -20,9 +20,7 @@
 
 enum { SETTINGS_MAX = 32, SOCKET_PORT = 5432 };
 
-// A port that nobody listens on now. Somebody may take it before the server does; then the start
-// fails, and says so.
-static int free_port(void)
+int pg_free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof address;
@@ -107,7 +105,7 @@ struct pg *pg_start(struct scenario *scenario, const struct pg_options *options)
                       .data = scenario_text(scenario, "%s/%s/data", scenario->directory, name),
                       .settings = options->settings,
                       .durable = options->durable,
-                      .port = options->tcp ? free_port() : SOCKET_PORT,
+                      .port = options->tcp ? pg_free_port() : SOCKET_PORT,
                       .tcp = options->tcp};
     pg->url = scenario_text(scenario, "postgresql://postgres@/postgres?host=%s&port=%d",
                             pg->directory, pg->port);

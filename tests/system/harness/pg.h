@@ -46,6 +46,10 @@ void pg_stop(struct pg *pg, enum pg_stop how);
 // Starts it after a pg_stop, on the same data, socket and port.
 void pg_start_again(struct pg *pg);
 
+// A TCP port that nobody listens on now. Somebody may take it before the server does; then the
+// start fails, and says so.
+int pg_free_port(void);
+
 // libpq URLs; valid until the scenario ends.
 const char *pg_url(const struct pg *pg);
 const char *pg_tcp_url(const struct pg *pg);
