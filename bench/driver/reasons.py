@@ -72,12 +72,12 @@ REASONS = [
      "runs, where Redis waited 1.4 and 6."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
-    ("flush", "The time counts from the first set, and for the 0.2 to 0.3 s in which the sets come "
+    ("flush", "The time counts from the first set, and for the 60 to 100 ms in which the sets come "
      "the flush gives way to them (docs/decisions/0010-flush-gives-way.md). Then a batch of 2000 "
-     "inserts takes 47 ms in PostgreSQL and 3 for its fsync by strace, and the next one follows "
-     "within a millisecond of its answer (docs/decisions/0015-cheaper-writes.md): by the backend's "
-     "processor time 16 to 24 us a row, where the hand-written upserts take 27 to 34. In six rounds "
-     "on a busy machine the ratio was from 0.84 to 1.22, and 1.06 in the middle."),
+     "inserts takes 13 ms of the backend's processor time, 6.7 us a row where the hand-written "
+     "upserts take 8.1, 0.6 ms for its fsync and 0.4 until the next one comes (perf sched, "
+     "docs/decisions/0015-cheaper-writes.md). In 20 rounds on a quiet machine the ratio was from "
+     "0.84 to 1.14, and 0.99 in the middle."),
     ("commit-to-cache", "The notification passes the pg worker, the writer's commit and the "
      "server loop before a watcher hears of it: three threads to wake where the bare listener "
      "is one. Of 600 commits the p99 is the sixth slowest: in four rounds beside 10,000 writes a "

@@ -158,6 +158,7 @@ void conn_start_errand(struct conn *conn, enum errand errand, bool pipelined)
 {
     conn->errand = errand;
     conn->pipelined = pipelined;
+    conn->has_output_left = false; // of the errand before; libpq may have sent it unasked
     conn->is_copying = false;
     conn->preludes = 0;
     conn->index = 0;
@@ -171,9 +172,13 @@ void conn_flush_output(struct conn *conn)
         conn_fail_later(conn);
         return;
     }
-    conn->has_sent_more = conn->has_sent_more || (conn->has_output_left && left == 0);
+    bool is_last_sent = conn->has_output_left && left == 0;
+    conn->has_sent_more = conn->has_sent_more || is_last_sent;
     conn->has_output_left = left == 1;
     conn_watch_socket(conn, conn->reading || conn->errand != ERRAND_NONE, left == 1);
+    if (is_last_sent && conn->errand == ERRAND_UNIT && conn->unit.on_sent != NULL) {
+        conn->unit.on_sent(conn->unit.context);
+    }
 }
 
 // Results may be being taken just now, and libpq, asked for those of what it was never given, says
@@ -339,6 +344,11 @@ enum conn_state conn_state(const struct conn *conn)
 bool conn_is_idle(const struct conn *conn)
 {
     return conn->state == CONN_IDLE;
+}
+
+bool conn_is_sending(const struct conn *conn)
+{
+    return conn->has_output_left;
 }
 
 int conn_server_version(const struct conn *conn)

@@ -61,6 +61,9 @@ struct unit {
     void *context;
     // The rows of query `index`, in order; valid during the call. NULL: not wanted.
     void (*on_result)(void *context, size_t index, const PGresult *result);
+    // The last of the queries is on its way; not called where it is once conn_send has returned.
+    // May be NULL.
+    void (*on_sent)(void *context);
     // For a unit of one query that is COPY ... TO STDOUT: the next bytes of what it sends; valid
     // during the call. They are all of it only once the unit has ended OK. NULL for all others.
     void (*on_copied)(void *context, struct slice bytes);
@@ -78,6 +81,9 @@ struct conn_options {
     // For how long a server that works may take nothing of what is behind (TCP, a closed window):
     // connect_timeout and this. A large unit needs as much as a statement may take.
     int64_t busy_us;
+    // Of a server on this machine: how much may be on its way to it, where the kernel allows that.
+    // 0: the kernel's default. TCP finds out by itself.
+    int sent_bytes_max;
     // The table whose schema messages are not to name; .schema is "" where they are. May be NULL.
     const struct table_name *implied;
     void *context;
@@ -110,6 +116,8 @@ void conn_fail_quietly(struct conn *conn, const char *reason);
 enum conn_state conn_state(const struct conn *conn);
 // Whether conn_send may be called.
 bool conn_is_idle(const struct conn *conn);
+// Whether some of what was sent waits here until the server has taken what is before it.
+bool conn_is_sending(const struct conn *conn);
 // As PQserverVersion: 150004. 0 where not connected.
 int conn_server_version(const struct conn *conn);
 // As PQbackendPID: the process that the handshake named; a pooler names one of its own making. 0

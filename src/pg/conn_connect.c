@@ -1,6 +1,7 @@
 // How a connection is made: each server of the list in turn, then the session's settings.
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -78,6 +79,19 @@ static void mind_server(struct conn *conn)
     }
 }
 
+// What is on its way comes to the server without our doing, whatever we are busy with.
+static void widen_socket(const struct conn *conn)
+{
+    int bytes = conn->options.sent_bytes_max;
+    int domain = AF_UNSPEC;
+    socklen_t len = sizeof domain;
+    bool is_local = getsockopt(PQsocket(conn->pg), SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
+                    domain == AF_UNIX;
+    if (bytes > 0 && is_local) {
+        (void)setsockopt(PQsocket(conn->pg), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    }
+}
+
 // The session is made by statements rather than by the options of the start-up packet, which a
 // pooler in front of the server may refuse. Where one answers in the server's place, whose number
 // is then not the one that we were told at the start, nothing is set: it would stay behind in a
@@ -122,6 +136,7 @@ static void prepare_session(struct conn *conn)
         conn_fail_later(conn);
         return;
     }
+    widen_socket(conn);
     conn_start_errand(conn, ERRAND_PREPARE, false);
     conn_send_script(conn, script);
 }

@@ -123,7 +123,8 @@ void flush_batch_look_ahead(struct flusher *flusher)
     // Fewer would be sent for themselves, where more may have come by then.
     bool is_whole = journaled >= from_seq + rows_max;
     if (ahead->is_made || !is_whole || flusher->hunted > 0 || flusher->retires_out > 0 ||
-        flusher->is_stopped || from_seq <= flusher->reapplied.to_seq) {
+        flusher->is_stopped || from_seq <= flusher->reapplied.to_seq ||
+        conn_is_sending(flusher->conn)) {
         return;
     }
     struct batch_limits limits = limits_of(flusher);
@@ -329,6 +330,12 @@ static void note_empty(struct flusher *flusher, uint64_t journaled)
     worker_check_drained(flusher->worker);
 }
 
+// PostgreSQL has all of the batch: there is time for the one after it.
+static void on_batch_sent(void *context)
+{
+    flush_batch_look_ahead(context);
+}
+
 // Hands it to PostgreSQL: batch_out() from then on.
 static void send_batch(struct flusher *flusher, struct sent_batch *sent)
 {
@@ -343,6 +350,7 @@ static void send_batch(struct flusher *flusher, struct sent_batch *sent)
         .queries_count = sent->unit.queries_count,
         .context = flusher,
         .on_result = on_result,
+        .on_sent = on_batch_sent,
         .on_done = on_batch_done,
     };
     (void)FAULT_POINT(FLUSH_BEFORE_COMMIT);

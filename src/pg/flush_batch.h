@@ -24,7 +24,8 @@ void flush_batch_drop(struct flusher *flusher);
 void flush_batch_note_oldest(const struct flusher *flusher);
 
 // Makes the batch after the one that is out, where there is a whole one and nothing speaks against
-// it; flush_batch_send takes it. In phase FLUSHER_SENT or FLUSHER_SETTLING.
+// it; flush_batch_send takes it. Nothing while some of the one that is out is still to be sent,
+// which PostgreSQL would have to wait for. In phase FLUSHER_SENT or FLUSHER_SETTLING.
 void flush_batch_look_ahead(struct flusher *flusher);
 // Forgets it: entries were retired, the connection or what it agreed on is another.
 void flush_batch_forget_ahead(struct flusher *flusher);

@@ -15,6 +15,9 @@
 #include "pg/flusher_state.h"
 #include "pg/timer.h"
 
+// A batch of 2000 rows of 100 bytes is 260 KB, of which a socket takes 219 by default.
+enum { SENT_BYTES_MAX = 512 << 10 };
+
 struct json_limits flusher_json_limits(const struct flusher *flusher)
 {
     return (struct json_limits){
@@ -261,6 +264,7 @@ struct flusher *flusher_create(struct worker *worker)
     struct conn_options options = worker_conn_options(worker, "flush");
     options.context = flusher;
     options.busy_us = options.statement_timeout_us;
+    options.sent_bytes_max = SENT_BYTES_MAX;
     options.on_connected = on_connected;
     options.on_lost = on_lost;
     flusher->conn = conn_create(&options);

@@ -45,7 +45,8 @@ struct conn {
     bool reading;
     bool was_connected;
     struct unit unit;
-    int lent_to; // a guest reads it; -1: the loop does
+    bool is_sending; // until the first answer
+    int lent_to;     // a guest reads it; -1: the loop does
     bool lends_next;
     char last_error[FAILURE_MESSAGE_BYTES];
 };
@@ -185,6 +186,7 @@ static void drop(struct conn *conn, const struct failure *failure, enum conn_sta
     }
     conn->stuck = false;
     conn->reading = true;
+    conn->is_sending = false;
     conn->lent_to = -1;
     conn->lends_next = false;
     conn->state = next;
@@ -257,9 +259,20 @@ static void take_copied(struct conn *conn, const PGresult *result)
     buffer_deinit(&bytes);
 }
 
+static void take_sent(struct conn *conn)
+{
+    if (conn->is_sending) {
+        conn->is_sending = false;
+        conn->unit.on_sent(conn->unit.context);
+    }
+}
+
 static void take(struct conn *conn)
 {
     struct packet *packet = next_packet(conn);
+    if (packet->kind == PACKET_RESULT || packet->kind == PACKET_DONE) {
+        take_sent(conn);
+    }
     switch (packet->kind) {
     case PACKET_ACCEPTED:
         take_accepted(conn);
@@ -425,6 +438,11 @@ bool conn_is_idle(const struct conn *conn)
     return conn->state == CONN_IDLE;
 }
 
+bool conn_is_sending(const struct conn *conn)
+{
+    return conn->is_sending;
+}
+
 int conn_server_version(const struct conn *conn)
 {
     (void)conn;
@@ -507,6 +525,7 @@ void conn_send(struct conn *conn, const struct unit *unit)
     conn->lends_next = false;
     conn->unit = *unit;
     conn->unit.queries = NULL;
+    conn->is_sending = unit->on_sent != NULL && machine_chance(300);
     if (conn->session == NULL || conn->stuck) {
         return; // into the void; how it ended is on its way
     }
