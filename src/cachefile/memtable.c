@@ -1,73 +1,16 @@
-// The reading half of the memtable, and its file. Whatever the file holds, nothing is read beyond
-// it, and no chain is followed for ever: each link must lead to an older place.
+// The reading half of the memtable. Whatever the file holds, nothing is read beyond it, and no
+// chain is followed for ever: each link must lead to an older place.
 //
 // A reader may stand on an entry while the writer takes its room for another. What it has read then
 // is checked by `begin`, which the writer raises before it writes over what is below.
 #include "cachefile/memtable.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "cachefile/memtable_entry.h"
 
 enum { RESTARTS_MAX = 100 };
-
-// ---- the file
-
-void memtable_place_parts(struct memtable *table, void *file, size_t bytes)
-{
-    *table = (struct memtable){.header = file, .file_bytes = bytes};
-    table->heads_mask = table->header->heads_count - 1;
-    table->ring_words = table->header->ring_words;
-    table->heads = (_Atomic uint64_t *)((uint8_t *)file + MEMTABLE_HEADER_BYTES);
-    table->ring = table->heads + table->header->heads_count;
-}
-
-bool memtable_is_whole(const struct memtable_header *header, size_t bytes)
-{
-    uint64_t words = (bytes - MEMTABLE_HEADER_BYTES) / sizeof(uint64_t);
-    uint64_t heads = header->heads_count;
-    return header->magic == MEMTABLE_MAGIC && heads > 0 && (heads & (heads - 1)) == 0 &&
-           heads < words && header->ring_words == words - heads;
-}
-
-bool memtable_map(struct memtable *table, int directory_fd)
-{
-    struct stat status;
-    *table = (struct memtable){0};
-    int fd = openat(directory_fd, MEMTABLE_FILE, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    void *file = MAP_FAILED;
-    size_t bytes = fstat(fd, &status) == 0 ? (size_t)status.st_size : 0;
-    if (bytes > MEMTABLE_HEADER_BYTES) {
-        file = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    }
-    close(fd);
-    if (file == MAP_FAILED) {
-        return false;
-    }
-    if (!memtable_is_whole(file, bytes)) {
-        munmap(file, bytes);
-        return false;
-    }
-    memtable_place_parts(table, file, bytes);
-    return true;
-}
-
-void memtable_unmap(struct memtable *table)
-{
-    if (table->header != NULL) {
-        munmap(table->header, table->file_bytes);
-    }
-    *table = (struct memtable){0};
-}
 
 // ---- a look
 
