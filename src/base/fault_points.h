@@ -50,6 +50,8 @@ enum fault_kind {
     X(CACHE_PUT, "cache.put", STOPS, "LMDB does not take a record")                                \
     X(CACHE_MAP_FULL, "cache.map_full", ERROR, "MDB_MAP_FULL at the cache's turn")                 \
     X(CACHE_MEMTABLE_FULL, "cache.memtable_full", ERROR, "a write finds no room in the memtable")  \
+    X(CACHE_MEMTABLE_TIGHT, "cache.memtable_tight", ERROR,                                         \
+      "what is oldest in the memtable is in the way of what comes")                                \
     X(CACHE_CURSOR, "cache.cursor", STOPS, "LMDB opens no cursor on the cache")                    \
     X(CACHE_COMMIT, "cache.commit", STOPS, "LMDB does not commit the cache")                       \
     X(CACHE_FILL, "cache.fill", MOMENT, "what was fetched is about to be stored")                  \

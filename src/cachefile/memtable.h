@@ -131,6 +131,8 @@ static inline void memtable_prefetch(const struct memtable *table, uint64_t hash
 struct memtable_writer {
     struct memtable table;
     uint64_t next;      // where the next entry goes; from the table's end on: of this turn
+    uint64_t cleared;   // what is older is gone, or goes with this turn
+    uint64_t allowance; // words that may be carried
     size_t puts_count;  // of this turn
     bool has_removed;   // this turn, other than to replace
     bool is_changing;   // `changes` is odd
@@ -173,8 +175,8 @@ static inline bool memtable_is_in_use(const struct memtable_writer *writer)
 bool memtable_get(const struct memtable_writer *writer, uint64_t hash, struct slice key,
                   struct slice *record);
 
-// Puts the encoded record in place of what is there of the key. False where it is too large or the
-// ring is full: nothing has changed.
+// Puts the encoded record in place of what is there of the key, and carries old entries to the end
+// where room gets short. False where it is too large or the ring is full: nothing has changed.
 bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice key,
                   struct slice record);
 

@@ -1,15 +1,21 @@
 // The writing half of the memtable: the one thread that changes it. A turn's entries stand at the
 // heads of their chains at once, behind the `end`, where no reader believes them; what they replace
 // stays until the turn's commit, which raises the `end` and then takes the replaced and the removed
-// out of their chains. Room is taken back from the oldest entries on, as far as they are gone.
+// out of their chains. Room is taken back from the oldest entries on, as far as they are gone; an
+// old one that stays is carried to the end, before it holds up the others.
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/memory.h"
 #include "cachefile/memtable_entry.h"
 
 enum { LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
+// What is carried is that part of the ring away from being in the way, and no more of it than so
+// many times what is put in: half of the ring may be old entries that stay, all in one piece.
+enum { SPARE_PART = 4, CARRIED_TIMES = 2 };
+enum { ALLOWANCE_WORDS_MAX = 512, LOOKS_MAX = 16 };
 
 // What a file that is none of ours may say is not believed.
 static const uint64_t PLACE_SANE_MAX = UINT64_C(1) << 62;
@@ -75,6 +81,7 @@ void memtable_begin(struct memtable_writer *writer, uint64_t life)
     end = end > begin ? end : begin;
     end = end < PLACE_SANE_MAX ? end : 0;
     writer->next = (end / table->ring_words + 2) * table->ring_words;
+    writer->cleared = writer->next;
     publish(&header->begin, writer->next);
     publish(&header->end, writer->next);
     publish(&header->changes, (read_own(&header->changes) | 1) + 1);
@@ -213,6 +220,62 @@ bool memtable_get(const struct memtable_writer *writer, uint64_t hash, struct sl
     return place != 0;
 }
 
+// At the head of its chain, with `place` taken for it.
+static void add_entry(struct memtable_writer *writer, uint64_t place, uint64_t hash,
+                      struct slice key, struct slice record)
+{
+    const struct memtable *table = &writer->table;
+    _Atomic uint64_t *head = head_of(table, hash);
+    uint64_t words = entry_words(key.len, record.len);
+    store(table, place + MEMTABLE_AT_STATE, (uint64_t)STATE_LIVE << 32 | words);
+    store(table, place + MEMTABLE_AT_NEXT, read_own(head));
+    store(table, place + MEMTABLE_AT_HASH, hash);
+    store(table, place + MEMTABLE_AT_BYTES, (uint64_t)key.len << 32 | record.len);
+    put_bytes(table, place + MEMTABLE_AT_KEY, key);
+    put_bytes(table, place + MEMTABLE_AT_KEY + memtable_words(key.len), record);
+    publish(head, place);
+    writer->puts_count++;
+}
+
+// Puts the oldest entry in again, which goes then. False: there is no room, or too much was
+// carried.
+static bool carry(struct memtable_writer *writer, uint64_t oldest)
+{
+    const struct memtable *table = &writer->table;
+    uint64_t words = words_at(table, oldest);
+    uint64_t place = words <= writer->allowance ? take_place(writer, words) : 0;
+    if (place == 0) {
+        return false;
+    }
+    writer->allowance -= words;
+    leave(writer, oldest);
+    add_entry(writer, place, memtable_load(table, oldest + MEMTABLE_AT_HASH), key_at(table, oldest),
+              record_at(table, oldest));
+    return true;
+}
+
+// After an entry of so many words.
+static void clear_the_way(struct memtable_writer *writer, uint64_t words)
+{
+    const struct memtable *table = &writer->table;
+    uint64_t begin = read_own(&table->header->begin), end = read_own(&table->header->end);
+    uint64_t busy_max =
+        FAULT_POINT(CACHE_MEMTABLE_TIGHT) ? 0 : table->ring_words - table->ring_words / SPARE_PART;
+    writer->cleared = writer->cleared > begin ? writer->cleared : begin;
+    writer->allowance += words * CARRIED_TIMES;
+    writer->allowance =
+        writer->allowance < ALLOWANCE_WORDS_MAX ? writer->allowance : ALLOWANCE_WORDS_MAX;
+    for (int looks = 0;
+         looks < LOOKS_MAX && writer->cleared < end && writer->next - writer->cleared > busy_max;
+         looks++) {
+        uint64_t oldest = writer->cleared;
+        if (state_at(table, oldest) == STATE_LIVE && !carry(writer, oldest)) {
+            return;
+        }
+        writer->cleared += words_at(table, oldest);
+    }
+}
+
 bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice key,
                   struct slice record)
 {
@@ -229,15 +292,8 @@ bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice ke
     if (replaced != 0) {
         leave(writer, replaced);
     }
-    _Atomic uint64_t *head = head_of(table, hash);
-    store(table, place + MEMTABLE_AT_STATE, (uint64_t)STATE_LIVE << 32 | words);
-    store(table, place + MEMTABLE_AT_NEXT, read_own(head));
-    store(table, place + MEMTABLE_AT_HASH, hash);
-    store(table, place + MEMTABLE_AT_BYTES, (uint64_t)key.len << 32 | record.len);
-    put_bytes(table, place + MEMTABLE_AT_KEY, key);
-    put_bytes(table, place + MEMTABLE_AT_KEY + memtable_words(key.len), record);
-    publish(head, place);
-    writer->puts_count++;
+    add_entry(writer, place, hash, key, record);
+    clear_the_way(writer, words);
     return true;
 }
 
@@ -349,6 +405,7 @@ static void undo(struct memtable_writer *writer)
     uint64_t begin = read_own(&table->header->begin);
     uint64_t end = read_own(&table->header->end);
     uint64_t first = end > begin ? end : begin;
+    writer->cleared = begin;
     for (size_t i = 0; i < writer->leaving_count; i++) {
         set_state(table, writer->leaving[i], STATE_LIVE);
     }

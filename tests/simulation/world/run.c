@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "simulation/world/foreign.h"
 #include "simulation/world/loop.h"
@@ -479,8 +480,21 @@ static void make_world(const struct run *run)
     }
 }
 
+// In some runs what is pending does not stay in its place for long.
+static void arm_faults(uint64_t seed)
+{
+#ifdef PGNEAR_FAULT_POINTS
+    struct failure failure;
+    bool is_tight = machine_mix(seed, 0x719473) % 3 == 0;
+    CHECK(fault_arm(is_tight ? "cache.memtable_tight=fail" : "", &failure) == ERROR_NONE);
+#else
+    (void)seed;
+#endif
+}
+
 static void make_nodes(const char *directory, uint64_t seed)
 {
+    arm_faults(seed);
     bool invalidates_often = machine_mix(seed, 0x1a08) % 4 == 0;
     world.mail_weight = invalidates_often ? 3 : 30;
     bool is_small = (world.faults & RUN_SMALL) != 0;

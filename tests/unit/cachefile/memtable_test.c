@@ -16,119 +16,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "cachefile/sketch.h"
-#include "remove_tree.h"
-
-enum { RING_BYTES = 64 << 10, ROOM_WORDS = MEMTABLE_RECORD_BYTES_MAX / 8 };
-
-struct place {
-    char path[64];
-    struct directory directory;
-    struct memtable_writer writer;
-    struct memtable reader; // as another process maps it
-};
-
-static void open_table(struct place *place)
-{
-    struct failure failure;
-    assert_int_equal(memtable_open(&place->writer, &place->directory, RING_BYTES, &failure),
-                     ERROR_NONE);
-    if (place->reader.header == NULL) {
-        assert_true(memtable_map(&place->reader, place->directory.fd));
-    }
-}
-
-static int setup(void **state)
-{
-    struct place *place = memory_zeroed(1, sizeof *place);
-    strcpy(place->path, "/var/tmp/pgnear-memtable-test-XXXXXX");
-    assert_non_null(mkdtemp(place->path));
-    struct failure failure;
-    assert_int_equal(directory_open(&place->directory, place->path, DIRECTORY_DISPOSABLE, &failure),
-                     ERROR_NONE);
-    open_table(place);
-    memtable_begin(&place->writer, 1);
-    *state = place;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct place *place = *state;
-    memtable_close(&place->writer);
-    memtable_unmap(&place->reader);
-    directory_close(&place->directory);
-    remove_tree(place->path);
-    free(place);
-    return 0;
-}
-
-// ---- entries
-
-static struct slice key_of(int number, char text[16])
-{
-    snprintf(text, 16, "key %d", number);
-    return slice_of_string(text);
-}
-
-static bool put_bytes(struct place *place, int number, struct slice record)
-{
-    char text[16];
-    struct slice key = key_of(number, text);
-    return memtable_put(&place->writer, sketch_hash(key), key, record);
-}
-
-static void put(struct place *place, int number, const char *record)
-{
-    assert_true(put_bytes(place, number, slice_of_string(record)));
-}
-
-static bool take_out(struct place *place, int number)
-{
-    char text[16];
-    struct slice key = key_of(number, text);
-    return memtable_remove(&place->writer, sketch_hash(key), key);
-}
-
-static void commit(struct place *place)
-{
-    memtable_commit_begin(&place->writer, false);
-    memtable_commit_end(&place->writer);
-}
-
-static enum memtable_found find(const struct memtable *table, int number, uint64_t *room,
-                                size_t *bytes, uint64_t *at)
-{
-    char text[16];
-    struct slice key = key_of(number, text);
-    return memtable_find(table, sketch_hash(key), key, room, bytes, at);
-}
-
-// What a reader finds; NULL: nothing.
-static void expect_seen(struct place *place, int number, const char *record)
-{
-    uint64_t room[ROOM_WORDS], at;
-    size_t bytes = 0;
-    enum memtable_found found = find(&place->reader, number, room, &bytes, &at);
-    assert_int_equal(found, record == NULL ? MEMTABLE_ABSENT : MEMTABLE_FOUND);
-    if (record != NULL) {
-        assert_int_equal(bytes, strlen(record));
-        assert_memory_equal(room, record, bytes);
-    }
-}
-
-// What the turn itself finds.
-static void expect_own(struct place *place, int number, const char *record)
-{
-    char text[16];
-    struct slice key = key_of(number, text);
-    struct slice found;
-    bool is_there = memtable_get(&place->writer, sketch_hash(key), key, &found);
-    assert_int_equal(is_there, record != NULL);
-    if (record != NULL) {
-        assert_true(slice_equal(found, slice_of_string(record)));
-    }
-}
+#include "memtable_rig.h"
 
 // ---- turns
 
@@ -181,32 +69,6 @@ static void an_aborted_turn_leaves_nothing(void **state)
     expect_seen(place, 3, NULL);
     assert_int_equal(memtable_count(&place->writer), 2);
     assert_int_equal(memtable_now(&place->reader).changes % 2, 0);
-}
-
-// Room comes back from the oldest on: one that stays holds up all behind it, nothing else does.
-static void what_stays_is_never_written_over(void **state)
-{
-    struct place *place = *state;
-    static char large[1000];
-    memset(large, 'x', sizeof large);
-    put(place, 0, "stays");
-    commit(place);
-    int count = 0;
-    while (put_bytes(place, 1 + count % 7, slice_of(large, sizeof large))) {
-        commit(place);
-        count++;
-    }
-    assert_true(count > RING_BYTES / 1200 && count < RING_BYTES / 1000);
-    commit(place);
-    expect_seen(place, 0, "stays");
-    take_out(place, 0);
-    commit(place);
-    for (int i = 0; i < 1000; i++) {
-        assert_true(put_bytes(place, 1 + i % 7, slice_of(large, sizeof large)));
-        commit(place);
-    }
-    assert_int_equal(memtable_count(&place->writer), 7);
-    assert_false(put_bytes(place, 1, slice_of(large, MEMTABLE_RECORD_BYTES_MAX + 1)));
 }
 
 // ---- moments
@@ -489,14 +351,11 @@ static void any_content_is_harmless(void **state)
     expect_seen(place, 1, "one");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_turn_comes_into_sight_with_its_commit),
         TEST(an_aborted_turn_leaves_nothing),
-        TEST(what_stays_is_never_written_over),
         TEST(what_goes_is_told_to_those_who_hold_a_snapshot),
         TEST(a_new_life_finds_nothing_of_the_old),
         TEST(no_reader_sees_half_a_change),
