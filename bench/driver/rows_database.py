@@ -190,7 +190,7 @@ def preload(world):
     def loaded(turn):
         began = time.monotonic()
         node = Node(world.home, url, f"preload-{next(numbers)}",
-                    cache=cache_size_for(size, VALUE_BYTES), outbox="64MiB",
+                    cache=cache_size_for(size, VALUE_BYTES),
                     extra={"cache.preload": True})
         while node.stats()["cache"]["entries"] < size:
             if time.monotonic() - began > 120:

@@ -7,6 +7,7 @@ from driver.measure import Load, Program, Row, Sample, run_json, sample_of
 from driver.registry import row
 
 VALUE_BYTES = 100
+LONG_TIMES, LONG_MAX_S = 4, 2  # what is longer does not fit into the outbox
 FLUSH_LOAD = {"mix": "set", "connections": 4, "pipeline": 64, "warmup": 0, "seconds": 600,
               "distribution": "sequential", "ack": "memory", "value_bytes": VALUE_BYTES}
 
@@ -20,30 +21,37 @@ class SettledSets(Load):
         return sample
 
 
-def sets(world, kind, protocol, server, connections, pipeline, ack=None):
+def sets(world, kind, protocol, server, connections, pipeline, ack, seconds):
     return kind(world.home, protocol, server, mix="set", keys=world.scale.keys,
                 value_bytes=VALUE_BYTES, connections=connections, pipeline=pipeline, ack=ack,
-                seconds=world.scale.seconds)
+                seconds=seconds)
 
 
-def register_against_redis(ack, sync, connections, pipeline, goal):
+def register_against_redis(ack, sync, connections, pipeline, goal, is_long=False):
     shape = f"{connections}x{pipeline}" if pipeline > 1 else str(connections)
+    kind, words = ("-long", ", long rounds") if is_long else ("", "")
 
-    @row(f"set-{ack}-{shape}")
+    @row(f"set-{ack}-{shape}{kind}")
     def _(world):
+        seconds = world.scale.seconds
+        if is_long:
+            seconds = max(min(seconds * LONG_TIMES, LONG_MAX_S), seconds)
         node, _ = world.node(world.scale.keys, VALUE_BYTES)
         redis = world.redis(sync, world.scale.keys, VALUE_BYTES)
-        return Row(f"set ack={ack}, {connections} conn x {pipeline}, against Redis "
+        note = f"rounds of {seconds:g} s: the flush gives way to clients for one, no longer"
+        return Row(f"set ack={ack}, {connections} conn x {pipeline}{words}, against Redis "
                    f"appendfsync {sync}", "ops/s",
-                   sets(world, SettledSets, "pgnear", node, connections, pipeline, ack),
-                   {"redis": sets(world, Load, "redis", redis, connections, pipeline)}, goal,
-                   value_bytes=VALUE_BYTES, sync=sync)
+                   sets(world, SettledSets, "pgnear", node, connections, pipeline, ack, seconds),
+                   {"redis": sets(world, Load, "redis", redis, connections, pipeline, None,
+                                  seconds)}, goal,
+                   value_bytes=VALUE_BYTES, sync=sync, note=note if is_long else "")
 
 
 register_against_redis("journal", "always", 1, 1, None)
 register_against_redis("journal", "always", 50, 1, 1.5)
 register_against_redis("memory", "everysec", 50, 1, 1.0)
 register_against_redis("memory", "everysec", 50, 16, 1.0)
+register_against_redis("memory", "everysec", 50, 16, None, is_long=True)
 
 
 @row("set-postgres-50")
@@ -55,8 +63,8 @@ def set_postgres(world):
                                     keys, VALUE_BYTES, world.scale.seconds, turn + 1, 50],
                       after=lambda turn: node.cli("sync"))
     return Row("set ack=postgres, 50 conn, against upserts of one row on 50 connections", "ops/s",
-               sets(world, SettledSets, "pgnear", node, 50, 1, "postgres"), {"upserts": upserts},
-               3, value_bytes=VALUE_BYTES, sync="PostgreSQL's fsync",
+               sets(world, SettledSets, "pgnear", node, 50, 1, "postgres", world.scale.seconds),
+               {"upserts": upserts}, 3, value_bytes=VALUE_BYTES, sync="PostgreSQL's fsync",
                note="the same table and triggers")
 
 

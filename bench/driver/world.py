@@ -109,10 +109,13 @@ class Progress:
                   f"{now - self.began:.0f} s", file=sys.stderr, flush=True)
 
 
+CACHE_MIB, OUTBOX_MIB = 1024, 256  # pgneard's defaults
+
+
 def cache_size_for(keys, value_bytes):
-    """Room for so many records at LMDB's usual fill, and for the outbox twice."""
-    mib = keys * (value_bytes + 150) * 2 // 2**20 + 256
-    return f"{mib}MiB"
+    """The default, or room for so many records at LMDB's usual fill, and for the outbox."""
+    mib = keys * (value_bytes + 150) * 2 // 2**20 + OUTBOX_MIB
+    return f"{max(mib, CACHE_MIB)}MiB"
 
 
 class World:
@@ -202,7 +205,7 @@ class World:
     def filled_node(self, name, keys, value_bytes, extra=None, value_of=value_sql):
         database = self.filled_database(name, [(0, keys)], value_bytes, value_of)
         node = Node(self.home, self.postgres.url(database), name,
-                    cache=cache_size_for(keys, value_bytes), outbox="64MiB", extra=extra)
+                    cache=cache_size_for(keys, value_bytes), extra=extra)
         return node, database
 
     @property
