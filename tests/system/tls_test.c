@@ -14,7 +14,7 @@
 #define OPENSSL   "/usr/bin/openssl"
 #define PGBOUNCER "/usr/sbin/pgbouncer"
 
-enum { KEYS = 64, STEP_BYTES = 700, LOOPS = 3, CLIENTS = 6, ROUNDS = 4 };
+enum { KEYS = 64, STEP_BYTES = 700, LOOPS = 3, CLIENTS = 6, ROUNDS = 4, WRITE_BYTES = 60000 };
 
 struct certificate {
     const char *path;
@@ -92,7 +92,7 @@ static struct node *start_node(struct scenario *scenario, struct pg *pg, const c
 {
     const char *config = scenario_text(scenario,
                                        "postgres.url = \"%s\"\nserver.threads = %d\n"
-                                       "cache.audit_rate = 0\n",
+                                       "cache.audit_rate = 0\ncache.preload = true\n",
                                        url, LOOPS);
     struct node *node = node_start(scenario, NULL, &(struct node_options){.config = config});
     pg_exec(pg,
@@ -152,14 +152,42 @@ static void read_on(void *context, int index)
     rpc_close(client);
 }
 
+// More than the socket takes at once, in one batch.
+static void write_each(struct node *node, struct pg *pg)
+{
+    struct scenario *scenario = node->scenario;
+    char value[WRITE_BYTES + 1];
+    memset(value, 'y', WRITE_BYTES);
+    value[WRITE_BYTES] = '\0';
+    uint32_t msgids[KEYS];
+    for (int key = 0; key < KEYS; key++) {
+        msgids[key] = rpc_send(node_rpc(node), "set",
+                               scenario_text(scenario, "[\"w%02d\", \"%s\"]", key, value));
+    }
+    for (int key = 0; key < KEYS; key++) {
+        assert_json(rpc_await(node_rpc(node), msgids[key]), "{\"seq\": \"*\"}");
+    }
+    assert_rpc(node, "flush", "[]", "\"*\"");
+    assert_pg_value(pg, scenario_text(scenario, "%d", KEYS),
+                    "SELECT count(*) FROM kv_store WHERE value = to_jsonb(repeat('y', %d))",
+                    WRITE_BYTES);
+}
+
+static void preload_all(struct node *node)
+{
+    assert_int_equal(node_stop(node), 0);
+    node_start_again(node);
+    node_await_stat_min(node, "cache.preloaded", (int64_t)KEYS * 2);
+}
+
 static void read_all(struct node *node)
 {
+    rpc(node, "invalidate", "[]");
     get_each(node, node_rpc(node));
     mget_each(node_rpc(node), 3);
-    assert_true(node_stat_int(node, "postgres.loop_fetches") > 0);
     workers_run(node->scenario, CLIENTS, read_on, node);
+    assert_true(node_stat_int(node, "postgres.loop_fetches") > 0);
     assert_true(strlen(rpc(node, "scan", "[{\"limit\": 1000}]")) > KEYS * STEP_BYTES);
-    assert_rpc(node, "set", "[\"written\", 1, {\"ack\": \"postgres\"}]", "\"*\"");
 }
 
 static void every_size_is_read_over_tls(struct scenario *scenario)
@@ -169,6 +197,8 @@ static void every_size_is_read_over_tls(struct scenario *scenario)
     struct node *node =
         start_node(scenario, pg, scenario_text(scenario, "%s?sslmode=require", pg_tcp_url(pg)));
     read_all(node);
+    write_each(node, pg);
+    preload_all(node);
     assert_pg_value(pg, "0",
                     "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
                     " WHERE application_name = 'pgnear' AND NOT ssl");
@@ -180,6 +210,8 @@ static void every_size_is_read_in_large_records(struct scenario *scenario)
     struct pg *pg = pg_start(scenario, NULL);
     struct node *node = start_node(scenario, pg, start_pooler(scenario, pg, &certificate));
     read_all(node);
+    write_each(node, pg);
+    preload_all(node);
 }
 
 int main(void)
