@@ -12,8 +12,9 @@
 // as its users would: one that spins on a core that others want has used up its share of it when
 // something is due, and measures itself. With `spins` it has a core of its own.
 //
-// One connection in a closed loop blocks in recv(), as a client library does; several wait in
-// epoll.
+// One connection in a closed loop waits in poll(), as libpq and libpgnear do; several wait in
+// epoll. Whoever blocks in recv() on a Unix socket is woken by the server's reading of the request
+// as well, which makes room to write.
 //
 // What this client costs is the same whoever is asked, and little: all lanes read into one room and
 // write from one buffer, which stay in the processor's cache, and a value is looked at where the
@@ -21,6 +22,7 @@
 #include "load/run.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -255,12 +257,12 @@ static size_t take_responses(struct run *run, struct lane *lane, struct slice by
     }
 }
 
-// One read(), `flags` of its recv(), and every response it completed. False: there was nothing.
-static bool take_input(struct run *run, struct lane *lane, int flags)
+// One read() and every response it completed. False: there was no more.
+static bool take_input(struct run *run, struct lane *lane)
 {
     bool continues = buffer_len(&lane->in) > 0;
     uint8_t *at = continues ? buffer_reserve(&lane->in, READ_BYTES) : run->room;
-    ssize_t len = recv(lane->fd, at, READ_BYTES, flags);
+    ssize_t len = recv(lane->fd, at, READ_BYTES, MSG_DONTWAIT);
     if (len < 0 && (errno == EAGAIN || errno == EINTR)) {
         return errno == EINTR;
     }
@@ -277,11 +279,11 @@ static bool take_input(struct run *run, struct lane *lane, int flags)
     return len == READ_BYTES;
 }
 
-// All that has come: events are edge-triggered, and a read that did not fill its room has emptied
-// the socket.
+// All that has come: events of epoll are edge-triggered, and a read that did not fill its room has
+// emptied the socket.
 static void take_all(struct run *run, struct lane *lane)
 {
-    while (take_input(run, lane, MSG_DONTWAIT)) {
+    while (take_input(run, lane)) {
     }
 }
 
@@ -311,8 +313,11 @@ static void run_alone(struct run *run)
     struct lane *lane = &run->lanes[0];
     refill(run, lane);
     while (lane->order_count > 0) {
-        (void)take_input(run, lane, 0);
-        refill(run, lane);
+        struct pollfd entry = {.fd = lane->fd, .events = POLLIN};
+        if (poll(&entry, 1, -1) > 0) {
+            take_all(run, lane);
+            refill(run, lane);
+        }
     }
 }
 
