@@ -84,17 +84,16 @@ REASONS = [
      "second on a busy machine it was 21, 13, 10 and 21 ms, the bare listener's 13, 22, 16 and "
      "17, so that the ratio of a round was anything from 0.6 to 1.6; the p50 was 1.5, 2.3, 1.4 "
      "and 1.9 ms, the listener's 1.9, 1.8, 1.7 and 2.5."),
-    ("miss", "A get through another process does not take 1.2 SELECTs where a SELECT takes 51 "
-     "us: PgBouncer, which passes the same SELECT on in one thread and looks at nothing, took "
-     "82 us beside it, 1.6 times. The server loop sends the SELECT and takes its answer itself: "
-     "1.8 sleeps and 6 system calls a miss, a wait, a recv and a send for the client and for "
-     "PostgreSQL each, and 0.1 sleeps of the pg worker, which tells the writer every 4 ms. It took "
-     "108 us beside a SELECT of 51, and 137 by way of the pg worker; 62 us of processor time where "
-     "that took 108 (docs/decisions/0022-loops-as-guests.md). What a SELECT has not is the second "
-     "wake-up, two sleeps and three system calls for the client, and the server loop's 54 us of "
-     "processor time, 55 % of them in the kernel and of the rest no function above 2 % (perf). "
-     "Spinning for PostgreSQL's answer, for up to 100 us, took half as much processor time again "
-     "and gained nothing."),
+    ("miss", "A get through another process has two wake-ups more than a SELECT, and a wake-up on a "
+     "core that sleeps costs 15 to 30 us on these machines, one on the waker's own 1 to 2: what the "
+     "kernel chooses for client, node and PostgreSQL counts for more than what they do. Pinned, the "
+     "p50 of a miss was 1.2 and 1.4 SELECTs where the node shared a core with one of the two, 2.2 "
+     "where all three did (21 us of 9.5) and 12.6 where the node was alone. Unpinned it took 99 us "
+     "beside a SELECT of 50; PgBouncer, which passes the same SELECT on in one thread and looks at "
+     "nothing, took 84. The server loop sends the SELECT and takes its answer itself, with 6 system "
+     "calls: a wait, a recv and a send for the client and for PostgreSQL each. A fifth of its 34 us "
+     "of processor time is outside the kernel (docs/decisions/0022-loops-as-guests.md). Spinning for "
+     "PostgreSQL's answer helped in two of four placements, for up to 20 us of processor time more."),
     ("warm-start", "The cache is read through once before it is trusted."),
     ("sweep", "Keys and versions are compared in order of keys, so PostgreSQL reads the index; "
      "the COPY reads the table as it lies."),
