@@ -78,11 +78,13 @@ static void take_plain_row(struct batch_op *op, const PGresult *result, int row,
     op->is_altered = is_checked && field_bool(result, row, PLAIN_ALTERED);
 }
 
-static void take_plain_deletes(const struct batch_group *group)
+// Which rows were there is not asked: where others have a say, one may be there still.
+static void take_plain_deletes(const struct batch_group *group, bool is_checked)
 {
     for (size_t i = 0; i < group->ops_count; i++) {
         group->ops[i]->is_known = true;
         group->ops[i]->is_applied = true;
+        group->ops[i]->is_altered = is_checked;
     }
 }
 
@@ -90,7 +92,7 @@ void batch_take_rows(struct batch *batch, const struct batch_group *group, const
                      bool is_checked, const struct json_limits *limits)
 {
     if (group->kind == BATCH_DELETE && !group->returns) {
-        take_plain_deletes(group);
+        take_plain_deletes(group, is_checked);
         return;
     }
     for (int row = 0; row < PQntuples(result); row++) {
@@ -224,6 +226,12 @@ static void reply_value(const struct batch_entry *entry, struct reply *reply)
 {
     const struct batch_op *op = only_op(entry);
     const char *verb = entry->op == ENTRY_INCR ? "incr" : "merge";
+    if (!op->is_applied) {
+        failure_note(&reply->failure, ERROR_REJECTED,
+                     "Failed to %s key %s: a trigger of the table passed over the row", verb,
+                     quote_key(op->key).text);
+        return;
+    }
     if (op->result.len == 0) {
         failure_note(&reply->failure, ERROR_TOO_LARGE,
                      "%s of key \"%.*s\" was applied, but its value is beyond the limits", verb,
@@ -304,6 +312,14 @@ static bool has_effect(const struct batch_op *op)
     }
 }
 
+// Whether a trigger or a policy of others left the row as it was: a put wrote none, or what was to
+// be deleted is there still.
+static bool was_passed_over(const struct batch_op *op)
+{
+    return !op->is_applied &&
+           (op->kind == BATCH_PUT || (op->kind == BATCH_DELETE && op->has_version));
+}
+
 static void fill_key(struct flushed_message *flushed, struct flushed_key *key,
                      const struct batch_op *last)
 {
@@ -314,8 +330,8 @@ static void fill_key(struct flushed_message *flushed, struct flushed_key *key,
     }
     key->key = arena_copy(&flushed->arena, last->key);
     key->seq = op == NULL ? last->entry->seq : op->entry->seq;
-    key->drop = op == NULL || !op->is_known || op->is_altered || op->kind == BATCH_TOUCH ||
-                op->entry->letter_seq != 0;
+    key->drop = op == NULL || !op->is_known || op->is_altered || was_passed_over(op) ||
+                op->kind == BATCH_TOUCH || op->entry->letter_seq != 0;
     if (key->drop) {
         return;
     }

@@ -8,8 +8,8 @@
 #include "pg/batch.h"
 #include "json/json.h"
 
-// Takes the rows of a group's query. `is_checked`: of a put whose rows were compared. A write whose
-// row is missing stays unknown.
+// Takes the rows of a group's query. `is_checked`: others have a say in what is written, so the
+// rows of a put were compared. A write whose row is missing stays unknown.
 void batch_take_rows(struct batch *batch, const struct batch_group *group, const PGresult *result,
                      bool is_checked, const struct json_limits *limits);
 

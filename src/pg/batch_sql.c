@@ -40,9 +40,11 @@ static const char PUT_CHECKED[] =
 static const char DELETE_PLAIN[] = "DELETE FROM @table@ WHERE key = ANY ($1::text[])";
 
 // Triggers that are not ours, on the table or on one of its partitions. A switched-off one counts:
-// it can be switched on without a lock that a batch would feel.
+// it can be switched on without a lock that a batch would feel. Row security passes over rows as
+// they do.
 static const char FOREIGN_TRIGGERS[] =
-    "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger g"
+    "SELECT row_security_active(@table_literal@::regclass::oid)"
+    " OR EXISTS (SELECT FROM pg_catalog.pg_trigger g"
     " LEFT JOIN pg_catalog.pg_partition_tree(@table_literal@::regclass) p ON p.relid = g.tgrelid"
     " WHERE (g.tgrelid = @table_literal@::regclass OR p.relid IS NOT NULL)"
     " AND NOT g.tgisinternal AND g.tgname NOT LIKE '%pgnear%')";

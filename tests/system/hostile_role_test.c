@@ -164,6 +164,31 @@ static void a_lock_that_is_waited_for_is_told(struct scenario *scenario)
     assert_json(node_stat(node, "outbox.dead_letters"), "0");
 }
 
+// A deletion that a policy passes over is none, and not read as one.
+static void row_security_is_minded(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start_as_app(scenario, pg, pg_url(pg));
+    node_spawn(node);
+    node_await_ready(node);
+    pg_exec(pg, "INSERT INTO kv_store (key, value) VALUES ('free', '1'), ('kept', '1');"
+                "ALTER TABLE kv_store ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+                "CREATE POLICY all_see ON kv_store FOR SELECT USING (true);"
+                "CREATE POLICY all_insert ON kv_store FOR INSERT WITH CHECK (true);"
+                "CREATE POLICY all_update ON kv_store FOR UPDATE USING (true);"
+                "CREATE POLICY some_delete ON kv_store FOR DELETE USING (key <> 'kept')");
+    static const struct step steps[] = {
+        {"set", "[\"k\", 1, {\"ack\": \"postgres\"}]", "{\"seq\": \"*\", \"version\": \"*\"}"},
+        {"delete", "[[\"free\", \"kept\"]]", ACKED},
+        {"flush", "[]", ACKED},
+        {"mget", "[[\"free\", \"kept\"]]", "[null, [1, \"*\"]]"},
+        {"delete", "[\"kept\", {\"ack\": \"postgres\"}]",
+         "{\"seq\": \"*\", \"deleted\": 0, \"version\": null}"},
+        {"get", "[\"kept\"]", "[1, \"*\"]"},
+    };
+    RUN_STEPS(node, pg, steps);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +197,7 @@ int main(void)
         SCENARIO(the_server_does_not_write_for_ever),
         SCENARIO(what_lacks_a_connection_is_told),
         SCENARIO(a_lock_that_is_waited_for_is_told),
+        SCENARIO(row_security_is_minded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
