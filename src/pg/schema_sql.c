@@ -45,6 +45,7 @@ const char SCHEMA_SQL_TABLE[] = "\n"
 // The collation of a partition key cannot be changed, nor that of a column on which a view, a
 // policy, a generated column or the like depends: such a table works, but is scanned slowly. A
 // varchar becomes a text, to which every value of it is one already: the heap is not rewritten.
+// A table that inherits (INHERITS) has a primary key and triggers of its own, or none.
 const char SCHEMA_SQL_COLUMNS[] =
     "\n"
     "-- The columns of a table that was there before.\n"
@@ -58,6 +59,12 @@ const char SCHEMA_SQL_COLUMNS[] =
     "    IF relation.relkind NOT IN ('r', 'p') THEN\n"
     "        RAISE EXCEPTION '% is not a table', @table_literal@\n"
     "            USING ERRCODE = 'wrong_object_type';\n"
+    "    END IF;\n"
+    "    IF relation.relkind = 'r' AND relation.relhassubclass AND EXISTS (\n"
+    "        SELECT FROM pg_inherits i WHERE i.inhparent = relation.oid\n"
+    "    ) THEN\n"
+    "        RAISE EXCEPTION 'table % cannot hold the pairs: tables inherit from it',\n"
+    "            @table_literal@ USING ERRCODE = 'wrong_object_type';\n"
     "    END IF;\n"
     "    SELECT string_agg(CASE WHEN a.attname IS NULL\n"
     "        THEN format('%s (%s) is missing', want.name, want.type)\n"

@@ -251,6 +251,9 @@ static void a_table_that_cannot_be_ours_is_left_alone(struct scenario *scenario)
         {"deferred", "TABLE deferred (key text PRIMARY KEY DEFERRABLE, value jsonb)",
          "42P16 the primary key of table \"public\".\"deferred\" is DEFERRABLE: ON CONFLICT cannot "
          "use it"},
+        {"parent",
+         "TABLE parent (key text PRIMARY KEY, value jsonb); CREATE TABLE heir () INHERITS (parent)",
+         "42809 table \"public\".\"parent\" cannot hold the pairs: tables inherit from it"},
         {"a_view", "VIEW a_view AS SELECT ''::text AS key, '1'::jsonb AS value",
          "42809 \"public\".\"a_view\" is not a table"},
     };
@@ -365,6 +368,12 @@ static void the_check_says_what_is_wrong(struct scenario *scenario)
     assert_complaints(pg, &options,
                       "table: \"public\".\"kv_store\" is not logged: "
                       "a crash of PostgreSQL empties it unnoticed");
+    pg_exec(pg, "CREATE TABLE heir () INHERITS (kv_store)");
+    assert_complaints(pg, &options,
+                      "table: \"public\".\"kv_store\" has tables that inherit from it: "
+                      "their keys may repeat its own");
+    pg_exec(pg, "DROP TABLE heir; ALTER TABLE kv_store SET LOGGED; SET quote_all_identifiers = on");
+    assert_complaints(pg, &options, NULL);
 }
 
 static void the_check_names_missing_rights(struct scenario *scenario)
