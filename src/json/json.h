@@ -24,6 +24,7 @@
 
 enum {
     JSON_DEPTH_MAX = 128, // of arrays and objects in each other; a scalar is 0 deep
+    JSON_AROUND_MAX = 4, // levels around a value in what is printed of it, such as a line of a scan
     JSON_EXT_DECIMAL = 1, // MessagePack's ext type of a number that is neither int nor float64
     JSON_INPUT_BYTES_MAX = 256 * 1024 * 1024 // what jsonb itself can hold
 };
@@ -43,8 +44,8 @@ enum error json_to_msgpack(struct slice text, const struct json_limits *limits, 
                            struct failure *failure);
 
 // Appends the JSON text of one MessagePack value, canonical or any that json_canonicalize accepts
-// but for its limits. `pretty` breaks lines and indents by 2. Appends nothing on failure; the
-// errors are json_canonicalize's.
+// but for its limits; JSON_AROUND_MAX levels may stand around it. `pretty` breaks lines and indents
+// by 2. Appends nothing on failure; the errors are json_canonicalize's.
 enum error json_from_msgpack(struct slice msgpack, bool pretty, struct buffer *out,
                              struct failure *failure);
 

@@ -89,7 +89,7 @@ static const char *read_scalar(const struct mpack_token *from, struct value_toke
 static bool open_level(struct value_reader *reader, const struct mpack_token *from,
                        struct value_token *token, struct complaint *complaint)
 {
-    if (reader->depth == JSON_DEPTH_MAX) {
+    if (reader->depth == JSON_DEPTH_MAX + JSON_AROUND_MAX) {
         return complain(complaint, ERROR_TOO_LARGE, TOO_DEEP, token->offset);
     }
     bool is_map = from->type == MPACK_MAP;

@@ -43,7 +43,8 @@ struct value_reader {
     const uint8_t *begin;
     bool has_value; // the outermost value has begun
     int depth;
-    struct value_level levels[JSON_DEPTH_MAX];
+    // Deeper than a value may be: that is for who makes one of the tokens to refuse.
+    struct value_level levels[JSON_DEPTH_MAX + JSON_AROUND_MAX];
 };
 
 // The bytes must stay as they are while the reader is in use.

@@ -186,8 +186,26 @@ static void nests_128_deep(void **state)
     nested[129] = 0xc0;
     assert_int_equal(json_canonicalize(slice_of(nested, 130), &LIMITS, &out, NULL),
                      ERROR_TOO_LARGE);
-    assert_int_equal(json_from_msgpack(slice_of(nested, 130), false, &out, NULL), ERROR_TOO_LARGE);
     assert_int_equal(buffer_len(&out), 129);
+    buffer_deinit(&out);
+}
+
+// What the command line prints of a value, such as a line of an export, is around it.
+static void prints_a_little_deeper(void **state)
+{
+    (void)state;
+    enum { DEPTH = JSON_DEPTH_MAX + JSON_AROUND_MAX };
+    uint8_t nested[DEPTH + 2];
+    struct buffer out = {0};
+    memset(nested, 0x91, sizeof nested);
+    nested[DEPTH] = 0xc0;
+    assert_int_equal(json_from_msgpack(slice_of(nested, DEPTH + 1), false, &out, NULL), ERROR_NONE);
+    assert_int_equal(buffer_len(&out), 2 * DEPTH + strlen("null"));
+    nested[DEPTH] = 0x91;
+    nested[DEPTH + 1] = 0xc0;
+    assert_int_equal(json_from_msgpack(slice_of(nested, DEPTH + 2), false, &out, NULL),
+                     ERROR_TOO_LARGE);
+    assert_int_equal(buffer_len(&out), 2 * DEPTH + strlen("null"));
     buffer_deinit(&out);
 }
 
@@ -304,6 +322,7 @@ int main(void)
         cmocka_unit_test(values_become_canonical),
         cmocka_unit_test(refusals_say_what_and_where),
         cmocka_unit_test(nests_128_deep),
+        cmocka_unit_test(prints_a_little_deeper),
         cmocka_unit_test(results_beyond_the_limit_are_too_large),
         cmocka_unit_test(values_print_as_json),
         cmocka_unit_test(an_odd_byte_is_found_at_every_place),
