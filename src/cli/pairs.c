@@ -45,31 +45,68 @@ static bool begins_as_export_writes_it(struct slice first)
     return slice_starts_with(first, slice_of_string("{\n\""));
 }
 
-enum pairs_form pairs_detect(struct slice first)
+static bool begins_as_line(struct slice text)
 {
-    if (begins_as_export_writes_it(first)) {
-        return PAIRS_OBJECT;
-    }
     struct members members;
-    enum pairs_form form = PAIRS_OBJECT;
+    bool is_line = false;
     members_init(&members);
     // A byte a time up to the first of the first value.
-    while (first.len > 0 && members.state != MEMBERS_IN_VALUE) {
-        struct slice byte = slice_of(first.at, 1);
+    while (text.len > 0 && members.state != MEMBERS_IN_VALUE) {
+        struct slice byte = slice_of(text.at, 1);
         if (members_next(&members, &byte) == MEMBERS_BROKEN) {
             break;
         }
-        first = slice_of(first.at + 1, first.len - 1);
+        text = slice_of(text.at + 1, text.len - 1);
     }
     if (members.state == MEMBERS_IN_VALUE) {
         enum line_member member = line_member_of(buffer_slice(&members.name));
         struct slice value = buffer_slice(&members.value);
         bool is_text = slice_starts_with(value, slice_of_string("\""));
-        bool is_line = member == LINE_KEY ? is_text : member != LINE_OTHER;
-        form = is_line ? PAIRS_LINES : PAIRS_OBJECT;
+        is_line = member == LINE_KEY ? is_text : member != LINE_OTHER;
     }
     members_deinit(&members);
-    return form;
+    return is_line;
+}
+
+// Whether a line begins what goes on in the next: an object, or an array, which is no form of ours.
+static bool is_left_open(struct slice line)
+{
+    struct members members;
+    enum members_event event;
+    if (slice_starts_with(line, slice_of_string("["))) {
+        return true;
+    }
+    members_init(&members);
+    do {
+        event = members_next(&members, &line);
+    } while (event == MEMBERS_MEMBER);
+    bool is_open = event == MEMBERS_NEED_MORE && members.state != MEMBERS_BEFORE &&
+                   !members_is_closed(&members);
+    members_deinit(&members);
+    return is_open;
+}
+
+static struct slice cut_line(struct slice *text)
+{
+    const uint8_t *end = memchr(text->at, '\n', text->len);
+    size_t len = end == NULL ? text->len : (size_t)(end - text->at) + 1;
+    struct slice line = slice_of(text->at, len);
+    *text = slice_of(text->at + len, text->len - len);
+    return line;
+}
+
+enum pairs_form pairs_detect(struct slice first)
+{
+    if (begins_as_export_writes_it(first)) {
+        return PAIRS_OBJECT;
+    }
+    // The first lines may be wrong.
+    while (!begins_as_line(first)) {
+        if (first.len == 0 || is_left_open(cut_line(&first))) {
+            return PAIRS_OBJECT;
+        }
+    }
+    return PAIRS_LINES;
 }
 
 // ---- Life

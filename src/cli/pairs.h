@@ -52,7 +52,8 @@ struct pairs {
 
 // Which form a text has whose first bytes these are (all of it, or at least 64 KiB): lines, where
 // the first object begins as a line does ("key" with a string, or another member's name) and not as
-// export writes one object of all pairs, which may have such names among its keys.
+// export writes one object of all pairs, which may have such names among its keys; or where lines
+// that are wrong stand before one that does.
 enum pairs_form pairs_detect(struct slice first);
 
 // From the beginning, in front of which the caller has stepped over `skipped_bytes` (a byte order

@@ -121,6 +121,13 @@ static void tells_the_form(void **state)
         {"{\"user:1\":{\"key\":\"a\"}}", PAIRS_OBJECT},
         {"{}", PAIRS_OBJECT},
         {"", PAIRS_OBJECT},
+        // Lines of which the first are wrong.
+        {"not json\n\n{\"key\":\"a\",\"value\":1}\n", PAIRS_LINES},
+        {"{\"key\":1,\"value\":1}\n{\"key\":\"a\",\"value\":1}\n", PAIRS_LINES},
+        {"{}\n{\"a\" 1}\n{\"value\":1", PAIRS_LINES},
+        {"{\"a\":1}\n{\"b\":2}\n", PAIRS_OBJECT},
+        {"{\"a\":\n{\"key\":\"b\"}}\n", PAIRS_OBJECT},
+        {"[\n{\"key\":\"a\",\"value\":1}\n]\n", PAIRS_OBJECT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(pairs_detect(slice_of_string(cases[i].text)), cases[i].form);
