@@ -1,8 +1,9 @@
 // The writing half of the memtable: the one thread that changes it. A turn's entries stand at the
 // heads of their chains at once, behind the `end`, where no reader believes them; what they replace
 // stays until the turn's commit, which raises the `end` and then takes the replaced and the removed
-// out of their chains. Room is taken back from the oldest entries on, as far as they are gone; an
-// old one that stays is carried to the end, before it holds up the others.
+// out of their chains; those that the turn has put in itself go before. Room is taken back from the
+// oldest entries on, as far as they are gone; an old one that stays is carried to the end, before
+// it holds up the others.
 #include <stdlib.h>
 #include <string.h>
 
@@ -366,6 +367,20 @@ static void go_to_front(struct memtable_writer *writer)
     }
 }
 
+// Of the entries that go with the turn those from `first` on and before `end`. The newest first: of
+// a key that was put many times each is the second of its chain then.
+static void unlink_leaving(const struct memtable_writer *writer, uint64_t first, uint64_t end)
+{
+    for (size_t i = writer->leaving_count; i > 0; i--) {
+        uint64_t place = writer->leaving[i - 1];
+        if (place >= first && place < end) {
+            unlink_entry(&writer->table, place);
+        }
+    }
+}
+
+// What the turn has put in and taken out again goes before the turn comes into sight: who found it
+// would find what it had replaced after it, which is there until then.
 void memtable_commit_end(struct memtable_writer *writer)
 {
     const struct memtable *table = &writer->table;
@@ -373,12 +388,11 @@ void memtable_commit_end(struct memtable_writer *writer)
         return;
     }
     uint64_t count = read_own(&table->header->count) + writer->puts_count;
+    uint64_t end = read_own(&table->header->end);
+    unlink_leaving(writer, end, UINT64_MAX);
     publish(&table->header->count, count);
     publish(&table->header->end, writer->next);
-    // The newest first: of a key that was put many times each is the second of its chain then.
-    for (size_t i = writer->leaving_count; i > 0; i--) {
-        unlink_entry(table, writer->leaving[i - 1]);
-    }
+    unlink_leaving(writer, 0, end);
     publish(&table->header->count, count - writer->leaving_count);
     if (count == writer->leaving_count) {
         go_to_front(writer);

@@ -130,6 +130,7 @@ enum { KEYS = 16, TURNS = 20000 };
 struct watcher {
     const struct memtable *table;
     int keys[KEYS]; // all in one chain, so that a reader is long on its way
+    int keys_count; // that are watched
     atomic_bool stop;
     long found;
     long behind;
@@ -148,7 +149,7 @@ static void *watch(void *context)
     struct watcher *watcher = context;
     uint64_t newest[KEYS] = {0};
     uint64_t room[ROOM_WORDS], at;
-    for (int key = 0; !atomic_load(&watcher->stop); key = (key + 1) % KEYS) {
+    for (int key = 0; !atomic_load(&watcher->stop); key = (key + 1) % watcher->keys_count) {
         struct numbered seen;
         size_t bytes = 0;
         enum memtable_found found = find(watcher->table, watcher->keys[key], room, &bytes, &at);
@@ -177,6 +178,7 @@ static void choose_keys(struct watcher *watcher)
             watcher->keys[count++] = number;
         }
     }
+    watcher->keys_count = KEYS;
 }
 
 static void put_number(struct place *place, int key, uint64_t number)
@@ -243,6 +245,40 @@ static void what_replaces_an_entry_is_not_missed(void **state)
     assert_int_equal(watcher.torn, 0);
     assert_int_equal(watcher.behind, 0);
     assert_int_equal(watcher.lost, 0);
+}
+
+static void put_others(struct place *place, const struct watcher *watcher, uint64_t number)
+{
+    for (int key = 1; key < KEYS; key++) {
+        put_number(place, watcher->keys[key], number);
+    }
+}
+
+// A key that is put and goes to LMDB in the same turn: who found that write would find the one
+// before it after it, which is the last to leave its chain.
+static void what_goes_in_its_own_turn_is_not_seen(void **state)
+{
+    struct place *place = *state;
+    struct watcher watcher = {.table = &place->reader};
+    choose_keys(&watcher);
+    watcher.keys_count = 1;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, watch, &watcher), 0);
+    put_others(place, &watcher, 1);
+    for (uint64_t turn = 2; turn < TURNS; turn += 2) {
+        put_number(place, watcher.keys[0], turn);
+        commit(place);
+        put_number(place, watcher.keys[0], turn + 1);
+        put_others(place, &watcher, turn);
+        assert_true(take_out(place, watcher.keys[0]));
+        put_others(place, &watcher, turn + 1);
+        commit(place);
+    }
+    atomic_store(&watcher.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(watcher.found > 0);
+    assert_int_equal(watcher.torn, 0);
+    assert_int_equal(watcher.behind, 0);
 }
 
 // As a counter is, by many clients at once.
@@ -360,6 +396,7 @@ int main(void)
         TEST(a_new_life_finds_nothing_of_the_old),
         TEST(no_reader_sees_half_a_change),
         TEST(what_replaces_an_entry_is_not_missed),
+        TEST(what_goes_in_its_own_turn_is_not_seen),
         TEST(a_key_may_be_put_often_in_a_turn),
         TEST(a_start_keeps_the_file_whatever_size_it_asks_for),
         TEST(what_is_no_memtable_is_made_anew),
