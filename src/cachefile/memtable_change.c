@@ -16,7 +16,8 @@ enum { LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
 // What is carried is that part of the ring away from being in the way, and no more of it than so
 // many times what is put in: half of the ring may be old entries that stay, all in one piece.
 enum { SPARE_PART = 4, CARRIED_TIMES = 2 };
-enum { ALLOWANCE_WORDS_MAX = 512, LOOKS_MAX = 16 };
+// As many looks as the allowance has entries of the smallest size, and some at what is gone.
+enum { ALLOWANCE_WORDS_MAX = 512, LOOKS_MAX = 64 };
 
 // What a file that is none of ours may say is not believed.
 static const uint64_t PLACE_SANE_MAX = UINT64_C(1) << 62;

@@ -61,6 +61,23 @@ static void half_of_the_ring_may_stay(void **state)
     assert_int_equal(memtable_count(&place->writer), STAYING + 3);
 }
 
+// However much smaller than what is put in.
+static void what_stays_may_be_in_small_pieces(void **state)
+{
+    struct place *place = *state;
+    static const char small[48];
+    enum { SMALL_WORDS = 11, STAYING = RING_BYTES / 8 / SMALL_WORDS * 2 / 5 };
+    for (int i = 0; i < STAYING; i++) {
+        assert_true(put_bytes(place, i, slice_of(small, sizeof small)));
+        commit(place);
+    }
+    for (int i = 0; i < 20 * LARGE_FIT; i++) {
+        assert_true(put_large(place, STAYING + i % 3));
+        commit(place);
+    }
+    assert_int_equal(memtable_count(&place->writer), STAYING + 3);
+}
+
 static int fill(struct place *place, bool in_one_turn)
 {
     int count = 0;
@@ -131,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_stays_is_carried),
         TEST(half_of_the_ring_may_stay),
+        TEST(what_stays_may_be_in_small_pieces),
         TEST(a_full_ring_refuses_and_keeps_all),
         TEST(an_aborted_turn_has_carried_nothing),
     };
