@@ -163,6 +163,7 @@ static void servers_are_turned(void **state)
         assert_string_equal(param(&params, "port"), PORTS[turn]);
         assert_string_equal(param(&params, "target_session_attrs"), "read-write");
         assert_string_equal(param(&params, "client_encoding"), "UTF8");
+        assert_string_equal(param(&params, "gssencmode"), "disable");
         assert_string_equal(param(&params, "tcp_user_timeout"), "3000");
         conn_params_deinit(&params);
     }
