@@ -130,15 +130,17 @@ static inline void memtable_prefetch(const struct memtable *table, uint64_t hash
 // The writer's side of it.
 struct memtable_writer {
     struct memtable table;
-    uint64_t next;      // where the next entry goes; from the table's end on: of this turn
-    uint64_t cleared;   // what is older is gone, or goes with this turn
-    uint64_t allowance; // words that may be carried
-    size_t puts_count;  // of this turn
-    bool has_removed;   // this turn, other than to replace
-    bool is_changing;   // `changes` is odd
-    bool is_committing; // `still` is held
-    bool is_used;       // since memtable_begin
-    uint64_t *leaving;  // places of entries that go with this turn
+    uint64_t next;          // where the next entry goes; from the table's end on: of this turn
+    uint64_t cleared;       // what is older is gone, or goes with this turn
+    uint64_t allowance;     // words that may be carried
+    uint64_t staying_words; // of the entries of earlier turns
+    int64_t turn_words;     // what this turn adds to them
+    size_t puts_count;      // of this turn
+    bool has_removed;       // this turn, other than to replace
+    bool is_changing;       // `changes` is odd
+    bool is_committing;     // `still` is held
+    bool is_used;           // since memtable_begin
+    uint64_t *leaving;      // places of entries that go with this turn
     size_t leaving_count;
     size_t leaving_capacity;
     // Held while anything comes into sight or goes, and by a thread of the daemon that needs it to
@@ -176,7 +178,8 @@ bool memtable_get(const struct memtable_writer *writer, uint64_t hash, struct sl
                   struct slice *record);
 
 // Puts the encoded record in place of what is there of the key, and carries old entries to the end
-// where room gets short. False where it is too large or the ring is full: nothing has changed.
+// where room gets short. False where it is too large or the ring is full: what is there of the key
+// is as it was.
 bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice key,
                   struct slice record);
 

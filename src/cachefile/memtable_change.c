@@ -18,6 +18,8 @@ enum { LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
 enum { SPARE_PART = 4, CARRIED_TIMES = 2 };
 // As many looks as the allowance has entries of the smallest size, and some at what is gone.
 enum { ALLOWANCE_WORDS_MAX = 512, LOOKS_MAX = 64 };
+// Room that only what is carried may take: for the largest entry, and what it leaves of a lap.
+enum { RESERVE_WORDS = 512 };
 
 // What a file that is none of ours may say is not believed.
 static const uint64_t PLACE_SANE_MAX = UINT64_C(1) << 62;
@@ -84,6 +86,7 @@ void memtable_begin(struct memtable_writer *writer, uint64_t life)
     end = end < PLACE_SANE_MAX ? end : 0;
     writer->next = (end / table->ring_words + 2) * table->ring_words;
     writer->cleared = writer->next;
+    writer->staying_words = 0;
     publish(&header->begin, writer->next);
     publish(&header->end, writer->next);
     publish(&header->changes, (read_own(&header->changes) | 1) + 1);
@@ -144,6 +147,7 @@ static void leave(struct memtable_writer *writer, uint64_t place)
             memory_resize(writer->leaving, writer->leaving_capacity * sizeof *writer->leaving);
     }
     writer->leaving[writer->leaving_count++] = place;
+    writer->turn_words -= words_at(&writer->table, place);
     set_state(&writer->table, place, STATE_LEAVING);
 }
 
@@ -171,13 +175,13 @@ static uint64_t words_left(const struct memtable_writer *writer)
     return writer->table.ring_words - writer->next % writer->table.ring_words;
 }
 
-// Where an entry of so many words may begin; 0: there is no room.
-static uint64_t take_place(struct memtable_writer *writer, uint64_t words)
+// Where an entry of so many words may begin; 0: there is no room for it and the reserve.
+static uint64_t take_place(struct memtable_writer *writer, uint64_t words, uint64_t reserve)
 {
     const struct memtable *table = &writer->table;
     uint64_t left = words_left(writer);
     uint64_t skipped = words <= left ? 0 : left;
-    if (!make_room(writer, skipped + words)) {
+    if (!make_room(writer, skipped + words + reserve)) {
         return 0;
     }
     if (skipped > 0) {
@@ -237,6 +241,7 @@ static void add_entry(struct memtable_writer *writer, uint64_t place, uint64_t h
     put_bytes(table, place + MEMTABLE_AT_KEY + memtable_words(key.len), record);
     publish(head, place);
     writer->puts_count++;
+    writer->turn_words += (int64_t)words;
 }
 
 // Puts the oldest entry in again, which goes then. False: there is no room, or too much was
@@ -245,7 +250,7 @@ static bool carry(struct memtable_writer *writer, uint64_t oldest)
 {
     const struct memtable *table = &writer->table;
     uint64_t words = words_at(table, oldest);
-    uint64_t place = words <= writer->allowance ? take_place(writer, words) : 0;
+    uint64_t place = words <= writer->allowance ? take_place(writer, words, 0) : 0;
     if (place == 0) {
         return false;
     }
@@ -286,8 +291,11 @@ bool memtable_put(struct memtable_writer *writer, uint64_t hash, struct slice ke
         return false;
     }
     uint64_t words = entry_words(key.len, record.len);
-    uint64_t place = take_place(writer, words);
+    uint64_t place = take_place(writer, words, RESERVE_WORDS);
     if (place == 0) {
+        if (writer->staying_words <= table->ring_words / 2) {
+            clear_the_way(writer, words);
+        }
         return false;
     }
     uint64_t replaced = find(table, hash, key);
@@ -335,6 +343,7 @@ static void forget_turn(struct memtable_writer *writer)
         CHECK(pthread_mutex_unlock(&writer->still) == 0);
     }
     writer->puts_count = 0;
+    writer->turn_words = 0;
     writer->has_removed = false;
     writer->leaving_count = 0;
     if (writer->leaving_capacity > LEAVING_KEEP) {
@@ -395,6 +404,7 @@ void memtable_commit_end(struct memtable_writer *writer)
     publish(&table->header->end, writer->next);
     unlink_leaving(writer, 0, end);
     publish(&table->header->count, count - writer->leaving_count);
+    writer->staying_words += (uint64_t)writer->turn_words;
     if (count == writer->leaving_count) {
         go_to_front(writer);
     }

@@ -3,7 +3,7 @@
 
 #include "memtable_rig.h"
 
-enum { LARGE_BYTES = 1000, LARGE_FIT = RING_BYTES / (LARGE_BYTES + 64) };
+enum { LARGE_BYTES = 1000, LARGE_FIT = (RING_BYTES - 4096) / (LARGE_BYTES + 64) };
 
 static char large[LARGE_BYTES];
 
@@ -66,7 +66,7 @@ static void what_stays_may_be_in_small_pieces(void **state)
 {
     struct place *place = *state;
     static const char small[48];
-    enum { SMALL_WORDS = 11, STAYING = RING_BYTES / 8 / SMALL_WORDS * 2 / 5 };
+    enum { SMALL_WORDS = 11, STAYING = RING_BYTES / 8 / SMALL_WORDS / 3 };
     for (int i = 0; i < STAYING; i++) {
         assert_true(put_bytes(place, i, slice_of(small, sizeof small)));
         commit(place);
@@ -143,6 +143,24 @@ static void an_aborted_turn_has_carried_nothing(void **state)
     assert_int_equal(memtable_count(&place->writer), STAYING + TURN_PUTS);
 }
 
+// What aborted turns have left behind fills the ring, as where the cache was full again and again:
+// the one entry that stays before it is carried all the same.
+static void a_ring_full_of_what_is_gone_has_room(void **state)
+{
+    struct place *place = *state;
+    assert_true(put_large(place, 0));
+    commit(place);
+    while (put_large(place, 1)) {
+        memtable_abort(&place->writer);
+    }
+    commit(place);
+    for (int i = 0; i < 20 * LARGE_FIT; i++) {
+        assert_true(put_large(place, 1 + i % 3));
+        commit(place);
+        expect_large(place, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +168,7 @@ int main(void)
         TEST(half_of_the_ring_may_stay),
         TEST(what_stays_may_be_in_small_pieces),
         TEST(a_full_ring_refuses_and_keeps_all),
+        TEST(a_ring_full_of_what_is_gone_has_room),
         TEST(an_aborted_turn_has_carried_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
