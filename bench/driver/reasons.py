@@ -60,16 +60,15 @@ REASONS = [
     ("set-journal", "One sync a write, as Redis has, but two threads to wake on the way, from the "
      "server loop to the writer and back; meanwhile the writes move to the outbox, whose commits "
      "sync twice on the same disk (docs/decisions/0018-commits-beside-turns.md)."),
-    ("set-memory", "Two threads, the client and PostgreSQL share two cores, where Redis has one "
-     "thread and the client. With 16 at a time the server loop takes 1.9 to 2.3 us of processor time "
-     "for a set and the writer 1.4 to 1.8 (2.7 before; docs/decisions/0021-memtable.md), the client "
-     "0.9; one at a time 7 to 8.4, 2.5 to 3.3 and 5.5, of the loop's 60 % the kernel's (one recv and "
-     "one send each). Redis takes 4.0 and 11.1 beside it. So what two cores can do is about the "
-     "same, if they have nothing else to do: in a burst PostgreSQL took 2.0 and 11.5 us more for each "
-     "set, and takes 0.3 and 2.2, since the flush gives way as long as writes come, for a second "
-     "(docs/decisions/0010-flush-gives-way.md). A set goes through two threads, and on a machine that "
-     "others use as well each waits for a processor: with one at a time 8 and 12 us together in two "
-     "runs, where Redis waited 1.4 and 6."),
+    ("set-memory", "Two threads, the client and, once the flush gives way no longer, PostgreSQL share "
+     "two cores, where Redis has one thread and the client. With 16 at a time the server loop takes "
+     "0.8 to 0.9 us of processor time for a set, the writer 0.8 to 1.0 and the mover 0.2 to 0.5, Redis "
+     "2.1 to 2.5 beside it; with one at a time 3.7, 1.2 and 0.3, Redis 5.1. The flush gives way for a "
+     "second, and as long as three quarters of the outbox are free "
+     "(docs/decisions/0010-flush-gives-way.md). In two seconds without a pause PostgreSQL takes 1.7 to 2 "
+     "us a set besides and the writer 1.4, since it lays what was flushed over the cache "
+     "(docs/decisions/0021-memtable.md): what is written for longer than the outbox has room comes to "
+     "what PostgreSQL takes, and Redis has none behind it."),
     ("set-postgres", "PostgreSQL's commit is the price of both; here it is shared by all who "
      "wait for one, and the rest is PostgreSQL's own work on the rows."),
     ("flush", "The time counts from the first set, and for the 60 to 100 ms in which the sets come "
