@@ -105,6 +105,8 @@
     X(PG_BACKUP_JOBS, GAUGE, "postgres", "backup_jobs", "pg", "backups and restores being done")   \
     X(PG_BACKUP_ROWS, GAUGE, "postgres", "backup_rows", "pg", "rows that they have copied so far") \
     X(PG_REAPED, COUNTER, "postgres", "reaped", "pg", "expired rows removed by this node")         \
+    X(PG_UNREAPED, GAUGE, "postgres", "unreaped", "pg",                                            \
+      "expired rows that PostgreSQL refuses to delete")                                            \
     X(PG_TRIMMED, COUNTER, "postgres", "history_removed", "pg",                                    \
       "old history rows removed by this node")                                                     \
     X(PG_TABLE_ROWS, GAUGE, "table", "count", "pg", "rows of the table, -1 where unknown")         \

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "pg/ask.h"
+#include "pg/janitor.h"
 #include "pg/notify_queue.h"
 #include "pg/read_pool.h"
 #include "pg/timer.h"
@@ -121,6 +122,19 @@ static void add_audit(struct worker *worker, struct request *request)
     }
 }
 
+static void add_expiry(struct worker *worker, struct request *request)
+{
+    struct failure failure = {0};
+    if (worker->settings->expiry.reap_every_us == 0) {
+        add(request, "expiry", true, "left to other nodes: expiry.reap_every is 0");
+    } else if (janitor_cannot_reap(worker->janitor, &failure)) {
+        add(request, "expiry", false, "%s", failure.message);
+    } else {
+        add(request, "expiry", true, "%" PRId64 " expired rows removed by this node",
+            status_get(worker->status, STATUS_PG_REAPED));
+    }
+}
+
 static void add_no_connection(struct worker *worker, struct request *request)
 {
     const struct failure *failure = &worker->last_failure;
@@ -158,6 +172,7 @@ static void finish(struct worker *worker, struct request *request)
     add_feed(worker, request);
     add_flush(worker, request);
     add_audit(worker, request);
+    add_expiry(worker, request);
     worker->cache.check(worker->cache.cache, &request->reply);
     request_finish(request);
 }

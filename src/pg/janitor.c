@@ -1,7 +1,9 @@
 // One chore is in flight at a time. After a full batch there may be more, so the next one is asked
-// for at once, but behind whatever else waits for a connection.
+// for at once, but behind whatever else waits for a connection; where PostgreSQL refused some of
+// it, not before a moment has passed.
 #include "pg/janitor.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,6 +13,7 @@
 #include "base/memory.h"
 #include "pg/ask.h"
 #include "pg/read_pool.h"
+#include "pg/reap_pass.h"
 #include "pg/timer.h"
 
 enum { BATCH_ROWS_MAX = 1000, CHORES_COUNT = 2 };
@@ -19,7 +22,7 @@ enum {
     TRIM_EVERY_MIN_US = CLOCK_US_PER_S,
     TRIM_EVERY_MAX_US = 60 * CLOCK_US_PER_S
 };
-enum { AFTER_REFUSAL_US = 10 * CLOCK_US_PER_S };
+enum { AFTER_REFUSAL_US = 10 * CLOCK_US_PER_S, AFTER_REFUSED_ROWS_US = CLOCK_US_PER_S };
 
 struct chore {
     struct janitor *janitor;
@@ -37,6 +40,8 @@ struct janitor {
     bool is_open;
     struct chore *asking; // NULL: none is in flight
     int64_t removed;      // what the one in flight answered; -1: another node is at it
+    int64_t refused;      // the same
+    struct reap_pass pass;
     struct chore chores[CHORES_COUNT];
 };
 
@@ -48,11 +53,34 @@ static void arm(struct chore *chore, int64_t delay_us)
     timer_arm(chore->timer, delay_us);
 }
 
-static void on_result(void *context, size_t index, const PGresult *result)
+static void tell(const struct reap_pass *pass, enum reap_news news)
+{
+    if (news == REAP_REFUSED) {
+        LOG_WARNING("expired rows refused", LOG_INT("rows", pass->found),
+                    LOG_TEXT("sqlstate", pass->reason.sqlstate),
+                    LOG_TEXT("error", pass->reason.message));
+    } else if (news == REAP_NONE_IS_NOW) {
+        LOG_INFO("expired rows refused no more");
+    }
+}
+
+static void on_reaped(void *context, size_t index, const PGresult *result)
+{
+    (void)index;
+    struct janitor *janitor = context;
+    struct reaped reaped = reap_pass_read(result);
+    janitor->removed = reaped.removed;
+    janitor->refused = reaped.refused;
+    tell(&janitor->pass, reap_pass_take(&janitor->pass, &reaped, BATCH_ROWS_MAX, clock_boot_us()));
+    status_set(janitor->worker->status, STATUS_PG_UNREAPED, janitor->pass.found);
+}
+
+static void on_trimmed(void *context, size_t index, const PGresult *result)
 {
     (void)index;
     struct janitor *janitor = context;
     janitor->removed = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    janitor->refused = 0;
 }
 
 static void take_answer(struct janitor *janitor, struct chore *chore)
@@ -61,8 +89,11 @@ static void take_answer(struct janitor *janitor, struct chore *chore)
     if (janitor->removed > 0) {
         status_add(janitor->worker->status, chore->removed, janitor->removed);
     }
-    if (janitor->removed < BATCH_ROWS_MAX) {
+    if (janitor->removed + janitor->refused < BATCH_ROWS_MAX) {
         arm(chore, chore->every_us);
+    } else if (janitor->refused > 0) {
+        arm(chore,
+            chore->every_us < AFTER_REFUSED_ROWS_US ? chore->every_us : AFTER_REFUSED_ROWS_US);
     }
 }
 
@@ -96,8 +127,9 @@ static void ask(struct janitor *janitor, struct chore *chore, struct conn *conn)
 {
     const struct worker *worker = janitor->worker;
     struct buffer sql = {0};
-    if (chore == &janitor->chores[CHORE_REAP]) {
-        buffer_printf(&sql, "SELECT %s(%d)", worker->names.reap_function, BATCH_ROWS_MAX);
+    bool is_reap = chore == &janitor->chores[CHORE_REAP];
+    if (is_reap) {
+        reap_pass_ask(&janitor->pass, &worker->names, BATCH_ROWS_MAX, clock_boot_us(), &sql);
     } else {
         buffer_printf(&sql, "SELECT %s(interval '%lld us', %d)", worker->names.trim_function,
                       (long long)worker->settings->postgres.history_keep_us, BATCH_ROWS_MAX);
@@ -107,7 +139,7 @@ static void ask(struct janitor *janitor, struct chore *chore, struct conn *conn)
         .queries = &query,
         .queries_count = 1,
         .context = janitor,
-        .on_result = on_result,
+        .on_result = is_reap ? on_reaped : on_trimmed,
         .on_done = on_done,
     };
     janitor->asking = chore;
@@ -142,6 +174,7 @@ static void on_timer(evutil_socket_t fd, short events, void *context)
 void janitor_on_connected(struct janitor *janitor)
 {
     janitor->is_open = true;
+    reap_pass_restart(&janitor->pass);
     for (size_t i = 0; i < CHORES_COUNT; i++) {
         struct chore *chore = &janitor->chores[i];
         if (chore->every_us > 0 && chore != janitor->asking) {
@@ -158,6 +191,23 @@ void janitor_on_lost(struct janitor *janitor, const struct failure *failure)
         janitor->chores[i].is_due = false;
         CHECK(evtimer_del(janitor->chores[i].timer) == 0);
     }
+}
+
+bool janitor_cannot_reap(const struct janitor *janitor, struct failure *failure)
+{
+    const struct reap_pass *pass = &janitor->pass;
+    const char *refusal = janitor->chores[CHORE_REAP].last_refusal;
+    if (refusal[0] != '\0') {
+        failure_note(failure, ERROR_REJECTED, "no expired row is removed: %s", refusal);
+    } else if (pass->found > 0) {
+        failure_note(failure, ERROR_REJECTED,
+                     "expired rows that PostgreSQL refuses to delete: %" PRId64
+                     ", the first of them (%s) %s",
+                     pass->found, pass->reason.sqlstate, pass->reason.message);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static int64_t trim_every_us(const struct postgres_settings *postgres)
@@ -203,5 +253,6 @@ void janitor_destroy(struct janitor *janitor)
     for (size_t i = 0; i < CHORES_COUNT; i++) {
         timer_free(janitor->chores[i].timer);
     }
+    reap_pass_deinit(&janitor->pass);
     free(janitor);
 }

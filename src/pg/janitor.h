@@ -14,3 +14,6 @@ void janitor_destroy(struct janitor *janitor);
 
 void janitor_on_connected(struct janitor *janitor);
 void janitor_on_lost(struct janitor *janitor, const struct failure *failure);
+
+// Whether PostgreSQL refuses to delete expired rows, all or some: why, for `check`.
+bool janitor_cannot_reap(const struct janitor *janitor, struct failure *failure);

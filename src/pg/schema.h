@@ -69,7 +69,8 @@ struct schema_names {
     char version_function[QUALIFIED_NAME_BYTES];
     char notify_function[QUALIFIED_NAME_BYTES];
     char history[QUALIFIED_NAME_BYTES];
-    char reap_function[QUALIFIED_NAME_BYTES]; // (rows_max int) RETURNS int
+    char reap_function[QUALIFIED_NAME_BYTES]; // (rows_max int, passed_at timestamptz, passed_key
+                                              // text); one row, see reap_pass.c
     char trim_function[QUALIFIED_NAME_BYTES]; // (keep interval, rows_max int) RETURNS int
     char advance[QUALIFIED_NAME_BYTES];       // (node uuid, incarnation uuid, from int8, to int8)
     char merge_patch[QUALIFIED_NAME_BYTES];   // (target jsonb, patch jsonb) RETURNS jsonb

@@ -22,7 +22,8 @@ const char SCHEMA_SQL_DROP_TRIGGERS[] =
     "END\n"
     "$@tag@$;\n";
 
-// Values change unseen from here on, so no version may stay that a cache could still know.
+// Values change unseen from here on, so no version may stay that a cache could still know. The
+// function is an earlier release's, whose nodes call it as long as there are any.
 const char SCHEMA_SQL_DROP_TABLE_PARTS[] =
     "\n"
     "DO $@tag@$\n"
@@ -37,7 +38,8 @@ const char SCHEMA_SQL_DROP_TABLE_PARTS[] =
     "$@tag@$;\n"
     "DROP INDEX IF EXISTS @qualified_index@;\n"
     "DROP INDEX IF EXISTS @qualified_expiry_index@;\n"
-    "DROP SEQUENCE IF EXISTS @sequence@;\n";
+    "DROP SEQUENCE IF EXISTS @sequence@;\n"
+    "DROP FUNCTION IF EXISTS @reap_function@(integer);\n";
 
 // The other tables of the schema are known by their triggers; @drop_functions@ are those of the
 // schema.

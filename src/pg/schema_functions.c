@@ -327,7 +327,7 @@ static const char CREATE_LIFT_VERSIONS[] =
 const struct schema_function SCHEMA_FUNCTIONS[SCHEMA_FUNCTIONS_COUNT] = {
     {"@version_function@()", CREATE_VERSION, .is_trigger = true},
     {"@notify_function@()", CREATE_NOTIFY, .is_trigger = true, .keeps_history = true},
-    {"@reap_function@(integer)", SCHEMA_SQL_CREATE_REAP, .of_schema = false},
+    {"@reap_function@(integer, timestamptz, text)", SCHEMA_SQL_CREATE_REAP, .of_schema = false},
     {"@trim_function@(interval, integer)", SCHEMA_SQL_CREATE_TRIM, .of_schema = false},
     {"@advance@(uuid, uuid, bigint, bigint)", CREATE_ADVANCE, .of_schema = true},
     {"@merge_patch@(jsonb, jsonb)", CREATE_MERGE_PATCH, .of_schema = true},

@@ -109,6 +109,97 @@ static void removal_goes_by_bounded_batches(struct scenario *scenario)
                     "SELECT string_agg(key, ' ' ORDER BY key) FROM kv_store");
 }
 
+// What `check` says of expiry.
+static void assert_expiry_item(struct node *node, bool ok, const char *words)
+{
+    struct scenario *scenario = node->scenario;
+    const char *items = rpc(node, "check", "[]");
+    const char *name;
+    for (int i = 0;
+         (name = json_at(scenario, items, scenario_text(scenario, "%d.item", i))) != NULL; i++) {
+        if (strcmp(name, "\"expiry\"") == 0) {
+            const char *text = json_at(scenario, items, scenario_text(scenario, "%d.message", i));
+            assert_json(json_at(scenario, items, scenario_text(scenario, "%d.ok", i)),
+                        ok ? "true" : "false");
+            if (strstr(text, words) == NULL) {
+                scenario_fail("%s has no \"%s\"", text, words);
+            }
+            return;
+        }
+    }
+    scenario_fail("%s say nothing of expiry", items);
+}
+
+// By a foreign key, one that is looked at no earlier than at the COMMIT, and a trigger.
+static void a_row_that_may_not_be_deleted_keeps_no_other(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start(scenario, pg, "node", NEVER);
+    node_stop(node);
+    pg_exec(pg,
+            "INSERT INTO kv_store (key, value, expires_at) SELECT k, '1', now() - '1 h'::interval"
+            " FROM unnest('{held, late}'::text[]) k");
+    pg_exec(pg, "INSERT INTO kv_store (key, value, expires_at) SELECT 'x' || i, '1', now()"
+                " FROM generate_series(1, 1500) i");
+    pg_exec(pg,
+            "CREATE TABLE holds (key text REFERENCES kv_store); INSERT INTO holds VALUES ('held');"
+            "CREATE TABLE lates (key text REFERENCES kv_store DEFERRABLE INITIALLY DEFERRED);"
+            "INSERT INTO lates VALUES ('late');"
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN IF OLD.key = ''x700'' THEN RAISE ''x700 is dear to us''; END IF;"
+            " RETURN OLD; END';"
+            "CREATE TRIGGER keep BEFORE DELETE ON kv_store FOR EACH ROW"
+            " EXECUTE FUNCTION keep()");
+    node_configure(node, pg, &(struct node_options){.name = "node", .config = OFTEN});
+    node_start_again(node);
+    pg_await_value(pg, "held late x700", "SELECT string_agg(key, ' ' ORDER BY key) FROM kv_store");
+    node_await_stat(node, "postgres.unreaped", "3");
+    node_await_stat(node, "postgres.reaped", "1499");
+    assert_expiry_item(node, false,
+                       "refuses to delete: 3, the first of them (23503)"
+                       " \\\"held\\\": update or delete on table");
+    // What expires now waits for none of them, and the log has told of them.
+    for (int i = 0; i < 3; i++) {
+        pg_exec(pg, "INSERT INTO kv_store (key, value, expires_at) VALUES ('mark', '1', now())");
+        pg_await_value(pg, NULL, "SELECT key FROM kv_store WHERE key = 'mark'");
+    }
+    assert_int_equal(node_log_count(node, "expired rows refused"), 1);
+    pg_exec(pg, "DROP TRIGGER keep ON kv_store; DROP TABLE holds, lates");
+    pg_await_value(pg, "0", "SELECT count(*) FROM kv_store");
+    node_await_log(node, "expired rows refused no more");
+    assert_json(node_stat(node, "postgres.unreaped"), "0");
+    assert_expiry_item(node, true, "1505 expired rows");
+}
+
+static void more_rows_than_a_batch_may_not_be_deleted(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start(scenario, pg, "node", OFTEN);
+    pg_exec(
+        pg,
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN IF OLD.key LIKE ''x%%'' THEN RAISE ''kept''; END IF; RETURN OLD; END';"
+        "CREATE TRIGGER keep BEFORE DELETE ON kv_store FOR EACH ROW"
+        " EXECUTE FUNCTION keep();"
+        "INSERT INTO kv_store (key, value, expires_at)"
+        " SELECT k || i, '1', now() FROM generate_series(1, 2500) i, unnest('{x,y}'::text[]) k");
+    pg_await_value(pg, "2500", "SELECT count(*) FROM kv_store");
+    node_await_stat(node, "postgres.unreaped", "2500");
+    assert_pg_value(pg, "x", "SELECT DISTINCT left(key, 1) FROM kv_store");
+    node_await_stat(node, "postgres.reaped", "2500");
+    assert_int_equal(node_log_count(node, "expired rows refused"), 1);
+}
+
+// Not one goes, and for no row's sake.
+static void a_removal_that_fails_as_a_whole_is_told_of(struct scenario *scenario)
+{
+    struct pg *pg = pg_start(scenario, NULL);
+    struct node *node = start(scenario, pg, "node", OFTEN);
+    pg_exec(pg, "ALTER FUNCTION kv_store_pgnear_reap RENAME TO elsewhere");
+    node_await_log(node, "expired rows not removed");
+    assert_expiry_item(node, false, "no expired row is removed: function");
+}
+
 // The node that removes dies in the middle of it; the other goes on.
 static void another_node_takes_over(struct scenario *scenario)
 {
@@ -195,6 +286,9 @@ int main(void)
         SCENARIO(what_has_expired_is_not_served),
         SCENARIO(expired_rows_are_removed_and_announced),
         SCENARIO(removal_goes_by_bounded_batches),
+        SCENARIO(a_row_that_may_not_be_deleted_keeps_no_other),
+        SCENARIO(more_rows_than_a_batch_may_not_be_deleted),
+        SCENARIO(a_removal_that_fails_as_a_whole_is_told_of),
         SCENARIO(another_node_takes_over),
         SCENARIO(jitter_spreads_what_is_set_together),
         SCENARIO(an_absolute_expiry),

@@ -18,14 +18,15 @@ static void a_fresh_table_is_as_the_contract_says(struct scenario *scenario)
 {
     struct pg *pg = pg_start(scenario, NULL);
     struct schema_options options = options_of("kv_store");
-    assert_complaints(pg, &options,
-                      "table: \"public\".\"kv_store\" does not exist\n"
-                      "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
-                      "\"public\".\"kv_store_pgnear_reap\"(integer) does not exist; "
-                      "\"public\".\"kv_store_pgnear_trim\"(interval, integer) does not exist; "
-                      "and 7 more\n"
-                      "sequence: \"public\".\"kv_store_version_seq\" does not exist\n"
-                      "node table: \"public\".\"pgnear_node\" does not exist");
+    assert_complaints(
+        pg, &options,
+        "table: \"public\".\"kv_store\" does not exist\n"
+        "functions: \"public\".\"kv_store_pgnear_notify\"() does not exist; "
+        "\"public\".\"kv_store_pgnear_reap\"(integer, timestamptz, text) does not exist; "
+        "\"public\".\"kv_store_pgnear_trim\"(interval, integer) does not exist; "
+        "and 7 more\n"
+        "sequence: \"public\".\"kv_store_version_seq\" does not exist\n"
+        "node table: \"public\".\"pgnear_node\" does not exist");
     create_schema(pg, &options);
     assert_complaints(pg, &options, NULL);
     assert_pg_value(pg,
@@ -433,8 +434,10 @@ static void dropping_leaves_the_rows_and_nothing_else(struct scenario *scenario)
         struct schema_options options = options_of("kv_store");
         options.partitions = partitions;
         create_schema(pg, &options);
-        pg_exec(pg,
-                "INSERT INTO kv_store (key, value, expires_at) VALUES ('a', '1', '2030-01-01')");
+        pg_exec(pg, "INSERT INTO kv_store (key, value, expires_at) VALUES ('a', '1', '2030-01-01');"
+                    // The one of an earlier release.
+                    "CREATE FUNCTION kv_store_pgnear_reap(integer) RETURNS integer LANGUAGE sql"
+                    " AS 'SELECT 0'");
         int64_t version = pg_int(pg, "SELECT version FROM kv_store");
         drop_schema(pg, &options);
         assert_pg_value(pg, NULL, OURS);
