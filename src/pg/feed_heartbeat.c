@@ -128,20 +128,28 @@ static void note_full_queue(struct feed *feed, const struct failure *failure)
     feed_mute(feed, failure->message);
 }
 
+static const char *name_lack(const struct feed *feed)
+{
+    const struct table_shape *found = &feed->heartbeat.shape;
+    if (table_shape_lacks_for_bare(found, &feed->shape)) {
+        return "are missing on a new partition (what `pgnear schema` prints makes them)";
+    }
+    return found->is_demoted ? "are enabled, but not ENABLE ALWAYS (what `pgnear schema` prints"
+                               " mends it)"
+                             : "are disabled or gone (`pgnear check` names them)";
+}
+
 // Without its triggers the table changes unheard. Reads ask PostgreSQL until they are back.
 static void note_unannounced(struct feed *feed)
 {
     static const char NOT_IN_PREREQUISITE_STATE[] = "55000";
-    const struct table_shape *found = &feed->heartbeat.shape;
     const char *table = feed->worker->names.table;
     char words[FAILURE_MESSAGE_BYTES];
-    if (found->digest[0] == '\0') {
+    if (feed->heartbeat.shape.digest[0] == '\0') {
         snprintf(words, sizeof words, "relation %s does not exist", table);
     } else {
         snprintf(words, sizeof words, "changes are not announced: triggers of %s %s", table,
-                 found->is_demoted ? "are enabled, but not ENABLE ALWAYS (what `pgnear schema`"
-                                     " prints mends it)"
-                                   : "are disabled or gone (`pgnear check` names them)");
+                 name_lack(feed));
     }
     if (!feed->is_unannounced) {
         LOG_ERROR("changes not announced", LOG_TEXT("error", words));
@@ -151,13 +159,21 @@ static void note_unannounced(struct feed *feed)
     feed_mute(feed, words);
 }
 
+// A partition may have come between the script of the schema and the first look at the table.
+static bool is_unannounced(const struct feed *feed)
+{
+    const struct table_shape *found = &feed->heartbeat.shape;
+    return feed->knows_shape ? table_shape_lost_triggers(found, &feed->shape)
+                             : found->bare > 0 && feed->worker->settings->postgres.create_schema;
+}
+
 // False where the feed is lost over it.
 static bool judge_shape(struct feed *feed)
 {
     const struct table_shape *found = &feed->heartbeat.shape;
-    if (feed->knows_shape && table_shape_lost_triggers(found, &feed->shape)) {
+    if (is_unannounced(feed)) {
         note_unannounced(feed);
-        if (found->is_demoted) {
+        if (found->is_demoted || table_shape_lacks_for_bare(found, &feed->shape)) {
             feed_mend_triggers(feed);
         }
         return false;

@@ -1,5 +1,8 @@
 #include "pg/feed_mend.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -25,11 +28,14 @@ static void on_mended(void *context, enum unit_outcome outcome, const struct fai
 void feed_mend_triggers(struct feed *feed)
 {
     struct worker *worker = feed->worker;
+    const char *digest = feed->heartbeat.shape.digest;
     int64_t now_boot_us = clock_boot_us();
-    if (!worker->settings->postgres.create_schema || now_boot_us < feed->mend_boot_us) {
+    bool is_tried = now_boot_us < feed->mend_boot_us && strcmp(digest, feed->mend_digest) == 0;
+    if (is_tried || !worker->settings->postgres.create_schema) {
         return;
     }
     feed->mend_boot_us = now_boot_us + MEND_EVERY_US;
+    snprintf(feed->mend_digest, sizeof feed->mend_digest, "%s", digest);
     struct buffer script = {0};
     layout_create_script(&worker->schema, &script);
     struct unit unit = {.context = feed, .on_done = on_mended};

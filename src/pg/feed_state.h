@@ -41,7 +41,9 @@ struct feed {
     bool knows_shape;    // an earlier heartbeat has brought it
     bool is_unannounced; // triggers of ours are gone or off
     struct table_shape shape;
-    int64_t mend_boot_us;   // the triggers are not mended again before
+    // The triggers are not mended again before, where the table is still as it was then:
+    int64_t mend_boot_us;
+    char mend_digest[TABLE_SHAPE_BYTES];
     int64_t proven_boot_us; // the last heartbeat that came back was sent then, or LISTEN was
     int64_t ticked_boot_us;
     struct event *tick_timer;

@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 
-enum { COLUMNS_MAX = 8, ARRAY_HEADER_BYTES = 20, ARRAY_EMPTY_BYTES = 12 };
+enum { COLUMNS_MAX = 9, ARRAY_HEADER_BYTES = 20, ARRAY_EMPTY_BYTES = 12 };
 
 PGresult *result_create(int columns)
 {

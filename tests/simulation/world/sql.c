@@ -233,7 +233,7 @@ static enum outcome beat(struct session *session, const struct sent_query *query
 static enum outcome tell_shape(struct session *session, const struct sent_query *query)
 {
     (void)query;
-    PGresult *result = result_create(8);
+    PGresult *result = result_create(9);
     result_text(result, 0, 0, "nobody alters the table");
     result_text(result, 0, 1, "5"); // triggers
     for (int i = 2; i < 6; i++) {
@@ -241,6 +241,7 @@ static enum outcome tell_shape(struct session *session, const struct sent_query 
     }
     result_text(result, 0, 6, "f"); // subscribed
     result_text(result, 0, 7, "AAAAA");
+    result_text(result, 0, 8, "0"); // bare partitions
     return answer_with(session, result);
 }
 
