@@ -17,17 +17,6 @@ enum { SMALL_QUEUE_VERSION = 170000, WRITES = 40 };
 
 #define TOO_MANY "too many notifications in the NOTIFY queue"
 
-static void await_hello(struct node *node, const char *words)
-{
-    struct deadline deadline = deadline_in(DEADLINE_MS);
-    const char *hello;
-    while (strstr(hello = rpc(node, "hello", "[\"test\"]"), words) == NULL) {
-        if (!deadline_again(&deadline)) {
-            scenario_fail("hello does not say \"%s\": %s", words, hello);
-        }
-    }
-}
-
 static void write_some(struct node *node, const char *prefix)
 {
     for (int i = 0; i < WRITES; i++) {
@@ -44,7 +33,7 @@ static void assert_held_up(struct node *node)
     const char *error =
         assert_rpc_error(node, "set", "[\"waits\", 1, {\"ack\": \"postgres\"}]", "REJECTED");
     assert_json(json_at(node->scenario, error, "sqlstate"), "\"54000\"");
-    await_hello(node, TOO_MANY);
+    node_await_hello(node, TOO_MANY);
     assert_rpc(node, "get", "[\"held1\"]", "[1, null]");
     assert_rpc(node, "get", "[\"in the table\", {\"fresh\": true}]", "[7, \"*\"]");
     assert_json(node_stat(node, "outbox.dead_letters"), "0");
@@ -60,7 +49,7 @@ static void assert_recovered(struct node *node, struct pg *pg)
                     "SELECT count(*) FROM kv_store WHERE key LIKE 'held%%'"
                     " AND value = to_jsonb(substr(key, 5)::int)");
     assert_pg_value(pg, NULL, "SELECT 1 FROM kv_store WHERE key = 'waits'");
-    await_hello(node, "\"last_error\":null");
+    node_await_hello(node, "\"last_error\":null");
     node_await_log(node, "event=\"flush resumed\"");
     pg_exec(pg, "UPDATE kv_store SET value = '8' WHERE key = 'in the table'");
     assert_rpc(node, "sync", "[]", "true");

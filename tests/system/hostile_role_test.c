@@ -106,17 +106,6 @@ static void the_server_does_not_write_for_ever(struct scenario *scenario)
     assert_pg_value(pg, "\"7000\"", "SELECT value FROM kv_store WHERE key = 'k'");
 }
 
-static void await_last_error(struct node *node, const char *words)
-{
-    struct deadline deadline = deadline_in(DEADLINE_MS);
-    const char *hello;
-    while (strstr(hello = rpc(node, "hello", "[\"test\"]"), words) == NULL) {
-        if (!deadline_again(&deadline)) {
-            scenario_fail("%s stands nowhere in %s", words, hello);
-        }
-    }
-}
-
 // The control connection is there and the others are not: the node says which work that stops, and
 // why, and goes on once they may come.
 static void what_lacks_a_connection_is_told(struct scenario *scenario)
@@ -128,7 +117,7 @@ static void what_lacks_a_connection_is_told(struct scenario *scenario)
     node_await_ready(node);
     pg_exec(pg, "ALTER ROLE app CONNECTION LIMIT 1");
     pg_exec(pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'");
-    await_last_error(node, REFUSED);
+    node_await_hello(node, REFUSED);
     assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
     struct deadline deadline = deadline_in(DEADLINE_MS);
     static const char *const TOLD[] = {
@@ -145,7 +134,7 @@ static void what_lacks_a_connection_is_told(struct scenario *scenario)
     assert_non_null(strstr(rpc(node, "incr", "[\"n\", 1]"), REFUSED));
     pg_exec(pg, "ALTER ROLE app CONNECTION LIMIT -1");
     node_await_ready(node);
-    await_last_error(node, "\"last_error\":null");
+    node_await_hello(node, "\"last_error\":null");
     assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
 }
 
@@ -157,9 +146,9 @@ static void a_lock_that_is_waited_for_is_told(struct scenario *scenario)
         scenario, pg, &(struct node_options){.config = "postgres.statement_timeout = \"300ms\"\n"});
     pg_exec(pg, "BEGIN; LOCK TABLE kv_store IN EXCLUSIVE MODE");
     assert_rpc(node, "set", "[\"k\", 1]", "{\"seq\": \"*\"}");
-    await_last_error(node, "canceling statement due to statement timeout");
+    node_await_hello(node, "canceling statement due to statement timeout");
     pg_exec(pg, "COMMIT");
-    await_last_error(node, "\"last_error\":null");
+    node_await_hello(node, "\"last_error\":null");
     assert_rpc(node, "flush", "[{\"timeout_ms\": 20000}]", "{\"seq\": \"*\"}");
     assert_json(node_stat(node, "outbox.dead_letters"), "0");
 }

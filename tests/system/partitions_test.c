@@ -2,11 +2,8 @@
 // that announce what is changed in them. Nodes that may run DDL make these by themselves, and keep
 // nothing that was written before, unless that would undo what somebody wants; the others tell.
 
-#include <string.h>
-
 #include "base/clock.h"
 #include "system/harness/cli.h"
-#include "system/harness/deadline.h"
 #include "system/harness/steps.h"
 
 enum { NODES = 2 };
@@ -63,17 +60,6 @@ static void make_schema(struct rig *rig)
     struct cli schema = CLI(rig->nodes[0], "schema", "-c", rig->nodes[0]->config_path);
     assert_int_equal(schema.status, 0);
     exec_as_app(rig, schema.out);
-}
-
-static void await_told(struct node *node, const char *words)
-{
-    struct deadline deadline = deadline_in(DEADLINE_MS);
-    const char *hello;
-    while (strstr(hello = rpc(node, "hello", "[\"test\"]"), words) == NULL) {
-        if (!deadline_again(&deadline)) {
-            scenario_fail("last_error does not say \"%s\": %s", words, hello);
-        }
-    }
 }
 
 static void await_live(struct rig *rig)
@@ -192,8 +178,8 @@ static void a_new_partition_turns_no_trigger_on(struct scenario *scenario)
 {
     struct rig *rig = start(scenario, TABLE ";" FIRST, "");
     exec_as_app(rig, "ALTER TABLE kv_first DISABLE TRIGGER pgnear_update;" NEXT);
-    await_told(rig->nodes[0], "are disabled or gone");
-    await_told(rig->nodes[1], "are disabled or gone");
+    node_await_hello(rig->nodes[0], "are disabled or gone");
+    node_await_hello(rig->nodes[1], "are disabled or gone");
     make_schema(rig);
     await_live(rig);
     assert_int_equal(count_mended(rig), 0);
@@ -204,8 +190,8 @@ static void a_partition_of_another_owner_is_told(struct scenario *scenario)
 {
     struct rig *rig = start(scenario, TABLE ";" FIRST, "postgres.schema = \"require\"\n");
     pg_exec(rig->pg, NEXT ";" X_UNHEARD);
-    await_told(rig->nodes[0], "are missing on a new partition");
-    await_told(rig->nodes[1], "are missing on a new partition");
+    node_await_hello(rig->nodes[0], "are missing on a new partition");
+    node_await_hello(rig->nodes[1], "are missing on a new partition");
     node_await_log(rig->nodes[0], "event=\"triggers not mended\"");
     assert_true(node_log_has(rig->nodes[0], "permission denied for table kv_next"));
     assert_false(node_log_has(rig->nodes[1], "mended"));

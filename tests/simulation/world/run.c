@@ -483,13 +483,9 @@ static void make_world(const struct run *run)
 // In some runs what is pending does not stay in its place for long.
 static void arm_faults(uint64_t seed)
 {
-#ifdef PGNEAR_FAULT_POINTS
     struct failure failure;
     bool is_tight = machine_mix(seed, 0x719473) % 3 == 0;
     CHECK(fault_arm(is_tight ? "cache.memtable_tight=fail" : "", &failure) == ERROR_NONE);
-#else
-    (void)seed;
-#endif
 }
 
 static void make_nodes(const char *directory, uint64_t seed)

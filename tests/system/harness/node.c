@@ -125,6 +125,17 @@ void node_await_state(struct node *node, const char *state)
     }
 }
 
+void node_await_hello(struct node *node, const char *words)
+{
+    struct deadline deadline = deadline_in(DEADLINE_MS);
+    const char *hello;
+    while (strstr(hello = rpc(node, "hello", "[\"test\"]"), words) == NULL) {
+        if (!deadline_again(&deadline)) {
+            scenario_fail("hello does not say \"%s\": %s", words, hello);
+        }
+    }
+}
+
 void node_await_ready(struct node *node)
 {
     node_await_state(node, "live");

@@ -33,6 +33,8 @@ struct node *node_create(struct scenario *scenario, const struct pg *pg,
 void node_spawn(struct node *node);
 // Waits until hello answers with that state, such as "disconnected".
 void node_await_state(struct node *node, const char *state);
+// Waits until the text of hello's answer holds the words.
+void node_await_hello(struct node *node, const char *words);
 // Waits until reads and writes have all that they may need: the state is "live", and the flush
 // connection, which comes up by itself, is there; without it incr and its like are refused.
 void node_await_ready(struct node *node);
