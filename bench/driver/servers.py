@@ -17,6 +17,7 @@ START_S = 30
 STOP_S = 30
 SETTLE_S = 60
 PR_SET_PDEATHSIG = 1
+CACHE_MIB, OUTBOX_MIB = 1024, 256  # pgneard's defaults
 
 
 class Failed(Exception):
@@ -139,7 +140,8 @@ class Postgres:
 class Node:
     """A pgneard. Its settings are the defaults but for the sizes."""
 
-    def __init__(self, home, url, name="node", cache="1GiB", outbox="256MiB", extra=None):
+    def __init__(self, home, url, name="node", cache=f"{CACHE_MIB}MiB",
+                 outbox=f"{OUTBOX_MIB}MiB", extra=None):
         self.home, self.name = home, name
         self.directory = home.directory(name)
         self.socket = os.path.join(self.directory, "pgnear.sock")

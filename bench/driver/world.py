@@ -10,7 +10,8 @@ import sys
 import time
 
 from driver.measure import run_json
-from driver.servers import Echo, Failed, Home, Memcached, Node, Postgres, Redis
+from driver.servers import (CACHE_MIB, OUTBOX_MIB, Echo, Failed, Home, Memcached, Node, Postgres,
+                            Redis)
 
 SETTLE_S = 2
 SETTLE_TURNS_MAX = 20
@@ -107,9 +108,6 @@ class Progress:
             self.told = now
             print(f"bench/run: {self.what}: {done:,} of {self.whole:,} after "
                   f"{now - self.began:.0f} s", file=sys.stderr, flush=True)
-
-
-CACHE_MIB, OUTBOX_MIB = 1024, 256  # pgneard's defaults
 
 
 def cache_size_for(keys, value_bytes):

@@ -17,9 +17,9 @@ enum { LEAVING_KEEP = 4096, LEAVING_FIRST = 64 };
 // many times what is put in: half of the ring may be old entries that stay, all in one piece.
 enum { SPARE_PART = 4, CARRIED_TIMES = 2 };
 // As many looks as the allowance has entries of the smallest size, and some at what is gone.
-enum { ALLOWANCE_WORDS_MAX = 512, LOOKS_MAX = 64 };
+enum { ALLOWANCE_WORDS_MAX = 2 * MEMTABLE_ENTRY_WORDS_MAX, LOOKS_MAX = 64 };
 // Room that only what is carried may take: for the largest entry, and what it leaves of a lap.
-enum { RESERVE_WORDS = 512 };
+enum { RESERVE_WORDS = 2 * MEMTABLE_ENTRY_WORDS_MAX };
 
 // What a file that is none of ours may say is not believed.
 static const uint64_t PLACE_SANE_MAX = UINT64_C(1) << 62;

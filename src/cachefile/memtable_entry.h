@@ -16,6 +16,9 @@ enum {
     MEMTABLE_AT_KEY = 4,
 };
 
+// With the largest key and record; so much may be left at a lap's end.
+enum { MEMTABLE_ENTRY_WORDS_MAX = 256 };
+
 bool memtable_is_whole(const struct memtable_header *header, size_t bytes);
 // Of a whole one, mapped.
 void memtable_place_parts(struct memtable *table, void *file, size_t bytes);

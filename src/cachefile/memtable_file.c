@@ -11,8 +11,6 @@
 #include "cachefile/memtable_entry.h"
 
 enum { RING_BYTES_PER_HEAD = 128 };
-// With the largest key and record; so much may be left at a lap's end.
-enum { ENTRY_WORDS_MAX = 256 };
 
 // ---- for reading
 
@@ -146,7 +144,8 @@ enum error memtable_open(struct memtable_writer *writer, const struct directory 
     size_t heads = heads_for(bytes);
     bytes = MEMTABLE_HEADER_BYTES +
             (heads * sizeof(uint64_t) + bytes) / MEMTABLE_HEADER_BYTES * MEMTABLE_HEADER_BYTES;
-    CHECK_VALUES(bytes > MEMTABLE_HEADER_BYTES + 2 * ENTRY_WORDS_MAX * sizeof(uint64_t) + heads * 8,
+    CHECK_VALUES(bytes > MEMTABLE_HEADER_BYTES + 2 * MEMTABLE_ENTRY_WORDS_MAX * sizeof(uint64_t) +
+                             heads * 8,
                  "%zu bytes", bytes);
     int fd = open_file(directory, &bytes);
     if (fd < 0 || map_file(&writer->table, fd, heads, bytes) != ERROR_NONE) {
